@@ -1,0 +1,1 @@
+//! One conversation: frames in, requests to tasks, frames out.

@@ -1,0 +1,163 @@
+//! What the sidecar asks of an agent, and what it answers. Both enums are closed; postcard carries them,
+//! so variants and fields are only ever added together with a new [`crate::hello::PROTOCOL`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::path::{RelPath, RemotePath};
+use crate::sync::{Differs, Found, Hash, Known, Op, Outcome};
+
+/// A root that was opened on this link.
+pub type RootId = u32;
+
+/// Most operations in one [`Request::Apply`], and most entries in one [`Request::Verify`].
+pub const MAX_BATCH: usize = 4096;
+
+/// What the sidecar asks. Each opens a stream; requests of one link may overlap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Says how the agent is.
+    Health,
+    /// Ends the agent once its streams are done.
+    Stop,
+    /// Opens a root and takes its lease.
+    Open(Open),
+    /// Compares paths with what they should hold; answers only the differences.
+    Verify {
+        /// The root.
+        root: RootId,
+        /// At most [`MAX_BATCH`] paths.
+        entries: Vec<Known>,
+    },
+    /// Changes paths. The bytes of every `Put` follow as data, then the end. Operations are done in any
+    /// order unless `barrier` is set; batches of one link are.
+    Apply(Apply),
+    /// Sends the bytes of a file as data, then the end with its hash.
+    Read {
+        /// The root.
+        root: RootId,
+        /// The file.
+        path: RelPath,
+    },
+    /// Makes everything that was applied so far survive a power cut.
+    Flush {
+        /// The root.
+        root: RootId,
+    },
+    /// Empties the root's trash.
+    EmptyTrash {
+        /// The root.
+        root: RootId,
+    },
+    /// Gives back the lease and forgets the root.
+    Close {
+        /// The root.
+        root: RootId,
+    },
+    /// Sends the last lines of the agent's own log.
+    Log {
+        /// How many.
+        lines: u32,
+    },
+}
+
+/// A root to open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Where; `~` is the agent's user's home.
+    pub path: RemotePath,
+    /// Makes the folder (and its parents) when it is not there.
+    pub create: bool,
+    /// Who syncs here: one lease per root.
+    pub holder: Holder,
+    /// Takes the lease from another holder.
+    pub take_over: bool,
+}
+
+/// Who holds the lease of a root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Random id of the sidecar's machine and workspace, made once.
+    pub id: String,
+    /// For people: `user@machine:/folder`.
+    pub label: String,
+}
+
+/// Operations to apply to one root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apply {
+    /// The root.
+    pub root: RootId,
+    /// Waits for every earlier batch of this link, and holds back every later one.
+    pub barrier: bool,
+    /// Answers only when the result survives a power cut.
+    pub durable: bool,
+    /// At most [`MAX_BATCH`] operations.
+    pub ops: Vec<Op>,
+}
+
+/// What ends a direction of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trailer {
+    /// Hash of the last body, when it was not known at the beginning.
+    pub hash: Option<Hash>,
+    /// Why the bytes end early.
+    pub error: Option<Error>,
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Request::Health`].
+    Health(Health),
+    /// To [`Request::Open`].
+    Opened(Opened),
+    /// To [`Request::Verify`].
+    Verified(Vec<Differs>),
+    /// To [`Request::Apply`]: one outcome per operation, in their order.
+    Applied(Vec<Outcome>),
+    /// To [`Request::Read`]; data and the end follow.
+    Reading(Found),
+    /// To [`Request::Log`].
+    Log(Vec<String>),
+    /// To everything else.
+    Done,
+    /// The request failed as a whole and changed nothing more.
+    Failed(Error),
+}
+
+/// How an agent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Version of the agent program.
+    pub version: String,
+    /// The machine's own name.
+    pub hostname: String,
+    /// Process id of `mlt serve`.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Links that are open now.
+    pub links: u32,
+    /// Roots whose lease is held now.
+    pub roots: Vec<String>,
+}
+
+/// A root that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Names the root on this link.
+    pub root: RootId,
+    /// Absolute path after resolving `~`.
+    pub path: String,
+    /// Random id of this copy; another id means that the folder was replaced since.
+    pub copy: String,
+    /// Whether the folder was made just now.
+    pub created: bool,
+    /// Whether it holds nothing at all.
+    pub empty: bool,
+    /// Bytes free for this user on its file system.
+    pub free_bytes: u64,
+    /// Whether names that differ only in case are one file there.
+    pub ignores_case: bool,
+}

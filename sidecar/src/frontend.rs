@@ -1,0 +1,221 @@
+//! The person (or program) at the other end of a command: told, shown and asked, never assumed.
+//!
+//! Handlers speak only to this trait; one value serves one running command.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::editor::OutputStream;
+use protocol::error::Error;
+use tokio::io::AsyncRead;
+use tokio::sync::watch;
+
+use crate::secrets::Secret;
+
+/// The person at the other end of one command.
+#[async_trait]
+pub trait Frontend: Send + Sync + fmt::Debug {
+    /// Shows how far the command is. Never blocks; a slow reader sees the newest only.
+    fn report(&self, progress: Progress);
+    /// Shows a line about what just happened.
+    fn tell(&self, line: String);
+    /// Passes on output of a program that the command runs; waits while the reader is slow.
+    async fn output(&self, stream: OutputStream, bytes: Bytes);
+    /// Asks, and returns `None` when nobody can answer (no terminal, `--json`).
+    async fn ask(&self, question: &Question) -> Option<Answer>;
+    /// Hands over the terminal and standard input for an interactive program; at most once.
+    fn terminal(&self) -> Option<Terminal>;
+}
+
+/// How far a command is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// What is being done: `Connecting to gpu1`, `Uploading`.
+    pub title: String,
+    /// The present item, if one is worth naming.
+    pub detail: Option<String>,
+    /// Bytes done.
+    pub bytes: u64,
+    /// Bytes in all, when known.
+    pub total_bytes: Option<u64>,
+    /// Files done.
+    pub files: u64,
+    /// Files in all, when known.
+    pub total_files: Option<u64>,
+}
+
+/// Standard input of the person, for an interactive program.
+pub struct Terminal {
+    /// What is typed.
+    pub input: Box<dyn AsyncRead + Send + Unpin>,
+    /// The terminal's type and size as it changes, when standard input is one.
+    pub size: Option<watch::Receiver<TerminalSize>>,
+}
+
+impl fmt::Debug for Terminal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Terminal").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// Size of a terminal in character cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Cells in a row.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// What a person is asked. Closed, so that every front end can show each of them well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// An unknown host key.
+    HostKey {
+        /// `host` or `[host]:port`.
+        host: String,
+        /// `ssh-ed25519` and the like.
+        algorithm: String,
+        /// `SHA256:…`.
+        fingerprint: String,
+    },
+    /// The passphrase of a key file.
+    Passphrase {
+        /// The key file.
+        key: String,
+    },
+    /// Consent to install the agent on a remote, once per remote.
+    InstallAgent {
+        /// The remote.
+        remote: String,
+        /// Where it goes.
+        path: String,
+    },
+    /// A workspace that nobody means to sync whole.
+    UnsafeWorkspace {
+        /// The folder.
+        path: String,
+    },
+    /// A first push that is very large.
+    LargePush {
+        /// Files it holds.
+        files: u64,
+        /// Bytes it holds.
+        bytes: u64,
+        /// The largest folders, one line each.
+        largest: Vec<String>,
+    },
+    /// Another machine holds the remote folder's lease.
+    TakeOver {
+        /// The remote folder.
+        remote_dir: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// Removal of a remote that a sync still uses, or another act that loses state.
+    Confirm {
+        /// What will happen, as a question.
+        text: String,
+    },
+}
+
+/// What a person answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// A text that must not be shown.
+    Secret(Secret),
+}
+
+/// What stands between a question and its answer: asked, refused, or nobody there.
+#[derive(Debug, thiserror::Error)]
+#[error("{question}")]
+pub struct Unanswered {
+    /// The question as a statement.
+    pub question: String,
+    /// The flag or command that answers it.
+    pub help: String,
+}
+
+impl protocol::error::Explain for Unanswered {
+    fn code(&self) -> protocol::error::Code {
+        protocol::error::Code::QuestionUnanswered
+    }
+
+    fn help(&self) -> String {
+        self.help.clone()
+    }
+}
+
+/// Asks a yes-or-no question; `yes` (the flag) answers it unasked. `Err` when nobody can answer.
+pub async fn confirm(frontend: &dyn Frontend, yes: bool, question: &Question) -> Result<bool, Error> {
+    if yes {
+        return Ok(true);
+    }
+    match frontend.ask(question).await {
+        Some(answer) => Ok(answer == Answer::Yes),
+        None => Err(question.unanswered().into()),
+    }
+}
+
+impl Question {
+    /// Returns the question as a person reads it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::HostKey { host, algorithm, fingerprint } => {
+                format!("The host key of `{host}` is not known.\n{algorithm} {fingerprint}\nTrust it and go on?")
+            }
+            Self::Passphrase { key } => format!("Passphrase for `{key}`"),
+            Self::InstallAgent { remote, path } => {
+                format!("MLToolbox needs its agent on `{remote}` to sync. Install it as `{path}`, without root?")
+            }
+            Self::UnsafeWorkspace { path } => format!("`{path}` is not a project folder. Sync all of it?"),
+            Self::LargePush { files, bytes, largest } => format!(
+                "The first push holds {files} files and {bytes} bytes. The largest folders:\n  {}\nPush all of it?",
+                largest.join("\n  ")
+            ),
+            Self::TakeOver { remote_dir, holder } => {
+                format!("`{remote_dir}` is synced by {holder}. Take it over?")
+            }
+            Self::Confirm { text } => text.clone(),
+        }
+    }
+
+    /// Returns the error for when nobody can answer: what is needed, and the flag that says yes.
+    pub fn unanswered(&self) -> Unanswered {
+        let (question, help) = match self {
+            Self::HostKey { host, fingerprint, .. } => (
+                format!("the host key of `{host}` ({fingerprint}) is not known and nobody can be asked"),
+                "Compare the fingerprint with the machine's own, then add `--yes`, or give the remote `--accept-new`."
+                    .to_owned(),
+            ),
+            Self::Passphrase { key } => (
+                format!("the key `{key}` needs a passphrase and nobody can be asked"),
+                format!("Run `ssh-add {key}` once, so that the SSH agent holds it."),
+            ),
+            Self::InstallAgent { remote, .. } => (
+                format!("the agent is not installed on `{remote}` and nobody can be asked"),
+                format!("Run `mltoolbox-sidecar agent install --remote {remote} --yes`."),
+            ),
+            Self::UnsafeWorkspace { path } => (
+                format!("`{path}` is not a project folder and nobody can be asked"),
+                "Give a project folder with `--workspace DIR`, or add `--yes` to sync all of it.".to_owned(),
+            ),
+            Self::LargePush { files, bytes, .. } => (
+                format!("the first push holds {files} files and {bytes} bytes and nobody can be asked"),
+                "Leave something out with `--exclude PATTERN` or `.mltignore`, or add `--yes` to push all of it."
+                    .to_owned(),
+            ),
+            Self::TakeOver { remote_dir, holder } => (
+                format!("`{remote_dir}` is synced by {holder} and nobody can be asked"),
+                "Stop the sync there, or add `--take-over`.".to_owned(),
+            ),
+            Self::Confirm { text } => (text.clone(), "Add `--yes` to go on.".to_owned()),
+        };
+        Unanswered { question, help }
+    }
+}

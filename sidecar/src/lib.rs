@@ -1,0 +1,15 @@
+//! The head of MLToolbox: what to do, when, for whom.
+
+pub mod commands;
+pub mod cx;
+pub mod env;
+pub mod frontend;
+pub mod jobs;
+pub mod log;
+pub mod owner;
+pub mod secrets;
+pub mod session;
+pub mod sessions;
+pub mod store;
+pub mod sync;
+pub mod transport;

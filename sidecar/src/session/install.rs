@@ -1,0 +1,1 @@
+//! Brings the agent to a remote: probe, upload, verify, start.

@@ -1,0 +1,1 @@
+//! Pure: stops a plan that looks like an accident.

@@ -1,0 +1,1 @@
+//! Pure: from base, local and remote to operations, conflicts and drift. No clock, no files.

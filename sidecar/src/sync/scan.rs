@@ -1,0 +1,1 @@
+//! What the workspace holds now: stat always, hash only where a stamp cannot be trusted.

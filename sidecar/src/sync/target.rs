@@ -1,0 +1,1 @@
+//! A folder somewhere that can be made equal to ours.

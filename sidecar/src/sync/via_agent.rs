@@ -1,0 +1,1 @@
+//! A sync target behind an agent's links.

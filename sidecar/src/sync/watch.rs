@@ -1,0 +1,1 @@
+//! Which paths of a workspace may have changed. An event is a hint, never the truth.

@@ -1,0 +1,133 @@
+//! A way to reach one machine: run commands there and put files there. Knows nothing of sessions or features.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use protocol::error::{Code, Explain};
+use protocol::path::RemotePath;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use crate::frontend::TerminalSize;
+
+/// A way to reach one machine. Calls may run concurrently. After [`Transport::closed`] the transport is
+/// dead; the session makes a new one.
+#[async_trait]
+pub trait Transport: Send + Sync + fmt::Debug {
+    /// Starts `command` through the user's login shell in the home directory and returns its streams.
+    /// Dropping the process closes its channel.
+    async fn exec(&self, command: &str, terminal: Option<&Pty>) -> Result<Process, TransportError>;
+    /// Copies one file there with permission bits `mode`: whole or not at all. `sent` hears bytes so far.
+    async fn upload(
+        &self,
+        from: &Path,
+        to: &RemotePath,
+        mode: u32,
+        sent: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), TransportError>;
+    /// Returns the time of one round trip over the live connection.
+    async fn round_trip(&self) -> Result<Duration, TransportError>;
+    /// Returns what was learnt while connecting.
+    fn about(&self) -> &About;
+    /// Returns once the connection is dead, however it died.
+    async fn closed(&self);
+    /// Ends the connection.
+    async fn close(&self);
+}
+
+/// What was learnt while connecting.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// From dialling to the end of authentication.
+    pub connect: Duration,
+    /// SHA-256 fingerprint of the host key.
+    pub host_key: String,
+    /// Negotiated cipher.
+    pub cipher: String,
+    /// `agent` or `key` with its name.
+    pub authentication: String,
+    /// Whether a person had to type something, so that a second connection would have to ask again.
+    pub interactive: bool,
+}
+
+/// A pseudo-terminal to give to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pty {
+    /// Terminal type, the value of `TERM`.
+    pub term: String,
+    /// Its size.
+    pub size: TerminalSize,
+}
+
+/// A command that runs on the other machine.
+pub struct Process {
+    /// Its standard input; shut it down to send the end of input.
+    pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Its standard output.
+    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
+    /// Its standard error; empty with a terminal.
+    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
+    /// Sends [`Control`]s; bounded, closed when the process is gone.
+    pub control: mpsc::Sender<Control>,
+    /// How it ended.
+    pub exit: Pin<Box<dyn Future<Output = Result<Exit, TransportError>> + Send>>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+/// What can be said to a running command beside its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The terminal has a new size.
+    Resize(TerminalSize),
+    /// A signal by name without `SIG` (RFC 4254 section 6.9).
+    Signal(String),
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By a signal, named without `SIG`.
+    Signal(String),
+}
+
+/// Why a machine cannot be reached or does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection.
+    #[error("cannot reach `{host}` on port {port}")]
+    Unreachable {
+        /// Host as configured.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl Explain for TransportError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unreachable { .. } => Code::SshUnreachable,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Unreachable { host, port, .. } => {
+                format!("Check that `ssh -p {port} {host}` works in a terminal.")
+            }
+        }
+    }
+}
