@@ -9,6 +9,7 @@ mod lease;
 mod look;
 mod mode;
 mod place;
+mod put;
 mod root;
 mod side;
 mod temp;
