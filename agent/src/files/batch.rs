@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use protocol::path::RelPath;
 use protocol::sync::{Action, Content, Expect, Found, Op, Outcome, Rejected};
-use rustix::fs::{AtFlags, Dir, Mode};
+use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::body::Body;
@@ -142,7 +142,7 @@ impl<'a> Batch<'a> {
 
     fn make_folder(&mut self, path: &RelPath, local: u32) -> Result<Outcome, Halt> {
         let parent = self.parent_of(path)?;
-        match rustix::fs::mkdirat(&*parent, path.name(), Mode::from_raw_mode(mode::created_folder(local))) {
+        match rustix::fs::mkdirat(&*parent, path.name(), mode::raw(mode::created_folder(local))) {
             Ok(()) => {
                 self.touch(&parent);
                 Ok(Outcome::Applied { stamp: None, kept_as: None })
@@ -232,7 +232,7 @@ impl<'a> Batch<'a> {
         if look::through(&file)?.stamp.inode != seen.stamp.inode {
             return Err(changed(Some(look::found(parent.as_fd(), name, seen)?)));
         }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+        rustix::fs::fchmod(&file, mode::raw(bits))?;
         if self.durability == Durability::Each {
             rustix::fs::fsync(&file)?;
         }
@@ -275,7 +275,8 @@ impl<'a> Batch<'a> {
                 Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
             }
         })?;
-        if look::at(place.as_fd(), name)?.is_some_and(|moved| moved.is_still(&seen)) {
+        // `None`: the trash was emptied meanwhile.
+        if look::at(place.as_fd(), name)?.is_none_or(|moved| moved.is_still(&seen)) {
             bin.added(seen.stamp.size);
             self.touch(&parent);
             return Ok(applied);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use protocol::path::RelPath;
 use protocol::sync::{Content, Expect, Hash, Outcome, Rejected};
-use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 
 use super::batch::{Batch, Durability, Halt, changed, changed_to};
 use super::body::Body;
@@ -66,7 +66,7 @@ impl<'a> Batch<'a> {
             received
         };
         if let Some(bits) = replaced {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+            rustix::fs::fchmod(&file, mode::raw(bits))?;
         }
         if let (None, Some(mtime_ns)) = (&before, put.mtime_ns) {
             rustix::fs::futimens(&file, &modified_at(mtime_ns))?;
@@ -119,15 +119,15 @@ impl<'a> Batch<'a> {
     }
 
     fn receive_small(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
-        self.buffer.resize(usize::try_from(put.size).unwrap_or(usize::MAX), 0);
-        if !body.fill(&mut self.buffer).map_err(Halt::Lost)? {
+        let bytes = at_least(&mut self.buffer, usize::try_from(put.size).unwrap_or(usize::MAX));
+        if !body.fill(bytes).map_err(Halt::Lost)? {
             return Err(Rejected::Torn.into());
         }
-        let hash = Hash(*blake3::hash(&self.buffer).as_bytes());
+        let hash = Hash(*blake3::hash(bytes).as_bytes());
         check_hash(put, hash, body)?;
         let root = self.root;
         let (temp, mut file) = root.workshop.file(bits)?;
-        file.write_all(&self.buffer)?;
+        file.write_all(bytes)?;
         Ok((temp, file, hash))
     }
 
@@ -135,13 +135,13 @@ impl<'a> Batch<'a> {
         let root = self.root;
         let (temp, mut file) = root.workshop.file(bits)?;
         let mut hasher = blake3::Hasher::new();
-        self.buffer.resize(CHUNK, 0);
+        let chunk = at_least(&mut self.buffer, CHUNK);
         loop {
-            match body.read(&mut self.buffer).map_err(Halt::Lost)? {
+            match body.read(chunk).map_err(Halt::Lost)? {
                 0 => break,
                 count => {
-                    hasher.update(&self.buffer[..count]);
-                    file.write_all(&self.buffer[..count])?;
+                    hasher.update(&chunk[..count]);
+                    file.write_all(&chunk[..count])?;
                 }
             }
         }
@@ -149,6 +149,14 @@ impl<'a> Batch<'a> {
         check_hash(put, hash, body)?;
         Ok((temp, file, hash))
     }
+}
+
+/// Returns `length` bytes of a buffer that only ever grows, so that it is seldom cleared.
+fn at_least(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    &mut buffer[..length]
 }
 
 fn check_hash(put: &Put, hash: Hash, body: &mut Body<'_>) -> Result<(), Halt> {
