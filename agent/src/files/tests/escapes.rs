@@ -122,7 +122,7 @@ fn in_namespace(test: &str) -> bool {
 }
 
 #[allow(clippy::print_stderr, reason = "a skip is said aloud")]
-fn skip(reason: &str) {
+pub(super) fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 

@@ -145,6 +145,26 @@ fn the_side_directory_is_private_and_moves_inside_when_it_must() {
 }
 
 #[test]
+fn the_side_directory_of_another_user_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        escapes::skip("only root can make a folder of another user");
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let beside = place.path().join(".root.mltoolbox");
+    fs::create_dir(&beside).expect("a folder");
+    std::os::unix::fs::chown(&beside, Some(65_534), None).expect("another owner");
+    let (root, _) = open_as(&place.path().join("root"), "one", false).expect("a root");
+    assert!(root.side.inside && files_below(&beside).is_empty());
+
+    std::os::unix::fs::chown(&beside, Some(0), None).expect("the first owner");
+    let (root, _) = open_as(&place.path().join("root"), "one", false).expect("a root");
+    assert!(!root.side.inside);
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&beside).expect("a folder"));
+    assert_eq!(mode & 0o777, 0o700, "closed to others");
+}
+
+#[test]
 fn only_abandoned_temporary_files_are_removed() {
     let it = fixture();
     let dead = it.side().join("tmp/dead");
