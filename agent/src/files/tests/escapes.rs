@@ -121,9 +121,9 @@ fn in_namespace(test: &str) -> bool {
     false
 }
 
-#[allow(clippy::print_stderr, reason = "a skip is said aloud")]
+/// Says past the harness, which hides what passing tests print, that a test was not run.
 pub(super) fn skip(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
+    io::Write::write_all(&mut io::stderr(), format!("SKIPPED: {reason}\n").as_bytes()).expect("an open stderr");
 }
 
 fn mount(args: &[&str], at: &Path) {
