@@ -257,10 +257,9 @@ impl Shared {
 
     /// Answers the caller who waits for a cookie.
     fn seen(&self, name: &str) {
-        if let Some(waiting) = lock(&self.cookies).remove(name) {
-            if waiting.send(()).is_err() {
-                tracing::debug!(name, "nobody waits for this cookie any more");
-            }
+        let waiting = lock(&self.cookies).remove(name);
+        if waiting.is_some_and(|waiting| waiting.send(()).is_err()) {
+            tracing::debug!(name, "nobody waits for this cookie any more");
         }
     }
 

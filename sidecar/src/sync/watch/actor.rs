@@ -16,13 +16,15 @@ use super::{Dirty, Health, Paths, Shared, WatchError};
 use crate::sync::ignored::{Rules, Verdict};
 
 /// Quiet time after which the whole workspace is looked at: events do get lost, on network disks above all.
-const AUDIT: Duration = Duration::from_secs(60);
+const AUDIT: Duration = Duration::from_mins(1);
 /// An audit may take one part in so many of the time between two, which is half a percent.
 const AUDIT_SHARE: u32 = 200;
 /// How often folders without a watch are looked at.
 const POLL: Duration = Duration::from_secs(5);
+/// Such a look may take one part in so many of the time between two.
+const POLL_SHARE: u32 = 20;
 /// How often events are waited for when nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// What the thread knows.
 struct Actor<'s> {
@@ -72,7 +74,7 @@ impl Actor<'_> {
                 self.start_over();
             }
             // Before the events: a cookie among them covers what is not watched, too.
-            if content.poll || Instant::now() >= self.next_poll {
+            if content.poll || (self.is_polling() && Instant::now() >= self.next_poll) {
                 self.poll(Instant::now());
             }
             for event in content.events {
@@ -80,10 +82,7 @@ impl Actor<'_> {
             }
             let now = Instant::now();
             if now >= self.next_audit {
-                self.folders.retry();
-                self.publish_health();
-                self.settling.everything(now);
-                self.next_audit = now + AUDIT;
+                self.audit(now);
             }
             let lock = self.root.join(".git").join("index.lock");
             if let Some(dirty) = self.settling.take(now, || lock.exists()) {
@@ -92,10 +91,26 @@ impl Actor<'_> {
         }
     }
 
+    /// Looks at everything, and for watches that the system can give by now.
+    fn audit(&mut self, now: Instant) {
+        self.next_audit = now + AUDIT;
+        if self.folders.is_blind() {
+            self.start_over();
+        } else {
+            self.folders.retry();
+            self.publish_health();
+        }
+        self.settling.everything(now);
+    }
+
     fn wake_up(&self) -> Instant {
-        let poll = (*self.health.borrow() != Health::Watching).then_some(self.next_poll);
+        let poll = self.is_polling().then_some(self.next_poll);
         let due = self.settling.due();
         due.into_iter().chain(poll).fold(self.next_audit.min(Instant::now() + IDLE), Instant::min)
+    }
+
+    fn is_polling(&self) -> bool {
+        *self.health.borrow() != Health::Watching
     }
 
     /// Takes one event as a hint.
@@ -197,8 +212,7 @@ impl Actor<'_> {
             Paths::Everything => Paths::Everything,
             Paths::Some(paths) => self.with_new_rules(paths),
         };
-        let cost = Duration::from_millis(self.shared.audit_cost.load(Ordering::Relaxed));
-        self.next_audit = dirty.settled_at + AUDIT.max(cost.saturating_mul(AUDIT_SHARE).min(IDLE));
+        self.next_audit = dirty.settled_at + AUDIT.max(self.cost().saturating_mul(AUDIT_SHARE).min(IDLE));
         self.shared.send(dirty);
     }
 
@@ -221,11 +235,32 @@ impl Actor<'_> {
 
     /// Marks what sends no events.
     fn poll(&mut self, now: Instant) {
+        let waiting = self.shared.waiting();
+        self.next_poll = now + POLL.max(self.cost().saturating_mul(POLL_SHARE).min(IDLE));
+        if self.folders.is_blind() {
+            // No cookie is ever seen either, so a look at everything answers for it.
+            self.rules.reload(None);
+            self.settling.everything(now);
+            self.flush(now);
+            self.answer(&waiting);
+            return;
+        }
         let unwatched: Vec<RelPath> = self.folders.unwatched().cloned().collect();
         for path in unwatched {
+            self.rules.reload(Some(&path));
             self.settling.complete(path, now);
         }
-        self.next_poll = now + POLL;
+    }
+
+    fn answer(&self, waiting: &[String]) {
+        for name in waiting {
+            self.shared.seen(name);
+        }
+    }
+
+    /// Returns what a scan of everything costs.
+    fn cost(&self) -> Duration {
+        Duration::from_millis(self.shared.audit_cost.load(Ordering::Relaxed))
     }
 
     /// Events were lost: watches everything anew and marks everything. Whoever waits for a cookie, whose event
@@ -243,7 +278,7 @@ impl Actor<'_> {
         self.settling.everything(now);
         if !waiting.is_empty() {
             self.flush(now);
-            waiting.iter().for_each(|name| self.shared.seen(name));
+            self.answer(&waiting);
         }
     }
 

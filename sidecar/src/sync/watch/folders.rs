@@ -9,6 +9,7 @@ use notify::{
 };
 use protocol::path::RelPath;
 
+use super::actor::rel_path;
 use super::{Health, Shared, WatchError};
 use crate::sync::ignored::{Rules, Verdict};
 
@@ -23,7 +24,8 @@ const RECURSIVE: bool = !cfg!(target_os = "linux");
 pub(super) struct Folders {
     root: PathBuf,
     rules: Arc<Rules>,
-    watcher: RecommendedWatcher,
+    /// `None` when the system gives not even the watch of the workspace itself.
+    system: Option<RecommendedWatcher>,
     watched: BTreeSet<RelPath>,
     /// Folders that could not be watched, so nothing below them is.
     unwatched: BTreeSet<RelPath>,
@@ -35,31 +37,26 @@ impl Folders {
     /// Watches the workspace and the folder for cookies.
     pub(super) fn start(root: &Path, rules: Arc<Rules>, shared: &Arc<Shared>) -> Result<Self, WatchError> {
         let failed = |source| WatchError::Start { path: root.to_owned(), source };
-        let inbox = Arc::clone(shared);
-        // Opens and reads are left out: our own scans would drown the rest.
-        let config = Config::default()
-            .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
-            .with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(move |event| inbox.inbox.push(event), config).map_err(failed)?;
-        let mut folders = Self {
-            root: root.to_owned(),
-            rules,
-            watcher,
-            watched: BTreeSet::new(),
-            unwatched: BTreeSet::new(),
-            reason: None,
+        let (system, reason) = match watcher(root, shared) {
+            Ok(system) => (Some(system), None),
+            Err(error) if is_limit(&error) => (None, Some(advice(&error))),
+            Err(error) => return Err(failed(error)),
         };
-        let mode = if RECURSIVE { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-        folders.watcher.watch(&shared.cookie_folder, RecursiveMode::NonRecursive).map_err(failed)?;
-        folders.watcher.watch(root, mode).map_err(failed)?;
+        let (watched, unwatched) = (BTreeSet::new(), BTreeSet::new());
+        let mut folders = Self { root: root.to_owned(), rules, system, watched, unwatched, reason };
         folders.add_below(vec![None]);
         Ok(folders)
+    }
+
+    /// Returns whether nothing at all is watched, cookies neither.
+    pub(super) fn is_blind(&self) -> bool {
+        self.system.is_none()
     }
 
     /// Returns how well the workspace is seen.
     pub(super) fn health(&self) -> Health {
         match &self.reason {
-            Some(reason) if !self.unwatched.is_empty() => Health::Polling { reason: reason.clone() },
+            Some(reason) if self.is_blind() || !self.unwatched.is_empty() => Health::Polling { reason: reason.clone() },
             _ => Health::Watching,
         }
     }
@@ -88,7 +85,7 @@ impl Folders {
         let gone: Vec<RelPath> = (self.below(folder).into_iter())
             .filter(|path| self.rules.verdict(path, true) == Verdict::Ignored)
             .collect();
-        self.unwatch(gone);
+        self.unwatch(&gone);
         self.add_below(vec![folder.cloned()]);
     }
 
@@ -98,7 +95,7 @@ impl Folders {
             return;
         }
         let gone = self.below(Some(folder));
-        self.unwatch(gone);
+        self.unwatch(&gone);
         self.unwatched.retain(|path| !path.starts_with(folder));
     }
 
@@ -121,7 +118,7 @@ impl Folders {
 
     /// Watches everything below folders that are watched themselves; `None` is the workspace.
     fn add_below(&mut self, folders: Vec<Option<RelPath>>) {
-        if RECURSIVE {
+        if RECURSIVE || self.is_blind() {
             return;
         }
         let mut listed = folders;
@@ -153,13 +150,14 @@ impl Folders {
         let mut todo: Vec<PathOp> =
             folders.iter().map(|path| PathOp::Watch(self.root.join(path.as_str()), config.clone())).collect();
         let mut left_out = BTreeSet::new();
+        let Some(system) = &mut self.system else { return Vec::new() };
         while !todo.is_empty() {
-            let Err(failure) = self.watcher.update_paths(std::mem::take(&mut todo)) else { break };
+            let Err(failure) = system.update_paths(std::mem::take(&mut todo)) else { break };
             let rest = failure.remaining;
-            let failed = failure.origin.map(PathOp::into_path).and_then(|path| self.rel_path(&path));
+            let failed = failure.origin.map(PathOp::into_path).and_then(|path| rel_path(&self.root, &path));
             if is_limit(&failure.source) {
-                self.reason = Some(format!("{}. {LIMIT_ADVICE}", failure.source));
-                let rest = rest.iter().filter_map(|op| self.rel_path(op.as_path()));
+                self.reason = Some(advice(&failure.source));
+                let rest = rest.iter().filter_map(|op| rel_path(&self.root, op.as_path()));
                 let all: Vec<RelPath> = failed.into_iter().chain(rest).collect();
                 self.unwatched.extend(all.iter().cloned());
                 left_out.extend(all);
@@ -174,20 +172,34 @@ impl Folders {
         watched
     }
 
-    fn unwatch(&mut self, folders: Vec<RelPath>) {
+    fn unwatch(&mut self, folders: &[RelPath]) {
         let mut todo: Vec<PathOp> = folders.iter().map(|path| PathOp::unwatch(self.root.join(path.as_str()))).collect();
-        for folder in &folders {
+        for folder in folders {
             self.watched.remove(folder);
         }
         // The system forgets the watch of a deleted folder by itself and then says that there is none.
+        let Some(system) = &mut self.system else { return };
         while !todo.is_empty() {
-            todo = self.watcher.update_paths(todo).err().map(|failure| failure.remaining).unwrap_or_default();
+            todo = system.update_paths(todo).err().map(|failure| failure.remaining).unwrap_or_default();
         }
     }
+}
 
-    fn rel_path(&self, path: &Path) -> Option<RelPath> {
-        super::actor::rel_path(&self.root, path)
-    }
+/// Returns a watcher that sees the workspace folder and the cookies.
+fn watcher(root: &Path, shared: &Arc<Shared>) -> notify::Result<RecommendedWatcher> {
+    // Opens and reads are left out: our own scans would drown the rest.
+    let config = Config::default()
+        .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
+        .with_follow_symlinks(false);
+    let own = Arc::clone(shared);
+    let mut watcher = RecommendedWatcher::new(move |event| own.inbox.push(event), config)?;
+    watcher.watch(&shared.cookie_folder, RecursiveMode::NonRecursive)?;
+    watcher.watch(root, if RECURSIVE { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive })?;
+    Ok(watcher)
+}
+
+fn advice(error: &notify::Error) -> String {
+    format!("the system gives no more watches ({error}). {LIMIT_ADVICE}")
 }
 
 /// Returns whether the system has no more watches to give.

@@ -257,7 +257,7 @@ const FEW: &str = "MLTOOLBOX_TEST_FEW_WATCHES";
 #[tokio::test]
 async fn too_few_watches_mean_polling() {
     if std::env::var_os(FEW).is_none() {
-        run_with_few_watches("sync::watch::tests::too_few_watches_mean_polling");
+        run_with_watches(20, "sync::watch::tests::too_few_watches_mean_polling");
         return;
     }
     let names: Vec<String> = (0..50).map(|number| format!("f{number}/sub/file")).collect();
@@ -274,21 +274,38 @@ async fn too_few_watches_mean_polling() {
     assert!(matches!(dirty.paths, Paths::Some(paths) if !paths.is_empty()));
 }
 
-/// Runs this test program again where only 20 watches are allowed.
+#[tokio::test]
+async fn no_watch_at_all_means_polling_too() {
+    if std::env::var_os(FEW).is_none() {
+        run_with_watches(1, "sync::watch::tests::no_watch_at_all_means_polling_too");
+        return;
+    }
+    let bed = watching(&["a"]).await;
+    assert!(matches!(&*bed.watch.health().borrow(), Health::Polling { .. }));
+    write(&bed.root, "a", "new");
+    assert_eq!(bed.names().await, ["everything"]);
+    let Change::Dirty(dirty) = bed.next().await else { panic!("the root is there") };
+    assert_eq!(dirty.paths, Paths::Everything);
+}
+
+/// Runs this test program again where only so many watches are allowed. `user.max_inotify_watches` belongs to
+/// the new user namespace; `fs.inotify.max_user_watches` would be that of the whole machine.
 #[expect(clippy::print_stderr, reason = "a skip is said aloud")]
-fn run_with_few_watches(test: &str) {
+fn run_with_watches(limit: u32, test: &str) {
     let program = std::env::current_exe().expect("a test program");
-    let script = "echo 20 > /proc/sys/fs/inotify/max_user_watches || exit 77; exec \"$0\" --exact \"$1\"";
-    let output =
-        Command::new("unshare").args(["-U", "-r", "sh", "-c", script]).arg(program).arg(test).env(FEW, "1").output();
-    match output {
-        Ok(output) if output.status.success() => {}
-        Ok(output)
-            if output.status.code() == Some(77) || String::from_utf8_lossy(&output.stderr).contains("unshare") =>
-        {
-            assert!(std::env::var_os("MLT_LIVE").is_none(), "no user namespace with its own limits: {output:?}");
-            eprintln!("SKIPPED {test}: this system allows no user namespace with its own limits");
-        }
-        other => panic!("{other:?}"),
+    let script = "echo \"$2\" > /proc/sys/user/max_inotify_watches || exit 77; exec \"$0\" --exact \"$1\"";
+    let output = Command::new("unshare")
+        .args(["-U", "-r", "sh", "-c", script])
+        .arg(program)
+        .args([test, &limit.to_string()])
+        .env(FEW, "1")
+        .output()
+        .expect("unshare is installed");
+    let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(77) || complaint.contains("unshare: ") {
+        assert!(std::env::var_os("MLT_LIVE").is_none(), "no user namespace with its own limits: {complaint}");
+        eprintln!("SKIPPED {test}: this system allows no user namespace with its own limits");
+    } else {
+        assert!(output.status.success() && said.contains("1 passed"), "{said}{complaint}");
     }
 }
