@@ -29,7 +29,7 @@ impl Bed {
     pub(crate) fn new() -> Result<Self, Reason> {
         let bed =
             Self { host: Host::with(&Options { in_memory: true, ..Options::default() })?, work: Work::in_memory() };
-        crate::say("building the release programs …");
+        crate::say("building the programs …");
         binary::sidecar();
         bed.wrap("ssh");
         bed.wrap("scp");
