@@ -35,6 +35,12 @@ fn build(folder: &Path) {
     // Both at once, so that features are unified as in `cargo test --workspace` and nothing is built twice.
     command.args(["build", "-p", "mltoolbox-agent", "-p", "mltoolbox-sidecar", "--bins", "--locked", "--quiet"]);
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // What cargo told this program about its own package would make build scripts run again.
+    let own =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(own)) {
+        command.env_remove(name);
+    }
     if folder.ends_with("release") {
         command.arg("--release");
     }

@@ -20,3 +20,5 @@ pub mod process;
 pub mod proxy;
 
 pub mod skip;
+
+pub mod limits;

@@ -2,4 +2,5 @@
 //! counterpart is missing, and fails instead under `MLT_LIVE=1`.
 
 mod host;
+mod limits;
 mod watchers;
