@@ -1,14 +1,17 @@
-//! Other people's watchers end with the file present after a replace the way the agent does it: the old
-//! inode is linked away, then the new file is renamed over the name from outside the watched folder.
+//! Other people's watchers end with the file present after the agent replaced it, as often as it likes.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use agent::files::{Bodies, Root};
 use harness::or_skip;
 use harness::skip::Reason;
 use harness::work::Work;
+use protocol::agent::{Apply, Holder, Open, Trailer};
+use protocol::path::{RelPath, RemotePath};
+use protocol::sync::{Action, Expect, Hash, Op, Outcome};
 use serde::Deserialize;
 
 /// Where `tests/run` installs the watchers: outside the source tree's tracked files.
@@ -53,8 +56,9 @@ fn check(test: &str, mut probe: Command) {
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut next = || lines.next().expect("the probe says more").expect("the probe writes text");
     assert_eq!(next(), "ready", "{test}");
+    let root = open(&work.workspace());
     for version in 1..=REPLACES {
-        replace(work.path(), &work.workspace().join("app.py"), version);
+        replace(&root, version);
     }
     fs::write(work.workspace().join("sentinel"), "").expect("our own folder");
     let answer = loop {
@@ -69,12 +73,49 @@ fn check(test: &str, mut probe: Command) {
     assert!(!belief.events.is_empty(), "{test} saw no change at all: {belief:?}");
 }
 
-/// Replaces a file as the agent does.
-fn replace(outside: &Path, file: &Path, version: u32) {
-    let staged = outside.join(format!("staged-{version}"));
-    fs::write(&staged, format!("print({version})\n")).expect("our own folder");
-    fs::hard_link(file, outside.join(format!("trash-{version}"))).expect("the same file system");
-    fs::rename(&staged, file).expect("the same file system");
+/// The bytes of one file as the stream that follows a batch.
+struct Body(Cursor<Vec<u8>>);
+
+impl Bodies for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+
+    fn trailer(&mut self) -> io::Result<Trailer> {
+        Ok(Trailer::default())
+    }
+}
+
+fn open(folder: &Path) -> Root {
+    let open = Open {
+        path: RemotePath::new(folder.to_str().expect("our own path is text")).expect("an absolute path"),
+        create: false,
+        holder: Holder { id: "one".into(), label: "me@here:/folder".into() },
+        take_over: false,
+    };
+    Root::open(1, &open).expect("our own folder can be a root").0
+}
+
+fn text(version: u32) -> Vec<u8> {
+    format!("print({version})\n").into_bytes()
+}
+
+/// Has the agent replace the version before this one.
+fn replace(root: &Root, version: u32) {
+    let hash = |version| Hash(*blake3::hash(&text(version)).as_bytes());
+    let op = Op {
+        path: RelPath::new("app.py").expect("a relative path"),
+        expect: Expect::File { hash: hash(version - 1), stamp: None },
+        action: Action::Put {
+            size: text(version).len() as u64,
+            hash: Some(hash(version)),
+            mode: 0o644,
+            mtime_ns: None,
+        },
+    };
+    let apply = Apply { root: 1, barrier: false, durable: false, ops: vec![op] };
+    let outcomes = root.apply(&apply, &mut Body(Cursor::new(text(version)))).expect("the batch is done");
+    assert!(matches!(outcomes.as_slice(), [Outcome::Applied { kept_as: None, .. }]), "{outcomes:?}");
 }
 
 /// Returns the Python that has `module`, ready to run its probe.
