@@ -125,7 +125,14 @@ pub(crate) fn connect(bed: &Bed, report: &mut Report, row: &str, arguments: &Arg
         ];
         for (row, command) in rows.iter_mut().zip(&mut commands) {
             if !row.failed() {
-                row.add(measure::run(bed, command));
+                let result = measure::run_with_output(bed, command);
+                let ours = row.is_ours();
+                row.add(result.and_then(|(sample, output)| {
+                    if ours && !output.contains("\"connectMs\"") {
+                        return Err(format!("said nothing of a connection: {output}"));
+                    }
+                    Ok(sample)
+                }));
             }
         }
     }

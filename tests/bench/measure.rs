@@ -39,13 +39,19 @@ fn used(bed: &Bed) -> (f64, f64) {
 
 /// Runs a command to its end and returns what it took, or what it said when it failed.
 pub(crate) fn run(bed: &Bed, command: &mut Command) -> Result<Sample, String> {
+    run_with_output(bed, command).map(|(sample, _)| sample)
+}
+
+/// Does the same and returns what the command wrote to its standard output, too.
+pub(crate) fn run_with_output(bed: &Bed, command: &mut Command) -> Result<(Sample, String), String> {
     let before = used(bed);
     let start = Instant::now();
     let output = command.output().map_err(|error| error.to_string())?;
     let wall = start.elapsed().as_secs_f64();
     let after = used(bed);
     if output.status.success() {
-        Ok(Sample { wall, near: after.0 - before.0, far: after.1 - before.1 })
+        let sample = Sample { wall, near: after.0 - before.0, far: after.1 - before.1 };
+        Ok((sample, String::from_utf8_lossy(&output.stdout).into_owned()))
     } else {
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let tail: Vec<&str> = text.lines().rev().take(5).collect();
@@ -64,5 +70,9 @@ pub(crate) fn percentile(samples: impl IntoIterator<Item = f64>, share: f64) -> 
 
 /// Returns the value in the middle.
 pub(crate) fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
-    percentile(samples, 0.5)
+    let samples: Vec<f64> = samples.into_iter().collect();
+    let upper = percentile(samples.iter().copied(), 0.5);
+    // Of an even number of samples two are in the middle.
+    let lower = -percentile(samples.iter().map(|sample| -sample), 0.5);
+    f64::midpoint(lower, upper)
 }

@@ -53,6 +53,11 @@ impl Row {
         self.failure.is_some()
     }
 
+    /// Returns whether it is about ours.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.ours
+    }
+
     fn wall(&self) -> impl Iterator<Item = f64> + '_ {
         self.samples.iter().map(|sample| sample.wall)
     }

@@ -100,7 +100,13 @@ impl Tool {
                     .map_err(|error| error.to_string())?;
                 Ok(())
             }
-            Self::Rsync | Self::Tar | Self::TarZstd | Self::Unison => Ok(()),
+            Self::Unison => {
+                // Its memory of earlier runs, at both ends.
+                crate::bed::remove(&bed.work.home().join(".unison"));
+                crate::bed::remove(&bed.remote(".unison"));
+                Ok(())
+            }
+            Self::Rsync | Self::Tar | Self::TarZstd => Ok(()),
         }
     }
 
@@ -142,8 +148,8 @@ pub(crate) fn master(bed: &Bed, port: u16) -> String {
 pub(crate) fn open_master(bed: &Bed, port: u16) -> Result<(), String> {
     let (config, socket) = (bed.host.client_config(port).display().to_string(), master(bed, port));
     let line = format!(
-        "ssh -F {config} -S {socket} -O check bench 2>/dev/null || \
-         ssh -F {config} -M -S {socket} -N -f bench </dev/null >/dev/null 2>&1"
+        "ssh -F {config} -S {socket} -O check bench 2>/dev/null || {{ rm -f {socket}; \
+         ssh -F {config} -M -S {socket} -N -f bench </dev/null >/dev/null 2>&1; }}"
     );
     let status = bed.shell(&line).status().map_err(|error| error.to_string())?;
     if status.success() { Ok(()) } else { Err("ssh cannot open a shared connection".to_owned()) }
