@@ -18,7 +18,7 @@ pub(super) mod ciphers;
 mod connect;
 mod identity;
 pub mod known_hosts;
-mod queue;
+pub(super) mod queue;
 mod record;
 pub(super) mod signal;
 #[cfg(test)]

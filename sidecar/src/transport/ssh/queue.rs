@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 
 /// Returns both ends of a new, empty queue.
-pub(super) fn queue() -> (Writer, Reader) {
+pub(in crate::transport) fn queue() -> (Writer, Reader) {
     let shared = Arc::new(Shared::default());
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
@@ -43,11 +43,11 @@ impl Shared {
 
 /// The end of the connection. Dropping it ends the stream.
 #[derive(Debug)]
-pub(super) struct Writer(Arc<Shared>);
+pub(in crate::transport) struct Writer(Arc<Shared>);
 
 impl Writer {
     /// Adds a chunk and returns how many bytes now wait. Nothing waits for a reader that is gone.
-    pub(super) fn push(&self, chunk: Bytes) -> usize {
+    pub(in crate::transport) fn push(&self, chunk: Bytes) -> usize {
         let mut state = self.0.state();
         if state.abandoned || state.ended || chunk.is_empty() {
             return 0;
@@ -61,7 +61,7 @@ impl Writer {
     }
 
     /// Returns once fewer than `limit` bytes wait, or nobody will read them.
-    pub(super) async fn below(&self, limit: usize) {
+    pub(in crate::transport) async fn below(&self, limit: usize) {
         loop {
             let room = self.0.room.notified();
             {
@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Ends the stream: after what waits the reader sees the end, or `failure`.
-    pub(super) fn end(&self, failure: Option<String>) {
+    pub(in crate::transport) fn end(&self, failure: Option<String>) {
         let mut state = self.0.state();
         if !state.ended {
             state.ended = true;
@@ -95,7 +95,7 @@ impl Drop for Writer {
 
 /// The end of the reader. Dropping it throws away what comes.
 #[derive(Debug)]
-pub(super) struct Reader(Arc<Shared>);
+pub(in crate::transport) struct Reader(Arc<Shared>);
 
 impl AsyncRead for Reader {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
