@@ -15,6 +15,7 @@ use crate::frontend::TerminalSize;
 
 mod error;
 pub mod ssh;
+#[cfg(unix)]
 pub mod ssh_server;
 
 pub use error::TransportError;

@@ -93,7 +93,7 @@ pub enum TransportError {
         /// `host` or `[host]:port`.
         host: String,
     },
-    /// A known_hosts file that cannot be used.
+    /// A `known_hosts` file that cannot be used.
     #[error("cannot use the known hosts in `{}`", file.display())]
     KnownHosts {
         /// The file.

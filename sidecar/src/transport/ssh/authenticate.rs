@@ -21,7 +21,7 @@ const MAX_OFFERS: usize = 5;
 /// A server answers an offer within this, even one that looks the user up over a network.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An agent answers within this; some ask a person to touch a device.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
+const AGENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// An agent that lists its keys asks nobody.
 const AGENT_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The files that are tried when no key is named, in this order.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use protocol::editor::RemoteRow;
 use russh::Preferred;
 use russh::client::{self, DisconnectReason};
-use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -211,9 +211,15 @@ fn protocol(remote: &RemoteRow, error: russh::Error) -> TransportError {
     TransportError::Protocol { host: remote.host.clone(), port: remote.port, source: Box::new(error) }
 }
 
+/// Returns the host key algorithms that are accepted: the usual ones without RSA by SHA-1, which can be forged.
+fn supported() -> Vec<Algorithm> {
+    let forgeable = |algorithm: &&Algorithm| matches!(algorithm, Algorithm::Rsa { hash: None });
+    Preferred::DEFAULT.key.iter().filter(|algorithm| !forgeable(algorithm)).cloned().collect()
+}
+
 fn configuration(options: &Options, files: &[known_hosts::File], name: &str) -> client::Config {
     let mut preferred = Preferred::DEFAULT;
-    preferred.key = Cow::Owned(known_hosts::reorder(files, name, &preferred.key));
+    preferred.key = Cow::Owned(known_hosts::reorder(files, name, &supported()));
     preferred.cipher = Cow::Owned(ciphers::preferred());
     // What is synced is compressed by whoever knows whether that pays.
     preferred.compression = Cow::Borrowed(&[russh::compression::NONE]);
@@ -272,7 +278,7 @@ impl HostKey<'_> {
             return Err(TransportError::HostCertificate { host });
         };
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        match known_hosts::check(&self.files, &self.name, key, &Preferred::DEFAULT.key) {
+        match known_hosts::check(&self.files, &self.name, key, &supported()) {
             Verdict::Known => Ok(Accepted { fingerprint }),
             Verdict::Changed(place) => Err(TransportError::HostKeyChanged {
                 host,

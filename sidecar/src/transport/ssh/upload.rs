@@ -214,9 +214,9 @@ impl Job<'_> {
         };
         let mut complaint = Vec::new();
         let mut stderr = stderr.take(COMPLAINT);
-        let (fed, heard, exit) = tokio::join!(feed, stderr.read_to_end(&mut complaint), exit);
-        fed?;
-        if let Err(error) = heard {
+        let (sent, complained, exit) = tokio::join!(feed, stderr.read_to_end(&mut complaint), exit);
+        sent?;
+        if let Err(error) = complained {
             tracing::debug!(%error, "the complaint was cut");
         }
         match exit? {

@@ -117,11 +117,10 @@ async fn take_input(mut read: ChannelReadHalf, input: queue::Writer, closed: Can
     while let Some(message) = read.wait().await {
         match message {
             ChannelMsg::Data { data } => {
-                if input.push(data) > INPUT_CAP {
-                    tokio::select! {
-                        () = input.below(INPUT_CAP) => {}
-                        () = closed.cancelled() => return,
-                    }
+                input.push(data);
+                tokio::select! {
+                    () = input.below(INPUT_CAP) => {}
+                    () = closed.cancelled() => return,
                 }
             }
             ChannelMsg::Eof => input.end(None),

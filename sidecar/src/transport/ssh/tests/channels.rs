@@ -127,7 +127,8 @@ async fn until_open(ssh: &Ssh, command: &str) -> Process {
 async fn large_streams_arrive_whole_both_ways() {
     let embedded = Embedded::start().await;
     let home = Home::with_key();
-    let sshd = Sshd::start(&[&home.public("id_ed25519")], &["ed25519"], "");
+    // Keys are exchanged again in the midst of it.
+    let sshd = Sshd::start(&[&home.public("id_ed25519")], &["ed25519"], "RekeyLimit 16M");
     let bulk = Options { purpose: Purpose::Bulk, slow_reader: SlowReader::StopReading, ..home.accepting() };
     let real = reach(sshd.address, &bulk).await.expect("it is let in");
     for ssh in [embedded.reach().await, real] {
@@ -147,12 +148,12 @@ async fn large_streams_arrive_whole_both_ways() {
         let down = async {
             let (mut hasher, mut chunk, mut length) = (blake3::Hasher::new(), vec![0; 256 * 1024], 0);
             loop {
-                let read = stdout.read(&mut chunk).await.expect("it comes whole");
-                if read == 0 {
+                let got = stdout.read(&mut chunk).await.expect("it comes whole");
+                if got == 0 {
                     return (hasher.finalize(), length);
                 }
-                hasher.update(&chunk[..read]);
-                length += read;
+                hasher.update(&chunk[..got]);
+                length += got;
             }
         };
         let (sent, (received, length)) = tokio::join!(up, down);

@@ -155,3 +155,31 @@ async fn a_killed_server_ends_its_commands() {
     assert!(exit.await.is_err());
     assert!(!Path::new("/proc").join(&shell).exists(), "the server kills what it started");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_both_kinds_of_addresses_lead_there() {
+    let embedded = Embedded::start().await;
+    let target = embedded.server.address();
+    // A name may have addresses where nothing listens; each is tried.
+    let named = RemoteRow { host: "localhost".to_owned(), ..remote(target) };
+    let (options, person) = (embedded.home.accepting(), Person::default());
+    let cancel = CancellationToken::new();
+    connect(&named, &options, &person, &cancel).await.expect("one of its addresses answers");
+
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).await.expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let forwarder = tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let mut to = tokio::net::TcpStream::connect(target).await.expect("the server listens");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await.is_ok() });
+        }
+    });
+    for host in ["::1", "[::1]"] {
+        let sixth = RemoteRow { host: host.to_owned(), port, ..named.clone() };
+        let ssh = connect(&sixth, &options, &person, &cancel).await.expect("it leads to the same server");
+        assert_eq!(run(&ssh, "echo there").await.out, "there\n");
+    }
+    let known = std::fs::read_to_string(embedded.home.key("known_hosts")).expect("it was recorded");
+    assert_eq!(known.lines().filter(|line| line.starts_with(&format!("[::1]:{port} "))).count(), 1, "{known}");
+    forwarder.abort();
+}
