@@ -16,6 +16,7 @@ mod authenticate;
 mod channel;
 pub(super) mod ciphers;
 mod connect;
+mod host_key;
 mod identity;
 pub mod known_hosts;
 pub(super) mod queue;

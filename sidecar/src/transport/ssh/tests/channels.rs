@@ -211,3 +211,35 @@ async fn dropping_a_process_ends_it_on_the_embedded_server() {
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it is killed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_outlives_the_handle_it_came_from() {
+    let embedded = Embedded::start().await;
+    let ssh = embedded.reach().await;
+    let mut process = ssh.exec("cat", None).await.expect("it runs");
+    drop(ssh);
+    process.stdin.write_all(b"still here").await.expect("it reads");
+    assert_eq!(finish(process).await, Said { out: "still here".into(), err: String::new(), exit: Exit::Status(0) });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_embedded_server_starts_knows_only_its_home() {
+    let embedded = Embedded::start().await;
+    let said = run(&embedded.reach().await, "pwd; echo $HOME; env | cut -d= -f1 | sort | tr '\\n' ' '").await;
+    let home = embedded.there.path().canonicalize().expect("it is there").display().to_string();
+    let lines: Vec<_> = said.out.lines().collect();
+    assert_eq!(lines[..2], [home.as_str(), home.as_str()], "{said:?}");
+    assert_eq!(lines[2].trim(), "HOME LOGNAME PATH PWD SHELL USER", "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_detaches_itself_stays_as_with_openssh() {
+    let embedded = Embedded::start().await;
+    let ssh = embedded.reach().await;
+    let said = run(&ssh, "setsid sleep 1000 <&- >&- 2>&- & echo $!").await;
+    embedded.server.stop().await;
+    let detached = said.out.trim();
+    let folder = Path::new("/proc").join(detached);
+    assert!(folder.exists(), "{said:?}");
+    assert!(Command::new("kill").arg(detached).status().expect("kill is installed").success());
+}
