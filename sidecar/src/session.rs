@@ -4,14 +4,16 @@
 //! Only this module tries again after a failure. How a machine is reached is a [`Connector`]'s affair.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::error::{Code, Error, Explain, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+mod audience;
 pub mod by_ssh;
+pub mod command;
 pub mod install;
 pub mod link;
 pub mod policy;
@@ -20,6 +22,7 @@ mod wake;
 
 use crate::frontend::Frontend;
 use crate::transport::Transport;
+use audience::Audience;
 use link::Link;
 
 /// Questions to a session that may wait for its task.
@@ -92,10 +95,6 @@ struct Inner {
     _end: DropGuard,
 }
 
-/// The front end of the command that last asked for the session, for as long as that command runs.
-#[derive(Clone, Debug)]
-struct Audience(Arc<watch::Sender<Weak<dyn Frontend>>>);
-
 #[derive(Debug)]
 enum Ask {
     Transport(oneshot::Sender<Result<Arc<dyn Transport>>>),
@@ -134,7 +133,7 @@ impl Handle {
     pub fn start(connector: Arc<dyn Connector>, frontend: &Arc<dyn Frontend>) -> Self {
         let (asks, queue) = mpsc::channel(ASKS);
         let (say, state) = watch::channel(State::Connecting);
-        let audience = Audience(Arc::new(watch::Sender::new(Arc::downgrade(frontend))));
+        let audience = Audience::new(frontend);
         let end = CancellationToken::new();
         let task = task::Task::new(connector, audience.clone(), say, end.clone());
         tokio::spawn(task.run(queue));
@@ -159,7 +158,12 @@ impl Handle {
 
     /// Lets later attempts speak to this front end, for as long as somebody holds it.
     pub fn speak_to(&self, frontend: &Arc<dyn Frontend>) {
-        self.inner.audience.0.send_replace(Arc::downgrade(frontend));
+        self.inner.audience.set(frontend);
+    }
+
+    /// Returns whether both are handles of one session.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T>>) -> Ask) -> Result<T> {
@@ -177,13 +181,3 @@ impl Handle {
         }
     }
 }
-
-impl Audience {
-    /// Returns whom to speak to now.
-    fn now(&self) -> Arc<dyn Frontend> {
-        self.0.borrow().upgrade().unwrap_or_else(|| Arc::new(crate::frontend::Nobody))
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::error::{Error, Result};
+use protocol::error::{Code, Error, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -117,10 +117,11 @@ impl Task {
                 Ok(transport) => return Ok(transport),
                 Err(failed) => failed,
             };
-            if !transient {
+            // A server that is being restarted may say nonsense; a refusal is a refusal.
+            if !transient && error.code != Code::SshProtocol {
                 return Err(error);
             }
-            refuse_all_waiting(asks, &error);
+            refuse_all(asks, &error);
             self.pause(error, policy::reconnect_pause(attempt)).await;
             attempt += 1;
         }
@@ -144,25 +145,21 @@ impl Task {
 
 impl Live {
     fn new(transport: Arc<dyn Transport>) -> Self {
-        Self {
-            transport,
-            bulk: None,
-            priority: Slot::default(),
-            bulk_slot: Slot::default(),
-            opening: JoinSet::new(),
-        }
+        Self { transport, bulk: None, priority: Slot::default(), bulk_slot: Slot::default(), opening: JoinSet::new() }
     }
 
     /// Answers questions until the connection is lost.
     async fn serve(mut self, task: &Task, asks: &mut mpsc::Receiver<Ask>) {
         let transport = Arc::clone(&self.transport);
         let closed = transport.closed();
-        tokio::pin!(closed);
+        let woke = wake::woke();
+        tokio::pin!(closed, woke);
         loop {
             tokio::select! {
                 biased;
                 () = &mut closed => break,
-                () = wake::woke() => {
+                () = &mut woke => {
+                    woke.set(wake::woke());
                     let answer = tokio::time::timeout(ANSWERS_AFTER_SLEEP, transport.round_trip()).await;
                     if !matches!(answer, Ok(Ok(_))) {
                         tracing::info!("the connection did not survive a sleep");
@@ -269,10 +266,6 @@ impl Slot {
 }
 
 fn refuse_all(asks: &mut mpsc::Receiver<Ask>, error: &Error) {
-    refuse_all_waiting(asks, error);
-}
-
-fn refuse_all_waiting(asks: &mut mpsc::Receiver<Ask>, error: &Error) {
     while let Ok(ask) = asks.try_recv() {
         match ask {
             Ask::Transport(answer) => reply(answer, Err(error.clone())),
