@@ -8,10 +8,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::editor::OutputStream;
 use protocol::error::Error;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 
 use crate::secrets::Secret;
+
+pub mod base64;
+pub mod cli;
+pub mod lsp;
 
 /// The person at the other end of one command.
 #[async_trait]
@@ -29,7 +34,8 @@ pub trait Frontend: Send + Sync + fmt::Debug {
 }
 
 /// How far a command is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Progress {
     /// What is being done: `Connecting to gpu1`, `Uploading`.
     pub title: String,
@@ -69,7 +75,8 @@ pub struct TerminalSize {
 }
 
 /// What a person is asked. Closed, so that every front end can show each of them well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Question {
     /// An unknown host key.
     HostKey {
