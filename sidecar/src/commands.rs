@@ -1,1 +1,258 @@
-//! THE TABLE: one row per command. Every front end is a projection of it.
+//! THE TABLE: one row per command. Every front end is a projection of it; none knows a command by itself.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use protocol::editor::{
+    AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ContainerExec,
+    DoctorRun, RemoteAdd, RemoteConnect, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SyncApprove, SyncConflicts,
+    SyncFlush, SyncList, SyncPause, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
+};
+use protocol::error::{Code, Explain, Result};
+use protocol::method::Method;
+use serde_json::Value;
+
+use crate::cx::Cx;
+
+pub mod agent;
+pub mod cli;
+pub mod doctor;
+pub mod exec;
+pub mod reference;
+pub mod remote;
+pub mod show;
+pub mod sync;
+pub mod tree;
+pub mod try_out;
+
+use show::Text;
+
+/// Where a command does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// In the process that was asked.
+    Anywhere,
+    /// In the workspace's background process when there is one, else in the process that was asked.
+    Owner,
+    /// In the workspace's background process, which is started when there is none.
+    StartsOwner,
+    /// As [`Where::Owner`]; with `all` set, in the background process of every workspace.
+    Owners,
+}
+
+/// A running command's future.
+pub type Running = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
+
+/// One row: a command as every front end sees it.
+pub struct Command {
+    /// `noun/verb`; `mltoolbox/noun/verb` on the wire.
+    pub name: &'static str,
+    /// The words of the command line.
+    pub cli: &'static [&'static str],
+    /// One line for help pages and menus.
+    pub about: &'static str,
+    /// Examples, one per line, as typed after the program's name.
+    pub examples: &'static [&'static str],
+    /// Where it does its work.
+    pub runs: Where,
+    /// Adds its arguments to a clap command.
+    pub arguments: fn(clap::Command) -> clap::Command,
+    /// Returns the parameters that clap read.
+    pub parse: fn(&clap::ArgMatches) -> Value,
+    /// Returns the JSON Schema of its parameters.
+    pub params_schema: fn() -> Value,
+    /// Returns the JSON Schema of its answer.
+    pub output_schema: fn() -> Value,
+    /// Runs it.
+    pub run: Box<dyn Fn(Cx, Value) -> Running + Send + Sync>,
+    /// Writes its answer for a person.
+    pub show: Box<dyn Fn(&Value, &mut Text) + Send + Sync>,
+    /// Returns the exit status that its answer means.
+    pub status: Box<dyn Fn(&Value) -> u8 + Send + Sync>,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Command").field("name", &self.name).field("runs", &self.runs).finish_non_exhaustive()
+    }
+}
+
+static TABLE: LazyLock<Vec<Command>> = LazyLock::new(rows);
+
+/// Returns every command, in the order of the help page.
+pub fn table() -> &'static [Command] {
+    &TABLE
+}
+
+/// Returns the command of that name, with or without the prefix of the wire.
+pub fn find(name: &str) -> Option<&'static Command> {
+    let name = name.strip_prefix(WIRE_PREFIX).unwrap_or(name);
+    table().iter().find(|command| command.name == name)
+}
+
+/// What stands before a command's name on the wire.
+pub const WIRE_PREFIX: &str = "mltoolbox/";
+
+#[rustfmt::skip] // One row, one line.
+fn rows() -> Vec<Command> {
+    vec![
+        on::<TryRun, _>(&["try"], "Show on this machine what MLToolbox does; leaves nothing behind", try_out::run, show::tried).examples(&["try", "try ~/project --keep"]),
+        on::<RemoteAdd, _>(&["remote", "add"], "Add a remote", remote::add, show::remote).examples(&["remote add gpu1 --host 203.0.113.7 --user ubuntu"]),
+        on::<RemoteList, _>(&["remote", "list"], "List the remotes", remote::list, show::remotes),
+        on::<RemoteShow, _>(&["remote", "show"], "Show all that is known about a remote", remote::show, show::remote),
+        on::<RemoteTest, _>(&["remote", "test"], "Connect to a remote and measure it", remote::test, show::tested),
+        on::<RemoteRemove, _>(&["remote", "remove"], "Forget a remote; nothing is changed on it", remote::remove, show::removed),
+        on::<RemoteConnect, _>(&["remote", "connect"], "Add a remote if it is new, and keep the workspace synced to it", remote::connect, show::status).runs(Where::StartsOwner).examples(&["remote connect ubuntu@203.0.113.7:22"]),
+        on::<AgentInstall, _>(&["agent", "install"], "Install or update the agent on a remote", agent::install, show::agent),
+        on::<AgentShow, _>(&["agent", "status"], "Show how the agent on a remote is", agent::status, show::agent),
+        on::<AgentLogs, _>(&["agent", "logs"], "Show the agent's last log lines", agent::logs, show::agent_logs),
+        on::<AgentRestart, _>(&["agent", "restart"], "Restart the agent", agent::restart, show::agent),
+        on::<AgentStop, _>(&["agent", "stop"], "Stop the agent", agent::stop, show::agent),
+        on::<AgentUninstall, _>(&["agent", "uninstall"], "Remove the agent and all it made for itself", agent::uninstall, show::agent),
+        on::<SyncPush, _>(&["sync", "push"], "Bring the remote up to date once", sync::push, show::pushed).runs(Where::Owner).examples(&["sync push", "sync push ~/project --to /data/project --dry-run"]),
+        on::<SyncWatch, _>(&["sync", "watch"], "Keep the remote up to date with every save", sync::watch, show::status).runs(Where::StartsOwner).examples(&["sync watch --remote gpu1", "sync watch --foreground"]),
+        on::<SyncShow, _>(&["sync", "status"], "Show how the sync of this workspace stands", sync::status, show::status).runs(Where::Owner),
+        on::<SyncList, _>(&["sync", "list"], "List every workspace that is synced", sync::list, show::syncs),
+        on::<SyncFlush, _>(&["sync", "flush"], "Wait until every change is on the remote", sync::flush, show::status).runs(Where::Owner),
+        on::<SyncConflicts, _>(&["sync", "conflicts"], "List what changed on both sides", sync::conflicts, show::conflicts).runs(Where::Owner),
+        on::<SyncResolve, _>(&["sync", "resolve"], "Decide which side of a conflict wins", sync::resolve, show::resolved).runs(Where::Owner).examples(&["sync resolve train.py --take local", "sync resolve --all --take both"]),
+        on::<SyncApprove, _>(&["sync", "approve"], "Allow what a brake stopped", sync::approve, show::status).runs(Where::Owner),
+        on::<SyncPause, _>(&["sync", "pause"], "Pause the sync; changes are remembered", sync::pause, show::status).runs(Where::Owner),
+        on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
+        on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
+        on::<ContainerExec, _>(&["exec"], "Run a command on the remote", exec::run, show::nothing).status::<ContainerExec>(exec_status).examples(&["exec --host -- nvidia-smi", "exec --host -- bash"]),
+        on::<DoctorRun, _>(&["doctor"], "Check everything and say what to mend", doctor::run, show::doctor).status::<DoctorRun>(doctor::status),
+        on::<CliCompletions, _>(&["completions"], "Print a completion script for a shell", cli::completions, show::text).examples(&["completions bash > ~/.local/share/bash-completion/completions/mltoolbox-sidecar"]),
+        on::<CliMan, _>(&["man"], "Print the manual page", cli::man, show::text).examples(&["man | man -l -"]),
+    ]
+}
+
+/// Passes the command's own status through; what does not fit into a byte is cut as the shell does.
+fn exec_status(ended: &protocol::editor::ContainerExecOutput) -> u8 {
+    ended.status.to_le_bytes()[0]
+}
+
+fn on<M: Method, F>(
+    cli: &'static [&'static str],
+    about: &'static str,
+    handler: fn(Cx, M::Params) -> F,
+    show: fn(&M::Output, &mut Text),
+) -> Command
+where
+    F: Future<Output = Result<M::Output>> + Send + 'static,
+{
+    Command {
+        name: M::NAME,
+        cli,
+        about,
+        examples: &[],
+        runs: Where::Anywhere,
+        arguments: <M::Params as clap::Args>::augment_args,
+        parse: |matches| {
+            let params =
+                <M::Params as clap::FromArgMatches>::from_arg_matches(matches).expect("clap checked the arguments");
+            serde_json::to_value(params).expect("parameters are plain data")
+        },
+        params_schema: || schemars::schema_for!(M::Params).to_value(),
+        output_schema: || schemars::schema_for!(M::Output).to_value(),
+        run: Box::new(move |cx, params| match serde_json::from_value(params) {
+            Ok(params) => {
+                let work = handler(cx, params);
+                Box::pin(async move { Ok(serde_json::to_value(work.await?).expect("outputs are plain data")) })
+            }
+            Err(source) => {
+                let error = ParamsError::Invalid { method: M::NAME, source };
+                Box::pin(std::future::ready(Err(error.into())))
+            }
+        }),
+        show: Box::new(move |output, text| match serde_json::from_value(output.clone()) {
+            Ok(output) => show(&output, text),
+            // An owner of another version may answer what we cannot read; its words are still worth showing.
+            Err(_) => text.line(&output.to_string()),
+        }),
+        status: Box::new(|_| 0),
+    }
+}
+
+impl Command {
+    fn runs(self, runs: Where) -> Self {
+        Self { runs, ..self }
+    }
+
+    fn examples(self, examples: &'static [&'static str]) -> Self {
+        Self { examples, ..self }
+    }
+
+    fn status<M: Method>(self, status: fn(&M::Output) -> u8) -> Self {
+        Self {
+            status: Box::new(move |output| serde_json::from_value(output.clone()).map_or(1, |output| status(&output))),
+            ..self
+        }
+    }
+}
+
+/// Why a command could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ParamsError {
+    /// The JSON does not fit.
+    #[error("the parameters of `{method}` are not valid")]
+    Invalid {
+        /// The command.
+        method: &'static str,
+        /// Where it does not fit.
+        source: serde_json::Error,
+    },
+    /// No row has that name.
+    #[error("there is no command `{name}`")]
+    UnknownMethod {
+        /// The name that was asked for.
+        name: String,
+    },
+}
+
+impl Explain for ParamsError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Invalid { .. } => Code::ParamsInvalid,
+            Self::UnknownMethod { .. } => Code::MethodUnknown,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Invalid { method, .. } => {
+                format!("Give `{method}` the parameters that `protocol/methods.md` lists for it.")
+            }
+            Self::UnknownMethod { .. } => "Use one of the names that the answer to `initialize` announces.".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_words_are_unique() {
+        let names: std::collections::BTreeSet<_> = table().iter().map(|command| command.name).collect();
+        let words: std::collections::BTreeSet<_> = table().iter().map(|command| command.cli).collect();
+        assert_eq!((names.len(), words.len()), (table().len(), table().len()));
+    }
+
+    #[test]
+    fn a_name_is_found_with_and_without_its_prefix() {
+        assert_eq!(find("remote/add").map(|command| command.name), Some("remote/add"));
+        assert_eq!(find("mltoolbox/remote/add").map(|command| command.name), Some("remote/add"));
+        assert!(find("remote/fly").is_none());
+    }
+
+    #[test]
+    fn no_parameters_are_the_default_parameters() {
+        for command in table().iter().filter(|command| command.name != "cli/completions") {
+            let schema = (command.params_schema)();
+            assert!(schema.get("required").is_none(), "{} would refuse {{}}", command.name);
+        }
+    }
+}

@@ -1,1 +1,59 @@
-//! Every environment variable that is read, declared once.
+//! Every environment variable that is read, declared once. Nothing else asks the environment.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The remote to use when `--remote` is not given.
+pub const REMOTE: &str = "MLTOOLBOX_REMOTE";
+/// What is logged, as a filter of the crate `tracing-subscriber` (`sidecar=debug`).
+pub const LOG: &str = "MLTOOLBOX_LOG";
+/// The user's home directory.
+pub const HOME: &str = "HOME";
+/// Where settings and the state database live; `~/.config` is the default.
+pub const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where log files live; `~/.local/state` is the default.
+pub const STATE_HOME: &str = "XDG_STATE_HOME";
+/// Where sockets live; a folder of ours below `/tmp` is the default.
+pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// The socket of the SSH agent.
+pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+/// The user's name, for log-ins that name none.
+pub const USER: &str = "USER";
+/// The terminal's type.
+pub const TERM: &str = "TERM";
+
+/// Returns a variable that is set and not empty.
+pub fn get(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Returns a variable as text; one that is not UTF-8 counts as not set.
+pub fn text(name: &str) -> Option<String> {
+    get(name).and_then(|value| value.into_string().ok())
+}
+
+/// Returns the user's home directory.
+pub fn home() -> Option<PathBuf> {
+    get(HOME).map(PathBuf::from)
+}
+
+/// Returns the folder of settings and state, made by whoever writes to it first.
+pub fn config_dir() -> PathBuf {
+    base(CONFIG_HOME, ".config").join("mltoolbox")
+}
+
+/// Returns the file of the state database.
+pub fn database() -> PathBuf {
+    config_dir().join("mltoolbox.db")
+}
+
+/// Returns the folder of log files.
+pub fn log_dir() -> PathBuf {
+    base(STATE_HOME, ".local/state").join("mltoolbox")
+}
+
+/// XDG says that relative paths are to be ignored.
+fn base(variable: &str, below_home: &str) -> PathBuf {
+    let set = get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    set.unwrap_or_else(|| home().unwrap_or_else(|| PathBuf::from("/")).join(below_home))
+}

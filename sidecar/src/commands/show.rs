@@ -1,0 +1,289 @@
+//! Answers as a person reads them: one function per answer, 80 columns, no colour.
+
+use protocol::editor::{
+    AgentLogsOutput, AgentState, AgentStatus, DoctorLevel, DoctorOutput, RemoteListOutput, RemoteRow, RemoteTestOutput,
+    SyncAction, SyncConflictsOutput, SyncListOutput, SyncPushOutput, SyncResolveOutput, SyncState, SyncStatus,
+    TextOutput, TryOutput,
+};
+use protocol::error::Error;
+
+pub mod text;
+
+pub use text::Text;
+use text::{ago, bytes, count, milliseconds};
+
+/// At most this many lines of one list are shown; `--json` has them all.
+const LISTED: usize = 20;
+
+pub(super) fn text(output: &TextOutput, text: &mut Text) {
+    text.verbatim(&output.text);
+}
+
+pub(super) fn nothing<T>(_: &T, _: &mut Text) {}
+
+pub(super) fn tried(output: &TryOutput, text: &mut Text) {
+    text.pair(
+        "first sync",
+        &format!("{}, {}, {}", count(output.files, "file"), bytes(output.bytes), milliseconds(output.first_sync_ms)),
+    );
+    text.pair("connect", &milliseconds(output.connect_ms));
+    text.pair("agent", &format!("installed and started in {}", milliseconds(output.install_ms)));
+    let edits: Vec<_> = output.edits_ms.iter().map(|edit| milliseconds(*edit)).collect();
+    if !edits.is_empty() {
+        text.pair("save to visible", &edits.join(", "));
+    }
+}
+
+pub(super) fn remote(remote: &RemoteRow, text: &mut Text) {
+    text.pair("name", &remote.name);
+    text.pair("address", &address(remote));
+    text.pair("key", remote.key.as_deref().unwrap_or("the SSH agent's and the usual files"));
+    text.pair("unseen host key", if remote.accept_new { "accepted" } else { "asked about" });
+    text.pair("agent", if remote.agent_allowed { "may be installed" } else { "asks before it is installed" });
+    if let Some(facts) = &remote.facts {
+        text.pair(
+            "machine",
+            &format!("{}, {} {}, {}", facts.hostname, facts.os, facts.arch, count(facts.cpus.into(), "CPU")),
+        );
+    }
+    text.pair("last reached", &remote.last_reached.map_or_else(|| "never".to_owned(), ago));
+}
+
+pub(super) fn remotes(output: &RemoteListOutput, text: &mut Text) {
+    if output.remotes.is_empty() {
+        text.line("No remotes yet. Add one with `mltoolbox-sidecar remote add NAME --host HOST`.");
+        return;
+    }
+    let rows = output.remotes.iter().map(|remote| {
+        let mark = if output.chosen.as_ref() == Some(&remote.name) { "*" } else { "" };
+        let reached = remote.last_reached.map_or_else(|| "never".to_owned(), ago);
+        vec![mark.to_owned(), remote.name.clone(), address(remote), reached]
+    });
+    text.table(&["", "NAME", "ADDRESS", "LAST REACHED"], rows.collect());
+}
+
+pub(super) fn tested(output: &RemoteTestOutput, text: &mut Text) {
+    text.pair("remote", &output.name);
+    text.pair("connect", &milliseconds(output.connect_ms));
+    text.pair("round trip", &milliseconds(output.round_trip_ms));
+    text.pair("signed in with", &output.authentication);
+    text.pair("host key", &output.host_key);
+    text.pair("cipher", &output.cipher);
+    if let Some(facts) = &output.facts {
+        text.pair("machine", &format!("{} {} as {}", facts.os, facts.arch, facts.user));
+    }
+    text.pair("agent", agent_state(output.agent));
+    for limit in &output.limits {
+        text.pair("limit", limit);
+    }
+}
+
+pub(super) fn removed(remote: &RemoteRow, text: &mut Text) {
+    text.line(&format!("Removed `{}` ({}).", remote.name, address(remote)));
+}
+
+pub(super) fn agent(status: &AgentStatus, text: &mut Text) {
+    text.pair("remote", &status.remote);
+    text.pair("agent", agent_state(status.state));
+    let pid = status.pid.map(|pid| pid.to_string());
+    let uptime = status.uptime_seconds.map(text::seconds);
+    let start = status.start_ms.map(milliseconds);
+    let known = [
+        ("version", &status.version),
+        ("path", &status.path),
+        ("machine", &status.hostname),
+        ("process", &pid),
+        ("running for", &uptime),
+        ("started by", &status.started_by),
+        ("start took", &start),
+    ];
+    for (name, value) in known {
+        if let Some(value) = value {
+            text.pair(name, value);
+        }
+    }
+    for root in &status.roots {
+        text.pair("syncs", root);
+    }
+}
+
+pub(super) fn agent_logs(output: &AgentLogsOutput, text: &mut Text) {
+    for line in &output.lines {
+        text.verbatim(line);
+    }
+}
+
+pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
+    if output.dry_run {
+        for change in output.changes.iter().take(LISTED) {
+            text.verbatim(&format!("{:8} {}", action(change.action), change.path));
+        }
+        text.more(output.changes.len(), LISTED);
+        text.line(&format!(
+            "Would write {} ({}) and remove {}. Nothing was done.",
+            count(output.files, "file"),
+            bytes(output.bytes),
+            count(output.removed, "path")
+        ));
+        return;
+    }
+    text.line(&format!(
+        "Wrote {} ({}), removed {}, in {}.",
+        count(output.files, "file"),
+        bytes(output.bytes),
+        count(output.removed, "path"),
+        milliseconds(output.milliseconds)
+    ));
+    status(&output.status, text);
+}
+
+pub(super) fn status(status: &SyncStatus, text: &mut Text) {
+    text.pair("workspace", &status.workspace);
+    text.pair("remote", &format!("{}:{}", status.remote, status.remote_dir));
+    text.pair("state", sync_state(status.state));
+    text.pair("synced", &count(status.synced, "path"));
+    if status.pending > 0 {
+        text.pair("pending", &format!("{} ({})", count(status.pending, "path"), bytes(status.pending_bytes)));
+    }
+    if let Some(latency) = status.last_latency_ms {
+        text.pair("last save", &format!("visible after {}", milliseconds(latency)));
+    }
+    if let Some(visible) = status.last_visible {
+        text.pair("all visible", &ago(visible));
+    }
+    if let Some(durable) = status.last_durable {
+        text.pair("all durable", &ago(durable));
+    }
+    if let Some(owner) = status.owner {
+        text.pair("process", &owner.to_string());
+    }
+    if status.conflicts > 0 {
+        text.pair("conflicts", &format!("{}; see `mltoolbox-sidecar sync conflicts`", status.conflicts));
+    }
+    for path in status.drift.iter().take(LISTED) {
+        text.pair("remote edit", path);
+    }
+    text.more(status.drift.len(), LISTED);
+    for problem in status.problems.iter().take(LISTED) {
+        text.pair("cannot sync", &format!("{}: {}", problem.path, problem.reason));
+    }
+    text.more(status.problems.len(), LISTED);
+    if let Some(brake) = &status.brake {
+        text.pair("brake", &brake.reason);
+        for example in brake.examples.iter().take(LISTED) {
+            text.pair("", example);
+        }
+        text.pair("", &format!("To allow it: mltoolbox-sidecar sync approve {}", brake.plan));
+    }
+    if let Some(reason) = &status.error {
+        error(reason, text);
+    }
+}
+
+pub(super) fn syncs(output: &SyncListOutput, text: &mut Text) {
+    if output.syncs.is_empty() {
+        text.line("Nothing is synced yet. Start with `mltoolbox-sidecar sync watch` in a project folder.");
+        return;
+    }
+    let rows = output.syncs.iter().map(|status| {
+        vec![
+            status.workspace.clone(),
+            format!("{}:{}", status.remote, status.remote_dir),
+            sync_state(status.state).to_owned(),
+            status.pending.to_string(),
+        ]
+    });
+    text.table(&["WORKSPACE", "REMOTE", "STATE", "PENDING"], rows.collect());
+}
+
+pub(super) fn stopped(output: &SyncListOutput, text: &mut Text) {
+    for status in &output.syncs {
+        text.line(&format!("Stopped the sync of `{}`.", status.workspace));
+    }
+    if output.syncs.is_empty() {
+        text.line("No sync was running.");
+    }
+}
+
+pub(super) fn conflicts(output: &SyncConflictsOutput, text: &mut Text) {
+    if output.conflicts.is_empty() {
+        text.line("No conflicts.");
+        return;
+    }
+    let rows = output.conflicts.iter().map(|conflict| {
+        vec![conflict.path.clone(), conflict.local.clone(), conflict.remote.clone(), ago(conflict.since)]
+    });
+    text.table(&["PATH", "HERE", "REMOTE", "SINCE"], rows.collect());
+}
+
+pub(super) fn resolved(output: &SyncResolveOutput, text: &mut Text) {
+    for path in &output.resolved {
+        text.line(&format!("Resolved {path}"));
+    }
+    for path in &output.kept_as {
+        text.line(&format!("Kept the other version as {path}"));
+    }
+    text.line(&format!("{} left.", count(output.left, "conflict")));
+}
+
+pub(super) fn doctor(output: &DoctorOutput, text: &mut Text) {
+    for check in &output.checks {
+        let mark = match check.level {
+            DoctorLevel::Good => "ok",
+            DoctorLevel::Limited => "limit",
+            DoctorLevel::Bad => "BAD",
+        };
+        text.hanging(&format!("{mark:6}"), &format!("{}: {}", check.name, check.found));
+        if let Some(reason) = &check.error {
+            error(reason, text);
+        }
+    }
+}
+
+/// Writes an error: what failed, why, and what to do next.
+pub fn error(error: &Error, text: &mut Text) {
+    text.hanging("error: ", &error.message);
+    for cause in &error.causes {
+        text.hanging("  caused by: ", cause);
+    }
+    text.hanging("  help: ", &error.help);
+}
+
+fn address(remote: &RemoteRow) -> String {
+    if remote.port == 22 {
+        format!("{}@{}", remote.user, remote.host)
+    } else {
+        format!("{}@{}:{}", remote.user, remote.host, remote.port)
+    }
+}
+
+fn agent_state(state: AgentState) -> &'static str {
+    match state {
+        AgentState::Missing => "not installed",
+        AgentState::Outdated => "installed, of another version",
+        AgentState::Stopped => "installed, not running",
+        AgentState::Running => "running",
+    }
+}
+
+fn sync_state(state: SyncState) -> &'static str {
+    match state {
+        SyncState::Stopped => "stopped",
+        SyncState::Connecting => "connecting",
+        SyncState::Scanning => "scanning",
+        SyncState::Syncing => "syncing",
+        SyncState::Synced => "synced",
+        SyncState::Waiting => "waiting",
+        SyncState::Paused => "paused",
+        SyncState::Halted => "halted by a brake",
+    }
+}
+
+fn action(action: SyncAction) -> &'static str {
+    match action {
+        SyncAction::Create => "create",
+        SyncAction::Update => "update",
+        SyncAction::Remove => "remove",
+        SyncAction::Conflict => "conflict",
+    }
+}
