@@ -4,6 +4,7 @@ pub mod guard;
 pub mod ignored;
 pub mod plan;
 pub mod scan;
+pub mod source;
 pub mod target;
 pub mod via_agent;
 pub mod watch;

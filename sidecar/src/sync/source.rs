@@ -1,0 +1,90 @@
+//! The workspace as the sync sees it: looked at, read, and changed only where a person resolves a conflict.
+//!
+//! Everything here blocks; callers run it off the runtime.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use protocol::path::RelPath;
+use protocol::sync::{Hash, Stamp};
+
+use super::plan::Local;
+use crate::store::Base;
+
+/// A workspace. Calls may run concurrently.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Looks at `paths` (folders with everything below them), or at everything. A file of which the base
+    /// knows nothing is not read. An error says that the workspace itself cannot be looked at.
+    fn scan(&self, paths: Option<&BTreeSet<RelPath>>, base: &BTreeMap<RelPath, Base>) -> io::Result<Scan>;
+    /// Opens a file for one consistent reading; never through a link.
+    fn open(&self, path: &RelPath) -> io::Result<Box<dyn Reading>>;
+    /// Puts `from` (a file beside nothing of the workspace), a link, or nothing at `path`, provided that the
+    /// path still holds `expected`; what was there is kept in `keep` first. Folders are never replaced.
+    fn replace(&self, path: &RelPath, expected: Option<&Local>, with: &Replacement<'_>, keep: &Path) -> io::Result<()>;
+}
+
+/// What takes the place of a path.
+#[derive(Clone, Debug)]
+pub enum Replacement<'a> {
+    /// The bytes of this file.
+    File {
+        /// Where they are.
+        from: &'a Path,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A symbolic link with this text.
+    Link(&'a str),
+    /// Nothing.
+    Nothing,
+}
+
+/// What the workspace holds.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// Inode and device of the workspace folder.
+    pub root: Option<(u64, u64)>,
+    /// What was found, for the paths that were asked for.
+    pub found: BTreeMap<RelPath, Local>,
+    /// Paths of which nothing can be said; their base stays as it is.
+    pub problems: Vec<(String, String)>,
+    /// Paths (and everything below them) of which nothing can be said.
+    pub unknown: BTreeSet<RelPath>,
+    /// Paths of the base that are ignored now.
+    pub ignored: BTreeSet<RelPath>,
+    /// Whether everything was looked at.
+    pub complete: bool,
+}
+
+/// A file that is being read.
+pub trait Reading: Send {
+    /// Returns its stamp when it was opened.
+    fn stamp(&self) -> Stamp;
+    /// Returns its permission bits.
+    fn mode(&self) -> u32;
+    /// Reads some bytes; 0 at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Returns whether the file is as it was when it was opened.
+    fn unchanged(&mut self) -> io::Result<bool>;
+}
+
+/// Bytes read at a time while hashing.
+const CHUNK: usize = 256 * 1024;
+
+/// Returns the hash of a file that did not change while it was read, and its stamp; `None` when it did.
+pub fn hash(source: &dyn Source, path: &RelPath) -> io::Result<Option<(Hash, Stamp)>> {
+    let mut reading = source.open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let length = reading.read(&mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&buffer[..length]);
+    }
+    let stamp = reading.stamp();
+    Ok(reading.unchanged()?.then(|| (Hash(*hasher.finalize().as_bytes()), stamp)))
+}
