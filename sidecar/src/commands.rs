@@ -49,6 +49,8 @@ pub type Running = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
 pub struct Command {
     /// `noun/verb`; `mltoolbox/noun/verb` on the wire.
     pub name: &'static str,
+    /// The name on the wire: [`WIRE_PREFIX`] and the name.
+    pub method: String,
     /// The words of the command line.
     pub cli: &'static [&'static str],
     /// One line for help pages and menus.
@@ -145,6 +147,7 @@ where
 {
     Command {
         name: M::NAME,
+        method: format!("{WIRE_PREFIX}{}", M::NAME),
         cli,
         about,
         examples: &[],

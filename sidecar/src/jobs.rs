@@ -13,6 +13,7 @@ use protocol::error::{Code, Error, Explain, Result};
 use serde_json::Value;
 use tokio::sync::{OnceCell, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::commands::Command;
 use crate::cx::Cx;
@@ -36,6 +37,7 @@ pub struct Jobs {
 struct Shared {
     store: OnceCell<Store>,
     sessions: Sessions,
+    running: TaskTracker,
     last_id: AtomicU64,
 }
 
@@ -74,7 +76,12 @@ pub struct Job {
 impl Jobs {
     /// Returns the jobs of a process of that role.
     pub fn new(role: Role) -> Self {
-        let shared = Shared { store: OnceCell::new(), sessions: Sessions::default(), last_id: AtomicU64::new(0) };
+        let shared = Shared {
+            store: OnceCell::new(),
+            sessions: Sessions::default(),
+            running: TaskTracker::new(),
+            last_id: AtomicU64::new(0),
+        };
         Self { role, shared: Arc::new(shared) }
     }
 
@@ -92,8 +99,14 @@ impl Jobs {
         let name = request.command.name;
         tracing::debug!(job = id, command = name, "begins");
         let work = tokio::spawn(self.clone().run(request, frontend, cancel.clone()));
-        tokio::spawn(supervise(id, name, work, cancel.clone(), tx));
+        self.shared.running.spawn(supervise(id, name, work, cancel.clone(), tx));
         Job { id, cancel: cancel.clone(), answer, _cancel_on_drop: cancel.drop_guard() }
+    }
+
+    /// Returns once no command runs; each ends within a second of its cancellation.
+    pub async fn drain(&self) {
+        self.shared.running.close();
+        self.shared.running.wait().await;
     }
 
     /// Ends the sessions of this process.

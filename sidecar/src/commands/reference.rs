@@ -5,7 +5,7 @@ use std::fmt::Write;
 use protocol::error::Code;
 use serde_json::{Value, json};
 
-use super::{WIRE_PREFIX, table, tree};
+use super::{table, tree};
 
 /// Version of the format of `commands.json`.
 const FORMAT: u32 = 1;
@@ -17,7 +17,7 @@ pub fn commands_json() -> String {
         .map(|command| {
             json!({
                 "name": command.name,
-                "method": format!("{WIRE_PREFIX}{}", command.name),
+                "method": command.method,
                 "title": command.about,
                 "cli": command.cli,
                 "params": (command.params_schema)(),
@@ -35,7 +35,7 @@ pub fn commands_json() -> String {
 pub fn methods_md() -> String {
     let mut page = String::from(INTRODUCTION);
     for command in table() {
-        let method = format!("{WIRE_PREFIX}{}", command.name);
+        let method = &command.method;
         let words = command.cli.join(" ");
         add(&mut page, &format!("\n## {method}\n\n{}. Command line: `{} {words}`.\n", command.about, tree::PROGRAM));
         fields(&mut page, "Parameters", &(command.params_schema)());
