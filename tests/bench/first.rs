@@ -1,0 +1,141 @@
+//! One-shot rows: the first copy of a tree, the same again without a change, a connection.
+
+use std::path::Path;
+
+use harness::oracle;
+use harness::proxy::{Proxy, Way};
+
+use crate::Arguments;
+use crate::bed::{Bed, REMOTE};
+use crate::data::Kind;
+use crate::measure::{self, Sample};
+use crate::report::{Report, Row};
+use crate::tools::{self, Tool};
+
+/// Most runs of a tool that needs many times as long as the others.
+const SLOW_RUNS: usize = 2;
+
+/// Measures the first copy of a tree to an empty remote.
+pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, arguments: &Arguments) {
+    let (source, _) = bed.tree(kind, kind.name(), arguments.seed);
+    let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_here()).collect();
+    let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, tool.name(), tool.is_ours())).collect();
+    for run in 0..arguments.runs {
+        for step in 0..tools.len() {
+            // Another tool begins each round, so that none always follows the same other.
+            let index = (run + step) % tools.len();
+            let slow = matches!(tools[index], Tool::Unison | Tool::Mutagen);
+            if rows[index].failed() || (slow && run >= SLOW_RUNS) {
+                continue;
+            }
+            let result = once(bed, tools[index], &source, bed.host.port());
+            rows[index].add(result);
+        }
+    }
+    for (tool, row) in tools.iter().zip(&mut rows) {
+        if !row.failed() {
+            row.bytes = bytes(bed, *tool, &source);
+        }
+    }
+    bed.forget();
+    report.extend(rows);
+}
+
+/// Copies once to a new folder and has `rsync` compare the result.
+fn once(bed: &Bed, tool: Tool, source: &Path, port: u16) -> Result<Sample, String> {
+    let target = "copy";
+    tool.prepare(bed, target, port)?;
+    let sample = measure::run(bed, &mut tool.command(bed, source, target, port))?;
+    sound(source, &bed.remote(target))?;
+    Ok(sample)
+}
+
+fn sound(source: &Path, target: &Path) -> Result<(), String> {
+    match oracle::differences(source, target, &[]).as_slice() {
+        [] => Ok(()),
+        [first, ..] => Err(format!("the copy is not equal: {first}")),
+    }
+}
+
+/// Counts bytes in a run of its own, over a wire whose copying would disturb the clock.
+fn bytes(bed: &Bed, tool: Tool, source: &Path) -> Option<(u64, u64)> {
+    if matches!(tool, Tool::Mutagen) {
+        // Its connection is made by a wrapper that knows one port only.
+        return None;
+    }
+    bed.forget();
+    let wire = Proxy::start(bed.host.port());
+    let prepared = tool.prepare(bed, "copy", wire.port());
+    let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
+    let ran = prepared.and_then(|()| measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())));
+    ran.ok().map(|_| (wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1))
+}
+
+/// Measures a copy when nothing changed since the last.
+pub(crate) fn again(bed: &Bed, report: &mut Report, row: &str, arguments: &Arguments) {
+    for kind in [Kind::Typical, Kind::Many] {
+        let row = format!("{row}, {}", kind.name());
+        let (source, _) = bed.tree(kind, kind.name(), arguments.seed);
+        let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_here() && tool.compares()).collect();
+        let target = |tool: Tool| format!("again-{}", tool as usize);
+        let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(&row, tool.name(), tool.is_ours())).collect();
+        for (tool, row) in tools.iter().zip(&mut rows) {
+            let port = bed.host.port();
+            let first = tool
+                .prepare(bed, &target(*tool), port)
+                .and_then(|()| measure::run(bed, &mut tool.command(bed, &source, &target(*tool), port)));
+            if let Err(reason) = first {
+                row.add(Err(reason));
+            }
+        }
+        for run in 0..arguments.runs {
+            for step in 0..tools.len() {
+                let index = (run + step) % tools.len();
+                if !rows[index].failed() {
+                    let mut command = tools[index].command(bed, &source, &target(tools[index]), bed.host.port());
+                    let result = measure::run(bed, &mut command);
+                    let equal = sound(&source, &bed.remote(&target(tools[index])));
+                    rows[index].add(result.and_then(|sample| equal.map(|()| sample)));
+                }
+            }
+        }
+        bed.forget();
+        report.extend(rows);
+    }
+}
+
+/// Measures a connection with its smallest use.
+pub(crate) fn connect(bed: &Bed, report: &mut Report, row: &str, arguments: &Arguments) {
+    let port = bed.host.port();
+    let config = bed.host.client_config(port).display().to_string();
+    let shared = format!("ssh -F {config} -S {} bench true", tools::master(bed, port));
+    let mut rows = [
+        Row::new(row, "ours, `remote test`", true),
+        Row::new(row, "ssh true", false),
+        Row::new(row, "ssh true, open connection", false),
+    ];
+    if let Err(reason) = bed.add_remote(REMOTE, port).and_then(|()| tools::open_master(bed, port)) {
+        rows[0].add(Err(reason));
+    }
+    for _ in 0..arguments.runs.max(5) {
+        let mut commands = [
+            bed.ours(&["remote", "test", REMOTE, "--yes", "--json"]),
+            bed.shell(&format!("ssh -F {config} bench true")),
+            bed.shell(&shared),
+        ];
+        for (row, command) in rows.iter_mut().zip(&mut commands) {
+            if !row.failed() {
+                let result = measure::run_with_output(bed, command);
+                let ours = row.is_ours();
+                row.add(result.and_then(|(sample, output)| {
+                    if ours && !output.contains("\"connectMs\"") {
+                        return Err(format!("said nothing of a connection: {output}"));
+                    }
+                    Ok(sample)
+                }));
+            }
+        }
+    }
+    bed.forget();
+    report.extend(rows);
+}

@@ -1,0 +1,3 @@
+//! The user's stories from end to end, hermetic: own home, no network, no program but ours.
+
+mod wire;

@@ -1,0 +1,198 @@
+//! A wire between client and server that counts bytes, and is cut or stalled where a test says.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Bytes that are read at once; small enough to stop at an exact offset cheaply.
+const BUFFER: usize = 64 * 1024;
+
+/// Which way bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the server.
+    Up,
+    /// From the server to the client.
+    Down,
+}
+
+/// What happens once so many bytes, counted over all connections, went one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Every connection ends.
+    Cut,
+    /// Nothing more travels, and nobody is told.
+    Stall,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    up: u64,
+    down: u64,
+    fault: Option<(Way, u64, Fault)>,
+    stalled: bool,
+    refusing: bool,
+    accepted: u64,
+    open: Vec<TcpStream>,
+}
+
+/// A TCP proxy on a free loopback port. Ends its connections when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Proxy {
+    /// Starts a proxy to `127.0.0.1:port`.
+    pub fn start(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let own = listener.local_addr().expect("a bound socket has an address").port();
+        let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // The last look at the counters' owner: nobody is left to count for.
+                if Arc::strong_count(&accepting) == 1 {
+                    return;
+                }
+                accept(client, port, &accepting);
+            }
+        });
+        Self { port: own, shared }
+    }
+
+    /// Returns the port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the bytes that went one way so far.
+    pub fn bytes(&self, way: Way) -> u64 {
+        let state = self.state();
+        match way {
+            Way::Up => state.up,
+            Way::Down => state.down,
+        }
+    }
+
+    /// Returns the number of connections that were accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.state().accepted
+    }
+
+    /// Lets `fault` happen after `bytes` more bytes went `way`; exactly so many still arrive.
+    pub fn after(&self, way: Way, bytes: u64, fault: Fault) {
+        let mut state = self.state();
+        let so_far = match way {
+            Way::Up => state.up,
+            Way::Down => state.down,
+        };
+        state.fault = Some((way, so_far + bytes, fault));
+    }
+
+    /// Ends every connection now.
+    pub fn cut(&self) {
+        cut(&mut self.state());
+        self.shared.1.notify_all();
+    }
+
+    /// Stops all bytes now, without a word.
+    pub fn stall(&self) {
+        self.state().stalled = true;
+    }
+
+    /// Lets stalled bytes travel again.
+    pub fn resume(&self) {
+        self.state().stalled = false;
+        self.shared.1.notify_all();
+    }
+
+    /// Refuses new connections, or accepts them again.
+    pub fn refuse(&self, refuse: bool) {
+        self.state().refusing = refuse;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().expect("no proxy thread panics")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.resume();
+        self.cut();
+    }
+}
+
+fn cut(state: &mut State) {
+    for stream in state.open.drain(..) {
+        // A connection that is already gone cannot be shut down; that is what was wanted.
+        stream.shutdown(Shutdown::Both).ok();
+    }
+}
+
+fn accept(client: TcpStream, port: u16, shared: &Arc<(Mutex<State>, Condvar)>) {
+    let mut state = shared.0.lock().expect("no proxy thread panics");
+    if state.refusing {
+        return;
+    }
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
+    let clone = |stream: &TcpStream| stream.try_clone().expect("enough file descriptors for a test");
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).expect("an open socket");
+        state.open.push(clone(stream));
+    }
+    state.accepted += 1;
+    for (way, from, to) in [(Way::Up, clone(&client), clone(&server)), (Way::Down, server, client)] {
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || pump(way, from, to, &shared));
+    }
+}
+
+fn pump(way: Way, mut from: TcpStream, mut to: TcpStream, shared: &(Mutex<State>, Condvar)) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        let mut done = 0;
+        while done < read {
+            let allowed = allow(way, read - done, shared);
+            if to.write_all(&buffer[done..done + allowed]).is_err() {
+                return;
+            }
+            done += allowed;
+            strike(way, shared);
+        }
+    }
+    to.shutdown(Shutdown::Write).ok();
+}
+
+/// Waits while stalled, counts up to `wanted` bytes and returns how many may go before the fault.
+fn allow(way: Way, wanted: usize, shared: &(Mutex<State>, Condvar)) -> usize {
+    let state = shared.0.lock().expect("no proxy thread panics");
+    let mut state = shared.1.wait_while(state, |state| state.stalled).expect("no proxy thread panics");
+    let so_far = if way == Way::Up { state.up } else { state.down };
+    let allowed = match state.fault {
+        Some((at, offset, _)) if at == way => {
+            wanted.min(usize::try_from(offset.saturating_sub(so_far)).unwrap_or(usize::MAX))
+        }
+        _ => wanted,
+    };
+    let counter = if way == Way::Up { &mut state.up } else { &mut state.down };
+    *counter += allowed as u64;
+    allowed
+}
+
+/// Lets the fault happen when its offset is reached.
+fn strike(way: Way, shared: &(Mutex<State>, Condvar)) {
+    let mut state = shared.0.lock().expect("no proxy thread panics");
+    let so_far = if way == Way::Up { state.up } else { state.down };
+    let Some((at, offset, fault)) = state.fault else { return };
+    if at != way || so_far < offset {
+        return;
+    }
+    state.fault = None;
+    match fault {
+        Fault::Cut => cut(&mut state),
+        Fault::Stall => state.stalled = true,
+    }
+}

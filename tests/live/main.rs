@@ -1,0 +1,6 @@
+//! Tests against real programs: OpenSSH, rsync, other people's watchers. Each skips loudly when its
+//! counterpart is missing, and fails instead under `MLT_LIVE=1`.
+
+mod host;
+mod limits;
+mod watchers;
