@@ -233,6 +233,16 @@ impl Explain for ParamsError {
     }
 }
 
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Error> {
+    let source = serde_json::from_str::<u32>("true").expect_err("a truth is no number");
+    vec![
+        ParamsError::Invalid { method: RemoteAdd::NAME, source }.into(),
+        ParamsError::UnknownMethod { name: "mltoolbox/remote/fly".to_owned() }.into(),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -226,3 +226,22 @@ impl Question {
         Unanswered { question, help }
     }
 }
+
+/// Returns what is said when a question cannot be asked, each once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Error> {
+    let questions = [
+        Question::HostKey {
+            host: "[203.0.113.7]:2222".to_owned(),
+            algorithm: "ssh-ed25519".to_owned(),
+            fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrqXR".to_owned(),
+        },
+        Question::Passphrase { key: "/home/ada/.ssh/id_ed25519".to_owned() },
+        Question::InstallAgent { remote: "gpu1".to_owned(), path: "~/.mltoolbox/bin/mlt-0.1.0".to_owned() },
+        Question::UnsafeWorkspace { path: "/home/ada".to_owned() },
+        Question::LargePush { files: 250_000, bytes: 5_000_000_000, largest: vec!["data".to_owned()] },
+        Question::TakeOver { remote_dir: "/data/project".to_owned(), holder: "laptop".to_owned() },
+        Question::Confirm { text: "the remote `gpu1` is still synced to".to_owned() },
+    ];
+    questions.iter().map(|question| question.unanswered().into()).collect()
+}

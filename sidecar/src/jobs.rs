@@ -257,3 +257,13 @@ impl Explain for JobError {
         }
     }
 }
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Error> {
+    vec![
+        JobError::Cancelled { command: "sync/push" }.into(),
+        JobError::Panicked { command: "sync/push", panic: "a queue was closed".to_owned() }.into(),
+        JobError::Spare { source: std::io::ErrorKind::StorageFull.into() }.into(),
+    ]
+}

@@ -6,14 +6,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if arguments.first().is_some_and(|name| is_agent(name)) {
-        return agent::cli::main();
+    // The one file is both programs, so that an agent that is put on a remote is always of the same version.
+    let name = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str());
+    if name.is_some_and(agent::cli::is_agent_name) {
+        return agent::cli::main(arguments);
     }
     sidecar::frontend::cli::main(arguments)
-}
-
-/// The one file is both programs, so that the agent that is installed is always of the same version.
-fn is_agent(name: &OsString) -> bool {
-    let name = Path::new(name).file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name == "mlt" || name.starts_with("mlt-"))
 }

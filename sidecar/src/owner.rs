@@ -193,3 +193,20 @@ fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 
 /// A lock that is held as long as the value lives.
 type Lock = OwnedFd;
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Error> {
+    let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    let folder = || PathBuf::from("/run/user/1000/mltoolbox");
+    let workspace = || PathBuf::from("/home/ada/project");
+    vec![
+        OwnerError::UnsafeFolder { folder: folder() }.into(),
+        OwnerError::File { path: folder().join("0a1b.lock"), source: std::io::ErrorKind::PermissionDenied.into() }
+            .into(),
+        OwnerError::Start { workspace: workspace(), source: std::io::ErrorKind::NotFound.into() }.into(),
+        OwnerError::Taken { workspace: workspace() }.into(),
+        OwnerError::Silent { socket: folder().join("0a1b.sock"), source: refused() }.into(),
+        OwnerError::Version { pid: 4711, theirs: "0.9.0".to_owned(), ours: "0.1.0" }.into(),
+    ]
+}

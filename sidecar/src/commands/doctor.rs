@@ -18,7 +18,7 @@ use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::store::Store;
 use crate::{env, log};
 
-mod machine;
+pub mod machine;
 
 use machine::DoctorError;
 

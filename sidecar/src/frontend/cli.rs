@@ -232,3 +232,13 @@ impl Explain for CliError {
         }
     }
 }
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Error> {
+    vec![
+        UsageError { message: "unrecognized subcommand 'snyc'".to_owned() }.into(),
+        CliError::Start { source: std::io::ErrorKind::OutOfMemory.into() }.into(),
+        CliError::NoFolder { source: std::io::ErrorKind::NotFound.into() }.into(),
+    ]
+}

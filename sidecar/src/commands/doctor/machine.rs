@@ -178,3 +178,21 @@ impl Explain for DoctorError {
         }
     }
 }
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Error> {
+    let folder = || PathBuf::from("/home/ada/.config/mltoolbox");
+    vec![
+        DoctorError::NotWritable { folder: folder(), source: io::ErrorKind::PermissionDenied.into() }.into(),
+        DoctorError::LittleSpace { folder: folder(), free: 5 << 20 }.into(),
+        DoctorError::SshAgent {
+            socket: "/run/user/1000/agent.1".into(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        }
+        .into(),
+        DoctorError::OpenKey { key: "/home/ada/.ssh/id_ed25519".into(), mode: 0o644 }.into(),
+        DoctorError::FewWatches { limit: 8192 }.into(),
+        DoctorError::RemoteSilent { remote: "gpu1".to_owned(), seconds: 20 }.into(),
+    ]
+}
