@@ -35,6 +35,7 @@ pub struct Jobs {
 
 #[derive(Debug)]
 struct Shared {
+    database: PathBuf,
     store: OnceCell<Store>,
     sessions: Sessions,
     running: TaskTracker,
@@ -74,9 +75,15 @@ pub struct Job {
 }
 
 impl Jobs {
-    /// Returns the jobs of a process of that role.
+    /// Returns the jobs of a process of that role, with the user's own state database.
     pub fn new(role: Role) -> Self {
+        Self::with_database(role, env::database())
+    }
+
+    /// Returns the jobs of a process of that role, with the state database at `database`.
+    pub fn with_database(role: Role, database: PathBuf) -> Self {
         let shared = Shared {
+            database,
             store: OnceCell::new(),
             sessions: Sessions::default(),
             running: TaskTracker::new(),
@@ -139,7 +146,7 @@ impl Jobs {
 
     /// Opens the state database at first use. What must also work without one gets a spare that is forgotten.
     async fn store(&self, command: &Command) -> Result<Store> {
-        let opened = self.shared.store.get_or_try_init(|| async { Store::open(&env::database()).await }).await;
+        let opened = self.shared.store.get_or_try_init(|| async { Store::open(&self.shared.database).await }).await;
         match opened {
             Ok(store) => Ok(store.clone()),
             Err(error) if matches!(command.name, "doctor/run" | "cli/completions" | "cli/man") => {

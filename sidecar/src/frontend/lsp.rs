@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, getppid, test_kill_process};
 use tokio::sync::mpsc;
 
+use crate::commands::{self, Command};
 use crate::jobs::{Jobs, Role};
 use crate::log;
 
@@ -19,6 +20,9 @@ mod frames;
 mod person;
 mod server;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use wire::serve;
 
@@ -38,7 +42,8 @@ pub fn main(verbose: u8) -> u8 {
     let status = runtime.block_on(async {
         let jobs = Jobs::new(Role::Asker);
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let setting = Setting { jobs: jobs.clone(), folder, log: log_rx, editor: editor.clone() };
+        let setting =
+            Setting { commands: commands::table(), jobs: jobs.clone(), folder, log: log_rx, editor: editor.clone() };
         let status = tokio::select! {
             status = serve(tokio::io::stdin(), tokio::io::stdout(), setting) => status,
             () = output_closed() => 1,
@@ -57,6 +62,8 @@ pub fn main(verbose: u8) -> u8 {
 /// What a server needs to begin.
 #[derive(Debug)]
 pub struct Setting {
+    /// The rows that the editor can ask for.
+    pub commands: &'static [Command],
     /// Runs the commands.
     pub jobs: Jobs,
     /// The folder of commands until the editor names one.

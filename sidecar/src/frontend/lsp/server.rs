@@ -17,7 +17,7 @@ use tower_lsp::{Client, ClientSocket, LanguageServer, LspService};
 
 use super::Setting;
 use super::person::Person;
-use crate::commands::{self, Command, ParamsError};
+use crate::commands::{Command, ParamsError};
 use crate::env;
 use crate::jobs::{Jobs, Request};
 use crate::log;
@@ -39,6 +39,7 @@ pub(super) type Service = LspService<Server>;
 #[derive(Debug)]
 pub(super) struct Server {
     client: Client,
+    commands: &'static [Command],
     jobs: Jobs,
     folder: PathBuf,
     /// The workspace that the editor has open.
@@ -48,12 +49,12 @@ pub(super) struct Server {
 
 /// Returns the service with every row of the table, and the way to the editor.
 pub(super) fn service(setting: Setting) -> (Service, ClientSocket) {
-    let Setting { jobs, folder, log, editor } = setting;
+    let Setting { commands, jobs, folder, log, editor } = setting;
     let mut builder = LspService::build(move |client| {
         tokio::spawn(forward_log(client.clone(), log));
-        Server { client, jobs, folder, root: OnceLock::new(), editor }
+        Server { client, commands, jobs, folder, root: OnceLock::new(), editor }
     });
-    for command in commands::table() {
+    for command in commands {
         builder = builder.custom_method(&command.method, move |server: &Server, params: Value| {
             let token = serde_json::from_value(params["workDoneToken"].clone()).ok();
             server.run(command, params, token)
@@ -113,7 +114,7 @@ impl LanguageServer for Server {
         if let Some(root) = uri.and_then(|uri| uri.to_file_path().ok()) {
             self.root.get_or_init(|| root);
         }
-        let methods: Vec<_> = commands::table().iter().map(|command| command.method.clone()).collect();
+        let methods: Vec<_> = self.commands.iter().map(|command| command.method.clone()).collect();
         let version = env!("CARGO_PKG_VERSION");
         Ok(InitializeResult {
             capabilities: ServerCapabilities {
@@ -137,7 +138,9 @@ impl LanguageServer for Server {
     }
 
     async fn execute_command(&self, params: ExecuteCommandParams) -> jsonrpc::Result<Option<Value>> {
-        let Some(command) = commands::find(&params.command) else {
+        let mut commands = self.commands.iter();
+        let Some(command) = commands.find(|command| command.method == params.command || command.name == params.command)
+        else {
             return Err(rpc(ParamsError::UnknownMethod { name: params.command }.into()));
         };
         let argument = params.arguments.into_iter().next().unwrap_or_else(|| json!({}));
