@@ -1,1 +1,62 @@
 //! What can be said of this machine, once.
+
+use std::path::PathBuf;
+
+use protocol::hello::Facts;
+
+/// Looks at this machine. Never fails: what cannot be told stays empty.
+pub fn gather() -> Facts {
+    let system = rustix::system::uname();
+    let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
+    Facts {
+        os: text(system.sysname()),
+        arch: text(system.machine()),
+        kernel: text(system.release()),
+        hostname: text(system.nodename()),
+        user: user(),
+        home: home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
+        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+    }
+}
+
+/// Returns the user's home directory: `HOME` first, as every shell does, then the account's.
+pub fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
+}
+
+/// Returns the name of the user this process runs as, from the accounts file, else from the environment,
+/// else the number.
+pub fn user() -> String {
+    let id = rustix::process::getuid().as_raw();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    account(&accounts, id)
+        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| id.to_string())
+}
+
+/// Returns the name of the first account with that number.
+fn account(accounts: &str, id: u32) -> Option<String> {
+    let fields = accounts.lines().map(|line| line.split(':'));
+    fields
+        .filter_map(|mut fields| Some((fields.next()?, fields.nth(1)?)))
+        .find(|(_, number)| number.parse() == Ok(id))
+        .map(|(name, _)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_found_by_number() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nbroken\nada:x:1000:1000::/home/ada:/bin/bash\n";
+        assert_eq!(account(accounts, 1000).as_deref(), Some("ada"));
+        assert_eq!(account(accounts, 7), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_name_and_a_kind() {
+        let facts = gather();
+        assert!(!facts.os.is_empty() && !facts.arch.is_empty() && !facts.user.is_empty() && facts.cpus > 0);
+    }
+}

@@ -5,4 +5,6 @@ pub mod cli;
 pub mod daemon;
 pub mod facts;
 pub mod files;
+pub mod log;
 pub mod serve;
+pub mod wire;

@@ -1,1 +1,254 @@
 //! One conversation: frames in, requests to tasks, frames out.
+//!
+//! The loop below never waits for a request: blocking work runs on threads of its own, bodies wait in
+//! queues whose size the sender's credit bounds, and replies wait in the outbox. What one link can make
+//! the agent hold is therefore bounded: [`MAX_STREAMS`] initial credits, one [`CREDIT_POOL`], the outbox.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use protocol::agent::{Apply, MAX_STREAMS, Request};
+use protocol::frame::{INITIAL_CREDIT, Kind, MAX_CREDIT};
+use protocol::hello::{Hello, PROTOCOL};
+use protocol::sync::Action;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::wire::{self, ALIVE_EVERY, Frame, FrameReader, Outbox, WireError};
+
+mod batches;
+mod bodies;
+mod error;
+mod host;
+mod roots;
+mod work;
+
+pub use host::{Agent, Config};
+
+use batches::Batches;
+use bodies::Sink;
+use error::RequestError;
+use work::{Job, Work};
+
+/// Credit that the bodies of one link share beyond their initial ones.
+const CREDIT_POOL: usize = 32 * 1024 * 1024;
+
+/// Credit that one body takes from the pool: enough to fill 40 MB/s at a round trip of 100 ms.
+const CREDIT_SHARE: usize = 4 * 1024 * 1024;
+
+/// Serves one sidecar over `stream` until it goes away, breaks the rules, or the agent is stopped.
+pub async fn serve<S>(stream: S, agent: Arc<Agent>) -> Result<(), WireError>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (reader, mut writer) = tokio::io::split(stream);
+    let ours =
+        Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), facts: Some(agent.facts().clone()) };
+    wire::send_hello(&mut writer, &ours).await?;
+    let mut reader = FrameReader::new(reader);
+    let theirs = reader.hello().await?;
+    if theirs.protocol != PROTOCOL {
+        // The sidecar saw our hello and tells its person what to do.
+        tracing::warn!(theirs = theirs.protocol, ours = PROTOCOL, "a sidecar of another protocol version called");
+        return Ok(());
+    }
+    let (outbox, writing) = wire::outbox(writer);
+    let writing = tokio::spawn(writing);
+    let link = agent.join();
+    let (finished, finishes) = mpsc::unbounded_channel();
+    let ended = CancellationToken::new();
+    let work = Work::new(Arc::clone(&agent), link.id(), outbox.clone(), finished);
+    let conversation = Conversation {
+        work: work.clone(),
+        outbox,
+        streams: HashMap::new(),
+        newest: 0,
+        batches: Batches::default(),
+        pool: Arc::new(Semaphore::new(CREDIT_POOL)),
+        stopping: agent.stopping(),
+        ended: ended.clone(),
+    };
+    let result = conversation.run(&mut reader, finishes).await;
+    if result.is_err() {
+        writing.abort();
+    }
+    ended.cancel();
+    // Leases are given back only when nobody writes below the roots any more.
+    work.wait().await;
+    drop(link);
+    match writing.await {
+        // What was queued before a peaceful end has gone out, as far as the sidecar took it.
+        Ok(written) => result.and(written),
+        Err(_) => result,
+    }
+}
+
+/// A request that is not answered yet.
+struct Stream {
+    cancel: CancellationToken,
+    sink: Option<Sink>,
+    credit: Arc<Semaphore>,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+struct Conversation {
+    work: Work,
+    outbox: Outbox,
+    streams: HashMap<u64, Stream>,
+    newest: u64,
+    batches: Batches<Job>,
+    pool: Arc<Semaphore>,
+    stopping: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Conversation {
+    async fn run<R: AsyncRead + Unpin>(
+        mut self,
+        reader: &mut FrameReader<R>,
+        mut finishes: mpsc::UnboundedReceiver<u64>,
+    ) -> Result<(), WireError> {
+        let mut alive = tokio::time::interval(ALIVE_EVERY);
+        alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(stream) = finishes.recv() => self.finished(stream),
+                _ = alive.tick() => self.streams.keys().for_each(|stream| self.outbox.send_credit(*stream, 0)),
+                () = self.stopping.cancelled(), if self.streams.is_empty() => return Ok(()),
+                frame = reader.next() => match frame {
+                    Ok(frame) => self.frame(frame)?,
+                    Err(WireError::Ended) => return Ok(()),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), WireError> {
+        match frame.kind {
+            Kind::Request => self.request(&frame),
+            Kind::Data | Kind::End => self.body(frame),
+            Kind::Cancel => self.cancel(frame.stream),
+            Kind::Credit => self.credit(&frame),
+            Kind::Ping => {
+                self.outbox.send_pong();
+                Ok(())
+            }
+            Kind::Pong => Ok(()),
+            Kind::Hello | Kind::Reply => Err(WireError::Nonsense("the sidecar sent what only an agent may send")),
+        }
+    }
+
+    fn request(&mut self, frame: &Frame) -> Result<(), WireError> {
+        let id = frame.stream;
+        if id <= self.newest {
+            return Err(WireError::Nonsense("a stream was opened twice"));
+        }
+        self.newest = id;
+        let request: Request =
+            postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("a request cannot be read"))?;
+        if self.streams.len() >= MAX_STREAMS {
+            self.work.refuse(id, RequestError::TooManyStreams);
+            return Ok(());
+        }
+        let cancel = self.ended.child_token();
+        let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));
+        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), cancel.clone());
+        let mut stream = Stream { cancel: cancel.clone(), sink: None, credit: Arc::clone(&credit), share: None };
+        let batch = match &request {
+            Request::Apply(apply) => Some((apply.barrier, body_bytes(apply))),
+            _ => None,
+        };
+        let job = Job { request, bodies, credit, cancel };
+        let Some((barrier, bytes)) = batch else {
+            self.streams.insert(id, stream);
+            self.work.start(id, job);
+            return Ok(());
+        };
+        if bytes > INITIAL_CREDIT as u64 {
+            // A body that finds the pool empty goes on with its initial credit: slower, never stuck.
+            let share = u32::try_from(CREDIT_SHARE).expect("a share is far below 4 GiB");
+            stream.share = Arc::clone(&self.pool).try_acquire_many_owned(share).ok();
+        }
+        if stream.share.is_some() {
+            sink.allow(CREDIT_SHARE);
+            self.outbox.send_credit(id, CREDIT_SHARE);
+        }
+        stream.sink = Some(sink);
+        self.streams.insert(id, stream);
+        self.batches.add(id, barrier, job);
+        self.start_batches();
+        Ok(())
+    }
+
+    fn start_batches(&mut self) {
+        while let Some((id, job)) = self.batches.next() {
+            self.work.start(id, job);
+        }
+    }
+
+    fn body(&mut self, frame: Frame) -> Result<(), WireError> {
+        let Some(stream) = self.streams.get_mut(&frame.stream) else {
+            return self.past(frame.stream);
+        };
+        let Some(sink) = &mut stream.sink else {
+            if stream.cancel.is_cancelled() {
+                return Ok(());
+            }
+            return Err(WireError::Nonsense("data came for a request that takes none, or after their end"));
+        };
+        if frame.kind == Kind::Data {
+            return sink.data(frame.payload);
+        }
+        let trailer =
+            postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("the end of data cannot be read"))?;
+        sink.end(trailer);
+        stream.sink = None;
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: u64) -> Result<(), WireError> {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return self.past(id);
+        };
+        stream.cancel.cancel();
+        stream.sink = None;
+        if self.batches.withdraw(id) {
+            self.work.refuse(id, RequestError::Cancelled);
+        }
+        Ok(())
+    }
+
+    fn credit(&mut self, frame: &Frame) -> Result<(), WireError> {
+        let Some(stream) = self.streams.get(&frame.stream) else {
+            return self.past(frame.stream);
+        };
+        let amount = wire::credit(frame);
+        if stream.credit.available_permits() + amount > MAX_CREDIT {
+            return Err(WireError::Nonsense("more credit was given than a stream can hold"));
+        }
+        stream.credit.add_permits(amount);
+        Ok(())
+    }
+
+    fn finished(&mut self, id: u64) {
+        self.streams.remove(&id);
+        self.batches.done(id);
+        self.start_batches();
+    }
+
+    /// Frames that crossed our answer are fine, frames of streams that never were are not.
+    fn past(&self, id: u64) -> Result<(), WireError> {
+        if id <= self.newest { Ok(()) } else { Err(WireError::Nonsense("a frame belongs to no stream")) }
+    }
+}
+
+/// Returns the bytes that follow a batch.
+fn body_bytes(apply: &Apply) -> u64 {
+    apply.ops.iter().fold(0_u64, |sum, op| match op.action {
+        Action::Put { size, .. } => sum.saturating_add(size),
+        Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => sum,
+    })
+}

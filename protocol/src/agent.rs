@@ -13,6 +13,10 @@ pub type RootId = u32;
 /// Most operations in one [`Request::Apply`], and most entries in one [`Request::Verify`].
 pub const MAX_BATCH: usize = 4096;
 
+/// Most streams of one link that may be open at a time. A stream ends with the agent's reply, or with the
+/// end of the data that follow a [`Reply::Reading`]; that holds for a cancelled one too.
+pub const MAX_STREAMS: usize = 256;
+
 /// What the sidecar asks. Each opens a stream; requests of one link may overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {

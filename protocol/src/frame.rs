@@ -18,6 +18,20 @@ pub const MAX_PRIORITY_DATA: usize = 64 * 1024;
 /// Most bytes of one [`Kind::Data`] frame elsewhere.
 pub const MAX_BULK_DATA: usize = 256 * 1024;
 
+/// Cost of [`Kind::Data`] that a sender may have on the way before it hears the first [`Kind::Credit`].
+pub const INITIAL_CREDIT: usize = MAX_BULK_DATA;
+
+/// Most credit that one direction of a stream can ever hold.
+pub const MAX_CREDIT: usize = 16 * 1024 * 1024;
+
+/// Least cost of a [`Kind::Data`] frame, so that a flood of tiny ones cannot fill the receiver's memory.
+pub const MIN_COST: usize = 1024;
+
+/// Returns what a [`Kind::Data`] frame of `length` bytes takes from its sender's credit.
+pub const fn cost(length: usize) -> usize {
+    if length < MIN_COST { MIN_COST } else { length }
+}
+
 /// What a payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,6 +52,9 @@ pub enum Kind {
     Ping = 7,
     /// Yes. No payload.
     Pong = 8,
+    /// The receiver of the stream's data has room for more: payload is a `u32`, little endian, in units of
+    /// [`cost`]. From the agent also a sign of life: zero says that the request is still being worked on.
+    Credit = 9,
 }
 
 impl Kind {
@@ -51,6 +68,7 @@ impl Kind {
             6 => Self::Cancel,
             7 => Self::Ping,
             8 => Self::Pong,
+            9 => Self::Credit,
             _ => return None,
         })
     }
@@ -127,7 +145,7 @@ mod tests {
         };
         assert_eq!(with(3, 0x7f), Err(FrameError::TooLong(0x7f00_0000)));
         assert_eq!(with(4, 0), Err(FrameError::Kind(0)));
-        assert_eq!(with(4, 9), Err(FrameError::Kind(9)));
+        assert_eq!(with(4, 10), Err(FrameError::Kind(10)));
         assert_eq!(with(6, 1), Err(FrameError::Reserved));
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 pub mod install;
 pub mod link;
+pub mod policy;
 
 use crate::transport::Transport;
 use link::Link;

@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::frontend::TerminalSize;
 
+pub mod local;
+
 /// A way to reach one machine. Calls may run concurrently. After [`Transport::closed`] the transport is
 /// dead; the session makes a new one.
 #[async_trait]

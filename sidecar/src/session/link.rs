@@ -1,35 +1,55 @@
 //! One framed conversation with an agent over any byte stream: requests, replies and the data that belong
 //! to them. A hostile or broken peer costs an error, never memory or a panic.
+//!
+//! One task reads and never waits for anybody; one writes. Every stream has credit in both directions, so
+//! a consumer that is slow holds up its own stream only, and what the agent can make us hold is bounded
+//! by what we allowed: [`protocol::frame::INITIAL_CREDIT`] per stream, [`READ_CREDIT`] for a file.
 
+use std::fmt;
+use std::sync::Arc;
+
+use agent::wire::{self, FrameReader, PING_EVERY};
 use bytes::Bytes;
-use protocol::agent::{Reply, Request, Trailer};
-use protocol::error::{Code, Explain};
-use protocol::hello::Facts;
+use protocol::agent::{MAX_STREAMS, Reply, Request};
+use protocol::frame::{Kind, MAX_CREDIT, MAX_PAYLOAD};
+use protocol::hello::{Facts, Hello, PROTOCOL};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_util::sync::DropGuard;
+
+mod error;
+mod exchange;
+mod streams;
+
+pub use error::LinkError;
+pub use exchange::{Exchange, Piece};
+
+use crate::session::policy;
+use streams::{Expected, Streams};
+
+/// Bytes of a file that the agent may have on the way to us, per file that is read. A quarter of
+/// [`MAX_CREDIT`] keeps 40 MB/s flowing at a round trip of 100 ms.
+const READ_CREDIT: usize = MAX_CREDIT / 4;
 
 /// A conversation with one agent process. Requests may overlap; dropping it ends the conversation.
 #[derive(Debug)]
-pub struct Link {}
-
-/// Why a conversation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The stream ended.
-    #[error("the agent's connection ended")]
-    Lost,
+pub struct Link {
+    shared: Arc<Shared>,
+    facts: Facts,
+    version: String,
+    _end: DropGuard,
 }
 
-impl Explain for LinkError {
-    fn code(&self) -> Code {
-        match self {
-            Self::Lost => Code::AgentLost,
-        }
-    }
+/// What the tasks, the link and its exchanges share.
+struct Shared {
+    streams: Streams,
+    outbox: wire::Outbox,
+    slots: Arc<Semaphore>,
+}
 
-    fn help(&self) -> String {
-        match self {
-            Self::Lost => "Run `mltoolbox-sidecar agent logs` to see its last words.".to_owned(),
-        }
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("streams", &self.streams).finish_non_exhaustive()
     }
 }
 
@@ -37,73 +57,143 @@ impl Link {
     /// Exchanges hellos over `reader` and `writer` and starts the conversation.
     pub async fn open(
         reader: impl AsyncRead + Send + Unpin + 'static,
-        writer: impl AsyncWrite + Send + Unpin + 'static,
+        mut writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<Self, LinkError> {
-        let _ = (reader, writer);
-        todo!("session helper")
+        let ours = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), facts: None };
+        let mut reader = FrameReader::new(reader);
+        let greeting = async {
+            wire::send_hello(&mut writer, &ours).await?;
+            reader.hello().await
+        };
+        let theirs = tokio::time::timeout(policy::HEALTHY_WITHIN, greeting)
+            .await
+            .map_err(|_| LinkError::Slow { what: "its first word" })??;
+        check_version(&theirs)?;
+
+        let (outbox, writing) = wire::outbox(writer);
+        let streams = Streams::default();
+        let end = streams.ended();
+        let shared = Arc::new(Shared {
+            streams: streams.clone(),
+            outbox: outbox.clone(),
+            slots: Arc::new(Semaphore::new(MAX_STREAMS)),
+        });
+        tokio::spawn(end.clone().run_until_cancelled_owned(fail_with(streams.clone(), writing)));
+        tokio::spawn(end.clone().run_until_cancelled_owned(fail_with(streams.clone(), ping(outbox.clone()))));
+        tokio::spawn(end.clone().run_until_cancelled_owned(async move {
+            let error = read(&mut reader, &streams, &outbox).await;
+            streams.fail(error);
+        }));
+        let facts = theirs.facts.unwrap_or_default();
+        Ok(Self { shared, facts, version: theirs.version, _end: end.drop_guard() })
     }
 
     /// Returns what the agent said of its machine.
     pub fn facts(&self) -> &Facts {
-        todo!("session helper")
+        &self.facts
     }
 
     /// Returns the version the agent announced.
     pub fn version(&self) -> &str {
-        todo!("session helper")
+        &self.version
     }
 
-    /// Sends a request that has no data in either direction and returns its reply.
+    /// Sends a request that has no data in either direction and returns its reply. Fails when the agent
+    /// gave no sign of life about it for [`policy::SILENT_FOR`].
     pub async fn call(&self, request: Request) -> Result<Reply, LinkError> {
-        let _ = request;
-        todo!("session helper")
+        self.exchange(request).await?.reply().await
     }
 
-    /// Opens a stream with a request that has data.
+    /// Opens a stream with a request that has data. Waits while [`MAX_STREAMS`] are open.
     pub async fn exchange(&self, request: Request) -> Result<Exchange, LinkError> {
-        let _ = request;
-        todo!("session helper")
+        let expected = Expected::of(&request);
+        let payload: Bytes = postcard::to_stdvec(&request).expect("requests are plain data").into();
+        if payload.len() > MAX_PAYLOAD {
+            return Err(LinkError::TooLong { bytes: payload.len() });
+        }
+        let room = async {
+            let slot = Arc::clone(&self.shared.slots).acquire_owned().await.ok()?;
+            let place = self.shared.outbox.place(payload.len()).await.ok()?;
+            Some((slot, place))
+        };
+        let Some(Some((slot, place))) = self.shared.streams.ended().run_until_cancelled(room).await else {
+            return Err(self.failure());
+        };
+        let opened = self.shared.streams.open(expected, slot, |stream| {
+            let sent = self.shared.outbox.send(place, wire::Frame { kind: Kind::Request, stream, payload });
+            if sent.is_ok() && expected == Expected::Reading {
+                self.shared.outbox.send_credit(stream, READ_CREDIT);
+            }
+        })?;
+        Ok(Exchange::new(Arc::clone(&self.shared), opened))
     }
 
     /// Returns once the conversation is over.
     pub async fn closed(&self) {
-        todo!("session helper")
+        self.shared.streams.ended().cancelled().await;
+    }
+
+    /// Returns why the conversation is over; [`LinkError::Lost`] while it is not.
+    pub fn failure(&self) -> LinkError {
+        self.shared.streams.failure()
     }
 }
 
-/// One stream of a link. Dropping it before its end cancels it at the agent.
-#[derive(Debug)]
-pub struct Exchange {}
-
-impl Exchange {
-    /// Sends data (at most `protocol::frame::MAX_BULK_DATA` bytes); waits while the link's queue is full.
-    pub async fn send(&mut self, bytes: Bytes) -> Result<(), LinkError> {
-        let _ = bytes;
-        todo!("session helper")
-    }
-
-    /// Says that no more data will be sent.
-    pub async fn finish(&mut self, trailer: Trailer) -> Result<(), LinkError> {
-        let _ = trailer;
-        todo!("session helper")
-    }
-
-    /// Waits for the reply.
-    pub async fn reply(&mut self) -> Result<Reply, LinkError> {
-        todo!("session helper")
-    }
-
-    /// Returns the next piece of data, or the trailer at the end.
-    pub async fn data(&mut self) -> Result<Piece, LinkError> {
-        todo!("session helper")
+fn check_version(theirs: &Hello) -> Result<(), LinkError> {
+    match theirs.protocol.cmp(&PROTOCOL) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => {
+            Err(LinkError::AgentOlder { version: theirs.version.clone(), protocol: theirs.protocol })
+        }
+        std::cmp::Ordering::Greater => {
+            Err(LinkError::AgentNewer { version: theirs.version.clone(), protocol: theirs.protocol })
+        }
     }
 }
 
-/// What comes after a reply that has data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Bytes, in order.
-    Data(Bytes),
-    /// The end.
-    End(Trailer),
+async fn fail_with(streams: Streams, task: impl Future<Output = Result<(), wire::WireError>>) {
+    match task.await {
+        Ok(()) => streams.fail(LinkError::Lost),
+        Err(error) => streams.fail(error.into()),
+    }
 }
+
+/// Asks for a sign of life for ever. The reader notices when none comes.
+async fn ping(outbox: wire::Outbox) -> Result<(), wire::WireError> {
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        outbox.send_small(Kind::Ping, 0, Bytes::new());
+    }
+}
+
+/// Reads until the conversation is over and returns why.
+async fn read<R: AsyncRead + Unpin>(
+    reader: &mut FrameReader<R>,
+    streams: &Streams,
+    outbox: &wire::Outbox,
+) -> LinkError {
+    loop {
+        let frame = match reader.next().await {
+            Ok(frame) => frame,
+            Err(error) => return error.into(),
+        };
+        let taken = match frame.kind {
+            Kind::Reply => streams.reply(frame.stream, &frame.payload),
+            Kind::Data => streams.data(frame.stream, frame.payload),
+            Kind::End => streams.end(frame.stream, &frame.payload),
+            Kind::Credit => streams.credit(frame.stream, wire::credit(&frame)),
+            Kind::Ping => {
+                outbox.send_pong();
+                Ok(())
+            }
+            Kind::Pong => Ok(()),
+            Kind::Hello | Kind::Request | Kind::Cancel => Err("it sent what only a sidecar may send"),
+        };
+        if let Err(what) = taken {
+            return LinkError::Protocol { what: what.to_owned() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

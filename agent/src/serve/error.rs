@@ -1,0 +1,60 @@
+//! Why a request as a whole is refused, apart from what the files say themselves.
+
+use protocol::agent::{MAX_BATCH, MAX_STREAMS, RootId};
+use protocol::error::{Code, Explain};
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    /// The root is not open.
+    #[error("the remote folder number {0} is not open")]
+    RootUnknown(RootId),
+    /// Too many requests at a time.
+    #[error("more than {MAX_STREAMS} requests are open on one connection")]
+    TooManyStreams,
+    /// Too many entries.
+    #[error("a request has {0} entries, more than the {MAX_BATCH} allowed")]
+    TooLarge(usize),
+    /// The sidecar took it back.
+    #[error("the request was cancelled")]
+    Cancelled,
+    /// The answer does not fit into a frame.
+    #[error("the answer is too long to be sent")]
+    AnswerTooLong,
+    /// A defect of the agent.
+    #[error("the agent failed while it worked on the request")]
+    Panicked,
+    /// A file broke off while it was sent.
+    #[error("a file on the remote cannot be read to its end")]
+    File(#[source] std::io::Error),
+    /// The log cannot be read.
+    #[error("the agent's log cannot be read")]
+    Log(#[source] std::io::Error),
+}
+
+impl Explain for RequestError {
+    fn code(&self) -> Code {
+        match self {
+            Self::RootUnknown(_) => Code::SyncRoot,
+            Self::TooManyStreams => Code::TooManyRequests,
+            Self::TooLarge(_) | Self::AnswerTooLong => Code::AgentProtocol,
+            Self::Cancelled => Code::Cancelled,
+            Self::Panicked => Code::Bug,
+            Self::File(_) | Self::Log(_) => Code::RemoteFileFailed,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::RootUnknown(_) => "Run `mltoolbox-sidecar sync watch`; it opens the folder anew.".to_owned(),
+            Self::TooManyStreams => "Wait until some of the running commands are done.".to_owned(),
+            Self::TooLarge(_) | Self::AnswerTooLong => {
+                "Report this as a defect, with the output of `mltoolbox-sidecar agent logs`.".to_owned()
+            }
+            Self::Cancelled => "Run the command again when it is wanted after all.".to_owned(),
+            Self::Panicked => "Run `mltoolbox-sidecar agent logs` and report what it shows as a defect.".to_owned(),
+            Self::File(_) => "Check the remote's disk with `mltoolbox-sidecar exec --host -- dmesg`.".to_owned(),
+            Self::Log(_) => "Look at `~/.mltoolbox/logs/agent.log` on the remote.".to_owned(),
+        }
+    }
+}
