@@ -38,8 +38,6 @@ pub(super) enum Ask {
 /// What was seen.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The paths that were asked for; `None` for all.
-    pub(super) paths: Option<BTreeSet<RelPath>>,
     /// What is here; an error says that the workspace cannot be looked at.
     pub(super) scan: io::Result<Scan>,
     /// What the remote holds instead of the base; `None` when it was not asked.
@@ -56,8 +54,8 @@ pub(super) async fn look(
     target: Arc<dyn SyncTarget>,
 ) -> Look {
     let Request { paths, ask, overlay } = request;
-    let scan = scan(&source, paths.clone(), Arc::clone(&base)).await;
-    let mut look = Look { paths, scan, overlay: Ok(None), problems: Vec::new() };
+    let scan = scan(&source, paths, Arc::clone(&base)).await;
+    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new() };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
     if ask != Ask::Nothing {
@@ -122,15 +120,14 @@ async fn verify(target: &dyn SyncTarget, mut questions: Vec<Known>) -> Result<Ve
     Ok(differs)
 }
 
-/// A new file is read here only when the remote has one of the same length.
+/// A new file is read here only when the remote has another: they may be equal, and whoever decides a
+/// conflict has to know what was here.
 async fn read_what_may_be_equal(source: &Arc<dyn Source>, scan: &mut Scan, known: Overlay) {
     let unread: Vec<RelPath> = scan
         .found
         .iter()
         .filter(|(path, local)| match (&local.held, known.get(*path)) {
-            (Held::File { hash: None, size }, Some(Some(found))) => {
-                matches!(&found.content, Content::File { size: other, .. } if other == size)
-            }
+            (Held::File { hash: None, .. }, Some(Some(found))) => matches!(found.content, Content::File { .. }),
             (Held::File { .. } | Held::Folder | Held::Link { .. }, _) => false,
         })
         .map(|(path, _)| path.clone())
@@ -142,9 +139,9 @@ async fn read_what_may_be_equal(source: &Arc<dyn Source>, scan: &mut Scan, known
     let read = blocking(move || unread.into_iter().map(|path| (hash(&*source, &path), path)).collect::<Vec<_>>());
     for (result, path) in read.await.unwrap_or_default() {
         // What cannot be read now is decided in a later look.
-        if let (Ok(Some((hash, stamp))), Some(local)) = (result, scan.found.get_mut(&path)) {
-            local.held = Held::File { hash: Some(hash), size: stamp.size };
-            local.stamp = Some(stamp);
+        if let (Ok(Some(seal)), Some(local)) = (result, scan.found.get_mut(&path)) {
+            local.held = Held::File { hash: Some(seal.hash), size: seal.size };
+            local.stamp = seal.stamp;
         }
     }
 }

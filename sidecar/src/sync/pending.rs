@@ -203,13 +203,6 @@ impl Pending {
             .filter_map(|(_, wait)| wait.not_before)
             .min()
     }
-
-    /// Makes everything that travels wait again: nobody knows whether it arrived.
-    pub(super) fn lost(&mut self) {
-        for (path, wait) in std::mem::take(&mut self.flying) {
-            self.waiting.entry(path).or_insert(Wait { not_before: None, ..wait });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -262,7 +255,7 @@ mod tests {
         pending.touch_everything();
         assert_eq!(pending.take(now), Some(None));
         pending.looked([path("a")]);
-        pending.lost();
+        pending.again(&path("a"));
         assert!(!pending.is_empty());
         assert_eq!(pending.take(now), Some(Some(BTreeSet::from([path("a")]))));
     }

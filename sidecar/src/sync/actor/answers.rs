@@ -5,7 +5,8 @@ use protocol::sync::{Content, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::plan::Step;
-use super::super::target::{Done, Sent, SyncError, Unread, plausible};
+use super::super::scan::Seal;
+use super::super::target::{Done, SyncError, Unread, plausible};
 use super::{Actor, Halt};
 
 /// How often a path may be contested within one burst before it waits like one that failed.
@@ -28,7 +29,7 @@ impl Actor {
         }
     }
 
-    fn outcome(&mut self, step: Step, outcome: Outcome, sent: Option<Sent>) {
+    fn outcome(&mut self, step: Step, outcome: Outcome, sent: Option<Seal>) {
         match outcome {
             Outcome::Applied { stamp, kept_as } => {
                 if let Some(kept_as) = kept_as {
@@ -44,31 +45,32 @@ impl Actor {
         }
     }
 
-    fn arrived(&mut self, step: Step, stamp: Option<Stamp>, sent: Option<Sent>) {
+    fn arrived(&mut self, step: Step, stamp: Option<Stamp>, sent: Option<Seal>) {
         let path = step.op.path;
+        // The removal of something that is replaced in the same plan is only half of the way.
+        if step.base.is_none() && step.replaces {
+            self.overlay.remove(&path);
+            return self.record(path, None);
+        }
         let saved = self.pending.arrived(&path);
         self.refused.remove(&path);
         self.overlay.remove(&path);
         match step.base {
             Some(mut base) => {
                 if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
-                    (*hash, *size, *executable) = (sent.hash, sent.stamp.size, sent.mode & 0o100 != 0);
-                    base.local = Some(sent.stamp);
-                    base.mode = sent.mode;
+                    (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
+                    base.local = sent.stamp;
                 }
                 base.remote = match base.content {
                     Content::File { .. } => stamp,
                     Content::Folder | Content::Link { .. } | Content::Special => None,
                 };
-                let sent_bytes = sent.map(|sent| sent.stamp.size);
+                let sent_bytes = sent.map(|sent| sent.size);
                 self.tally.written(sent_bytes, saved.map(|saved| saved.elapsed()));
                 self.record(path, Some(base));
             }
             None => {
-                // The removal of something that is replaced in the same plan is only half of the way.
-                if !step.replaces {
-                    self.tally.removed(saved.map(|saved| saved.elapsed()));
-                }
+                self.tally.removed(saved.map(|saved| saved.elapsed()));
                 self.record(path, None);
             }
         }
@@ -102,7 +104,9 @@ impl Actor {
                     path.to_string(),
                     format!("kept on the remote: it holds {kept} entries that are not synced"),
                 ));
-                self.pending.arrived(path);
+                if !step.replaces {
+                    self.pending.arrived(path);
+                }
                 self.record(path.clone(), None);
                 return;
             }

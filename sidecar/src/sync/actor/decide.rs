@@ -40,9 +40,10 @@ impl Actor {
                 return self.failed(error);
             }
         }
-        self.note_problems(look.paths.as_ref(), &scan, &look.problems);
+        let asked = scan.looked_at.clone();
+        self.note_problems(asked.as_ref(), &scan, &look.problems);
         let untold: BTreeSet<RelPath> = look.problems.into_iter().map(|(path, _)| path).collect();
-        let paths = self.to_decide(look.paths.as_ref(), &scan, &untold);
+        let paths = self.to_decide(asked.as_ref(), &scan, &untold);
         let plan = plan::plan(Input {
             direction: Direction::Push,
             base: &self.base,
@@ -73,7 +74,7 @@ impl Actor {
             self.record(path.clone(), base.clone());
         }
         self.pending.looked(plan.steps().map(|step| step.op.path.clone()));
-        for path in &plan.unread {
+        for path in plan.unread.iter().chain(&scan.unsettled) {
             self.pending.retry(path, Instant::now());
         }
         self.send(plan);
