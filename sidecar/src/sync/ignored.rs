@@ -189,7 +189,17 @@ impl Rules {
         shared.reloads += 1;
         match folder {
             None => *shared = Shared { reloads: shared.reloads, ..Shared::default() },
-            Some(folder) => shared.folders.retain(|path, _| !path.starts_with(folder)),
+            Some(folder) => {
+                let below: Vec<RelPath> = (shared.folders.range(folder.clone()..))
+                    .map(|(path, _)| path)
+                    .take_while(|path| path.as_str().starts_with(folder.as_str()))
+                    .filter(|path| path.starts_with(folder))
+                    .cloned()
+                    .collect();
+                for path in below {
+                    shared.folders.remove(&path);
+                }
+            }
         }
     }
 

@@ -133,7 +133,7 @@ pub fn scan<'a>(
 ) -> Result<Scan, ScanError> {
     let mut scan = Scan { root: root.identity(), ..Scan::default() };
     let to_hash = walking::walk(root, rules, under, base, cancel, &mut scan)?;
-    hashing::hash(root, to_hash, cancel, &mut scan)?;
+    hashing::hash(root, &to_hash, cancel, &mut scan)?;
     Ok(scan)
 }
 

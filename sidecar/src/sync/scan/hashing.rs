@@ -14,7 +14,7 @@ const THREADS: usize = 2;
 /// Hashes `files` and completes their entries in `scan`.
 pub(super) fn hash(
     root: &Root,
-    files: Vec<RelPath>,
+    files: &[RelPath],
     cancel: &CancellationToken,
     scan: &mut Scan,
 ) -> Result<(), ScanError> {
@@ -22,7 +22,7 @@ pub(super) fn hash(
     let (results, inbox) = mpsc::channel();
     std::thread::scope(|threads| {
         for _ in 0..THREADS.min(files.len()) {
-            let (results, files, next) = (results.clone(), &files, &next);
+            let (results, files, next) = (results.clone(), files, &next);
             threads.spawn(move || {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let sealed = root.hash(path, &|| !cancel.is_cancelled());

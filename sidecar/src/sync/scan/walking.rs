@@ -43,7 +43,8 @@ pub(super) fn walk<'a>(
     let mut walk = Walk { root, rules, base, moment, folders: Vec::new(), to_hash: Vec::new(), scan };
     match under {
         Under::Everything => {
-            walk.list(None).map_err(|source| ScanError::Root { path: root.path().to_owned(), source: source.into() })?
+            walk.list(None)
+                .map_err(|source| ScanError::Root { path: root.path().to_owned(), source: source.into() })?;
         }
         Under::Paths(paths) => walk.start_all(paths),
     }
@@ -94,7 +95,7 @@ impl Walk<'_, '_> {
             // Gone, or below something that is no folder any more: not in the entries says so.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             Err(error) => {
-                self.scan.cannot(path.clone(), format!("it cannot be looked at ({error}); make its folder readable"))
+                self.scan.cannot(path.clone(), format!("it cannot be looked at ({error}); make its folder readable"));
             }
         }
     }
@@ -130,7 +131,7 @@ impl Walk<'_, '_> {
                 // It vanished since it was listed.
                 Err(Errno::NOENT) => {}
                 Err(error) => {
-                    self.scan.cannot(path, format!("it cannot be looked at ({error}); make its folder readable"))
+                    self.scan.cannot(path, format!("it cannot be looked at ({error}); make its folder readable"));
                 }
             }
         }
