@@ -2,17 +2,59 @@
 //!
 //! Nothing here ever follows a link, leaves the root, or overwrites content that was not expected.
 
+mod batch;
+mod body;
+mod error;
+mod lease;
+mod look;
+mod mode;
+mod place;
+mod root;
+mod side;
+mod temp;
+mod trash;
+mod utc;
+mod verify;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use protocol::agent::{Apply, Open, Opened, RootId, Trailer};
 use protocol::error::Error;
 use protocol::path::RelPath;
 use protocol::sync::{Differs, Found, Known, Outcome};
 
+use batch::Batch;
+use body::Body;
+use error::RootError;
+use lease::Lease;
+use look::{Clock, Kind};
+use side::Side;
+use temp::Workshop;
+use trash::Trash;
+use walk::{Folders, Top};
+
 /// An open root with its lease.
 #[derive(Debug)]
-pub struct Root {}
+pub struct Root {
+    path: String,
+    top: Top,
+    side: Side,
+    lease: Lease,
+    workshop: Workshop,
+    trash: Trash,
+    clock: Clock,
+    #[cfg(test)]
+    hook: tests::Hook,
+}
 
 /// The bytes that follow an [`Apply`], as one stream.
 pub trait Bodies {
@@ -22,43 +64,155 @@ pub trait Bodies {
     fn trailer(&mut self) -> io::Result<Trailer>;
 }
 
+/// Instants at which a test lets somebody else in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Point {
+    /// A file to be replaced has its second name in the trash and is not yet looked at again.
+    Linked,
+    /// All looks are done and the rename is next.
+    Checked,
+}
+
 impl Root {
     /// Opens a root as [`Open`] says and takes its lease.
     pub fn open(id: RootId, open: &Open) -> Result<(Self, Opened), Error> {
-        let _ = (id, open);
-        todo!("files helper")
+        let located = root::locate(&open.path, open.create)?;
+        let (folder, path) = (located.folder, located.path);
+        let failed = |error: io::Error| RootError::io("look at", &path, error);
+        let side = Side::open(&folder, &path)?;
+        let locked = side.lock()?;
+        let lease = Lease::take(&side, &locked, &open.holder, open.take_over)?;
+        let workshop = Workshop::open(&side, &locked)?;
+        let trash = Trash::open(&side)?;
+        let clock = side.clock(&workshop.folder)?;
+        let reserved = side.inside.then_some(side::INSIDE);
+        let space = rustix::fs::fstatvfs(&folder).map_err(|error| failed(error.into()))?;
+        let opened = Opened {
+            root: id,
+            path: path.clone(),
+            copy: side.copy(&folder, &locked)?,
+            created: located.created,
+            empty: root::is_empty(&folder, reserved).map_err(failed)?,
+            free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+            ignores_case: side.ignores_case(&workshop.folder)?,
+        };
+        drop(locked);
+        let device = look::through(&folder).map_err(failed)?.stamp.device;
+        let top = Top { folder: Arc::new(folder), device, reserved, by_component: AtomicBool::new(false) };
+        let root = Self {
+            path,
+            top,
+            side,
+            lease,
+            workshop,
+            trash,
+            clock,
+            #[cfg(test)]
+            hook: tests::Hook::default(),
+        };
+        Ok((root, opened))
     }
 
     /// Compares paths with what they should hold.
     pub fn verify(&self, entries: &[Known]) -> Vec<Differs> {
-        let _ = entries;
-        todo!("files helper")
+        if let Err(error) = self.check() {
+            let problem =
+                |entry: &Known| Differs { path: entry.path.clone(), found: None, problem: Some(error.to_string()) };
+            return entries.iter().map(problem).collect();
+        }
+        verify::differences(&self.top, self.clock, entries)
     }
 
     /// Does every operation completely or not at all.
+    ///
+    /// Fails as a whole when the lease is lost, the folder was replaced, or `bodies` breaks; what was done
+    /// before that stays done. May run on several threads at once.
     pub fn apply(&self, apply: &Apply, bodies: &mut dyn Bodies) -> Result<Vec<Outcome>, Error> {
-        let _ = (apply, bodies);
-        todo!("files helper")
+        self.check()?;
+        self.lease.check(&self.side)?;
+        let lost = |source| RootError::Lost { source };
+        let mut body = Body::new(bodies);
+        let mut batch = Batch::new(self, apply.ops.len(), apply.durable);
+        let mut outcomes = Vec::with_capacity(apply.ops.len());
+        for (index, op) in apply.ops.iter().enumerate() {
+            let is_last = index + 1 == apply.ops.len();
+            outcomes.push(batch.run(op, is_last, &mut body).map_err(lost)?);
+        }
+        body.end().map_err(lost)?;
+        batch.finish().map_err(|error| RootError::io("flush", &self.path, error))?;
+        self.trash.purge();
+        Ok(outcomes)
     }
 
-    /// Opens a file for reading.
+    /// Opens a file for reading; it was hashed once, and what is read may be newer.
     pub fn read(&self, path: &RelPath) -> Result<(Found, File), Error> {
-        let _ = path;
-        todo!("files helper")
+        self.check()?;
+        let unreadable = |reason: String| RootError::Unreadable { path: format!("{}/{path}", self.path), reason };
+        let system = |error: io::Error| unreadable(error.to_string());
+        let parent = Folders::new(&self.top).parent_of(path).map_err(|stop| match stop {
+            walk::Stop::Missing => unreadable("its folder is not there".into()),
+            walk::Stop::Unsafe(reason) => unreadable(reason),
+            walk::Stop::Failed(error) => system(error),
+        })?;
+        let seen = look::at(parent.as_fd(), path.name()).map_err(system)?;
+        match seen.map(|seen| seen.kind) {
+            Some(Kind::File) => {}
+            Some(Kind::Folder) => return Err(unreadable("it is a folder".into()).into()),
+            Some(Kind::Link) => return Err(unreadable("it is a symbolic link".into()).into()),
+            Some(Kind::Special) => return Err(unreadable("it is a socket, pipe or device".into()).into()),
+            None => return Err(unreadable("it is not there".into()).into()),
+        }
+        let mut file = look::open(parent.as_fd(), path.name()).map_err(system)?;
+        let (hash, seen) = look::hash_of(&mut file).map_err(system)?;
+        io::Seek::rewind(&mut file).map_err(system)?;
+        Ok((look::found_file(hash, &seen), file))
     }
 
     /// Makes everything applied so far survive a power cut.
     pub fn flush(&self) -> Result<(), Error> {
-        todo!("files helper")
+        Ok(flush_all(&self.top.folder).map_err(|error| RootError::io("flush", &self.path, error))?)
     }
 
     /// Empties the trash.
     pub fn empty_trash(&self) -> Result<(), Error> {
-        todo!("files helper")
+        Ok(self.trash.empty().map_err(|error| RootError::io("empty the trash of", &self.path, error))?)
     }
 
     /// Gives the lease back.
     pub fn close(&self) {
-        todo!("files helper")
+        if let Err(error) = self.lease.release(&self.side) {
+            tracing::warn!(%error, path = self.path, "the lease is not given back");
+        }
     }
+
+    /// Fails when another folder has taken the root's place, so that nothing is written where nobody looks.
+    fn check(&self) -> Result<(), RootError> {
+        let held = look::through(&*self.top.folder).map_err(|error| RootError::io("look at", &self.path, error))?;
+        let named = rustix::fs::lstat(Path::new(&self.path)).map(look::Seen::from).ok();
+        let identity = |seen: look::Seen| (seen.stamp.inode, seen.stamp.device);
+        if named.map(identity) == Some(identity(held)) {
+            Ok(())
+        } else {
+            Err(RootError::Replaced { path: self.path.clone() })
+        }
+    }
+
+    #[cfg(test)]
+    fn reached(&self, point: Point) {
+        self.hook.reached(point);
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, reason = "tests stop here")]
+    fn reached(&self, _: Point) {}
+}
+
+#[cfg(target_os = "linux")]
+fn flush_all(folder: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(folder)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn flush_all(folder: &File) -> io::Result<()> {
+    Ok(rustix::fs::fsync(folder)?)
 }

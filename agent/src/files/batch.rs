@@ -1,0 +1,448 @@
+//! One batch of operations: each is done completely or not at all, and one that fails stops no other.
+//!
+//! A file's parent folder is never made on the way: only `MakeFolder` makes folders.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use protocol::path::RelPath;
+use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Outcome, Rejected};
+use rustix::fs::{AtFlags, Dir, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use super::body::Body;
+use super::look::{self, CHUNK, Kind, Match, Seen};
+use super::place::{self, Replaced};
+use super::temp::Temp;
+use super::trash::Shelf;
+use super::walk::Folders;
+use super::{Root, error, mode};
+
+/// Largest file that is held in memory and checked before the disk is touched.
+const SMALL: u64 = 1 << 20;
+/// Most operations that are made durable one by one; more are by one flush of the file system, which also
+/// writes what is not ours.
+const FEW: usize = 64;
+
+/// How a batch is made to survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    None,
+    Each,
+    AtEnd,
+}
+
+/// Why an operation ended without an outcome of its own.
+pub(super) enum Halt {
+    /// It was not done; the next one may be.
+    Rejected(Rejected),
+    /// The stream of bodies broke; nothing more can be done.
+    Lost(io::Error),
+}
+
+impl From<Rejected> for Halt {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl From<io::Error> for Halt {
+    fn from(problem: io::Error) -> Self {
+        Self::Rejected(error::rejected(&problem))
+    }
+}
+
+impl From<Errno> for Halt {
+    fn from(problem: Errno) -> Self {
+        io::Error::from(problem).into()
+    }
+}
+
+/// A file to write, as [`Action::Put`] says.
+struct Put {
+    size: u64,
+    hash: Option<Hash>,
+    mode: u32,
+    mtime_ns: Option<i64>,
+}
+
+/// A batch in the making.
+pub(super) struct Batch<'a> {
+    root: &'a Root,
+    folders: Folders<'a>,
+    removed: Shelf<'a>,
+    replaced: Shelf<'a>,
+    buffer: Vec<u8>,
+    durability: Durability,
+    /// Folders to flush at the end.
+    touched: Vec<Arc<File>>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(root: &'a Root, count: usize, durable: bool) -> Self {
+        let durability = match durable {
+            false => Durability::None,
+            true if count <= FEW => Durability::Each,
+            true => Durability::AtEnd,
+        };
+        Self {
+            root,
+            folders: Folders::new(&root.top),
+            removed: Shelf::new(&root.trash.removed),
+            replaced: Shelf::new(&root.trash.replaced),
+            buffer: Vec::new(),
+            durability,
+            touched: Vec::new(),
+        }
+    }
+
+    /// Does one operation; `is_last` says that its hash may come with the end of the stream.
+    pub(super) fn run(&mut self, op: &Op, is_last: bool, body: &mut Body<'_>) -> io::Result<Outcome> {
+        let done = match &op.action {
+            Action::MakeFolder { mode } => self.make_folder(&op.path, *mode),
+            Action::Put { size, hash, mode, mtime_ns } => {
+                body.begin(*size);
+                let put = Put { size: *size, hash: *hash, mode: *mode, mtime_ns: *mtime_ns };
+                let done = match put.hash {
+                    None if !is_last => Err(Rejected::Failed { reason: "its hash was not announced".into() }.into()),
+                    Some(_) | None => self.put(&op.path, &op.expect, &put, body),
+                };
+                if !matches!(done, Err(Halt::Lost(_))) {
+                    body.skip()?;
+                }
+                done
+            }
+            Action::Link { target } => self.link(&op.path, &op.expect, target),
+            Action::SetMode { mode } => self.set_mode(&op.path, &op.expect, *mode),
+            Action::Remove => self.remove(&op.path, &op.expect),
+        };
+        match done {
+            Ok(outcome) => Ok(outcome),
+            Err(Halt::Rejected(rejected)) => Ok(Outcome::Rejected(rejected)),
+            Err(Halt::Lost(error)) => Err(error),
+        }
+    }
+
+    /// Makes the batch survive a power cut, when that was asked for.
+    pub(super) fn finish(self) -> io::Result<()> {
+        match self.durability {
+            Durability::None => {}
+            Durability::Each => {
+                for folder in &self.touched {
+                    rustix::fs::fsync(&**folder)?;
+                }
+            }
+            Durability::AtEnd => super::flush_all(&self.root.top.folder)?,
+        }
+        Ok(())
+    }
+
+    fn parent_of(&mut self, path: &RelPath) -> Result<Arc<File>, Halt> {
+        Ok(self.folders.parent_of(path).map_err(|stop| stop.rejected(path))?)
+    }
+
+    fn touch(&mut self, parent: &Arc<File>) {
+        if self.durability == Durability::Each && !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, parent)) {
+            self.touched.push(Arc::clone(parent));
+        }
+    }
+
+    fn make_folder(&mut self, path: &RelPath, local: u32) -> Result<Outcome, Halt> {
+        let parent = self.parent_of(path)?;
+        match rustix::fs::mkdirat(&*parent, path.name(), Mode::from_raw_mode(mode::created_folder(local))) {
+            Ok(()) => {
+                self.touch(&parent);
+                Ok(Outcome::Applied { stamp: None, kept_as: None })
+            }
+            Err(Errno::EXIST) => match look::at(parent.as_fd(), path.name())? {
+                Some(seen) if seen.kind == Kind::Folder => Ok(Outcome::Already { stamp: None }),
+                Some(seen) => Err(changed(Some(look::found(parent.as_fd(), path.name(), &seen)?))),
+                None => Err(changed(None)),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn put(&mut self, path: &RelPath, expect: &Expect, put: &Put, body: &mut Body<'_>) -> Result<Outcome, Halt> {
+        let mut parent = self.parent_of(path)?;
+        // For a small new file the rename itself finds out whether its place is free.
+        let straight = put.size <= SMALL && *expect == Expect::Absent;
+        let mut before = None;
+        if !straight {
+            match self.examine(&parent, path, expect, put)? {
+                Examined::Settled(outcome) => return Ok(outcome),
+                Examined::Ready(seen) => before = seen,
+            }
+        }
+        let bits = match &before {
+            Some(seen) if seen.kind == Kind::File => Err(mode::updated(seen.mode, put.mode)),
+            Some(_) | None => Ok(mode::created(put.mode)),
+        };
+        let (mut temp, file, hash) = if put.size <= SMALL {
+            self.receive_small(put, body, bits.unwrap_or(0o600))?
+        } else {
+            let received = self.receive_large(put, body, bits.unwrap_or(0o600))?;
+            // Much time may have passed; what is there now is looked at with fresh eyes.
+            self.folders.forget();
+            parent = self.parent_of(path)?;
+            received
+        };
+        if let Err(bits) = bits {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+        }
+        if let (None, Some(mtime_ns)) = (&before, put.mtime_ns) {
+            rustix::fs::futimens(&file, &modified_at(mtime_ns))?;
+        }
+        if self.durability == Durability::Each {
+            rustix::fs::fdatasync(&file)?;
+        }
+        let Some(kept_as) = self.place(&mut temp, &parent, path, before.as_ref())? else {
+            return match self.examine(&parent, path, expect, &Put { hash: Some(hash), ..*put })? {
+                Examined::Settled(outcome) => Ok(outcome),
+                // It changed and changed back while we looked: the next pass finds it quiet.
+                Examined::Ready(seen) => Err(self.changed_to(&parent, path, seen)?),
+            };
+        };
+        let stamp = Some(look::through(&file)?.stamp);
+        Ok(Outcome::Applied { stamp, kept_as })
+    }
+
+    /// Decides whether a file may be written, before its bytes are looked at.
+    fn examine(&self, parent: &File, path: &RelPath, expect: &Expect, put: &Put) -> Result<Examined, Halt> {
+        let name = path.name();
+        let (hash, seen) = match look::compare(parent.as_fd(), name, expect, self.root.clock)? {
+            Match::Yes(None) => return Ok(Examined::Ready(None)),
+            Match::No(None) => return Err(changed(None)),
+            Match::Yes(Some(seen)) => match expect {
+                Expect::File { hash, .. } if Some(*hash) == put.hash => (*hash, seen),
+                Expect::File { .. } | Expect::Link { .. } | Expect::Absent => return Ok(Examined::Ready(Some(seen))),
+                Expect::Folder => {
+                    return Err(Rejected::Failed { reason: "a folder has to be removed first".into() }.into());
+                }
+            },
+            Match::No(Some((found, seen))) => match found.content {
+                Content::File { hash, .. } if Some(hash) == put.hash => (hash, seen),
+                Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special => {
+                    return Err(changed(Some(found)));
+                }
+            },
+        };
+        // The bytes are there; the execute bits may not be.
+        let present = self.update_mode(parent, name, &seen, put.mode)?.unwrap_or(seen);
+        debug_assert_eq!(Some(hash), put.hash);
+        Ok(Examined::Settled(Outcome::Already { stamp: Some(present.stamp) }))
+    }
+
+    fn receive_small(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
+        self.buffer.resize(usize::try_from(put.size).unwrap_or(usize::MAX), 0);
+        if !body.fill(&mut self.buffer).map_err(Halt::Lost)? {
+            return Err(Rejected::Torn.into());
+        }
+        let hash = Hash(*blake3::hash(&self.buffer).as_bytes());
+        check_hash(put, hash, body)?;
+        let root = self.root;
+        let (temp, mut file) = root.workshop.file(bits)?;
+        file.write_all(&self.buffer)?;
+        Ok((temp, file, hash))
+    }
+
+    fn receive_large(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
+        let root = self.root;
+        let (temp, mut file) = root.workshop.file(bits)?;
+        let mut hasher = blake3::Hasher::new();
+        self.buffer.resize(CHUNK, 0);
+        loop {
+            match body.read(&mut self.buffer).map_err(Halt::Lost)? {
+                0 => break,
+                count => {
+                    hasher.update(&self.buffer[..count]);
+                    file.write_all(&self.buffer[..count])?;
+                }
+            }
+        }
+        let hash = Hash(*hasher.finalize().as_bytes());
+        check_hash(put, hash, body)?;
+        Ok((temp, file, hash))
+    }
+
+    /// Gives `temp` its name; `None` when something unexpected has it.
+    fn place(
+        &mut self,
+        temp: &mut Temp<'_>,
+        parent: &Arc<File>,
+        path: &RelPath,
+        before: Option<&Seen>,
+    ) -> Result<Option<Option<RelPath>>, Halt> {
+        let placed = match before {
+            None => {
+                let workshop = temp.workshop.folder.as_fd();
+                temp.placed = place::rename_new(workshop, &temp.name, parent.as_fd(), path.name())?;
+                temp.placed.then_some(None)
+            }
+            Some(before) => match place::replace(self.root, &mut self.replaced, temp, parent, path, before)? {
+                Replaced::Done { kept_as } => Some(kept_as),
+                Replaced::Changed => None,
+            },
+        };
+        if placed.is_some() {
+            self.touch(parent);
+        }
+        Ok(placed)
+    }
+
+    fn link(&mut self, path: &RelPath, expect: &Expect, target: &str) -> Result<Outcome, Halt> {
+        let parent = self.parent_of(path)?;
+        let wanted = Content::Link { target: target.to_owned() };
+        let before = match look::compare(parent.as_fd(), path.name(), expect, self.root.clock)? {
+            Match::Yes(Some(seen)) if seen.kind == Kind::Folder => {
+                return Err(Rejected::Failed { reason: "a folder has to be removed first".into() }.into());
+            }
+            Match::Yes(Some(_)) if *expect == (Expect::Link { target: target.to_owned() }) => {
+                return Ok(Outcome::Already { stamp: None });
+            }
+            Match::No(Some((found, _))) if found.content == wanted => return Ok(Outcome::Already { stamp: None }),
+            Match::No(found) => return Err(changed(found.map(|(found, _)| found))),
+            Match::Yes(before) => before,
+        };
+        let root = self.root;
+        let mut temp = root.workshop.link(target)?;
+        match self.place(&mut temp, &parent, path, before.as_ref())? {
+            Some(kept_as) => Ok(Outcome::Applied { stamp: None, kept_as }),
+            None => {
+                let seen = look::at(parent.as_fd(), path.name())?;
+                Err(self.changed_to(&parent, path, seen)?)
+            }
+        }
+    }
+
+    fn set_mode(&mut self, path: &RelPath, expect: &Expect, local: u32) -> Result<Outcome, Halt> {
+        let parent = self.parent_of(path)?;
+        let seen = match look::compare(parent.as_fd(), path.name(), expect, self.root.clock)? {
+            Match::Yes(Some(seen)) => seen,
+            Match::Yes(None) => return Err(changed(None)),
+            Match::No(found) => return Err(changed(found.map(|(found, _)| found))),
+        };
+        let of_file = |seen: &Seen| (seen.kind == Kind::File).then_some(seen.stamp);
+        Ok(match self.update_mode(&parent, path.name(), &seen, local)? {
+            Some(now) => Outcome::Applied { stamp: of_file(&now), kept_as: None },
+            None => Outcome::Already { stamp: of_file(&seen) },
+        })
+    }
+
+    /// Takes over execute bits and narrowing; returns what is there now if anything had to be done.
+    fn update_mode(&self, parent: &File, name: &str, seen: &Seen, local: u32) -> Result<Option<Seen>, Halt> {
+        let bits = match seen.kind {
+            Kind::File => mode::updated(seen.mode, local),
+            Kind::Folder => mode::updated_folder(seen.mode, local),
+            Kind::Link | Kind::Special => return Ok(None),
+        };
+        if bits == seen.mode & 0o777 {
+            return Ok(None);
+        }
+        let open = if seen.kind == Kind::Folder { super::side::open_folder } else { look::open };
+        let file = open(parent.as_fd(), name)?;
+        if look::through(&file)?.stamp.inode != seen.stamp.inode {
+            return Err(changed(Some(look::found(parent.as_fd(), name, seen)?)));
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+        if self.durability == Durability::Each {
+            rustix::fs::fsync(&file)?;
+        }
+        Ok(Some(look::through(&file)?))
+    }
+
+    fn remove(&mut self, path: &RelPath, expect: &Expect) -> Result<Outcome, Halt> {
+        let parent = match self.folders.parent_of(path) {
+            Ok(parent) => parent,
+            Err(super::walk::Stop::Missing) => return Ok(Outcome::Already { stamp: None }),
+            Err(stop) => return Err(stop.rejected(path).into()),
+        };
+        let name = path.name();
+        let seen = match look::compare(parent.as_fd(), name, expect, self.root.clock)? {
+            Match::Yes(None) | Match::No(None) => return Ok(Outcome::Already { stamp: None }),
+            Match::Yes(Some(seen)) => seen,
+            Match::No(found) => return Err(changed(found.map(|(found, _)| found))),
+        };
+        let applied = Outcome::Applied { stamp: None, kept_as: None };
+        if seen.kind == Kind::Folder {
+            match rustix::fs::unlinkat(&*parent, name, AtFlags::REMOVEDIR) {
+                Ok(()) => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    return Err(Rejected::NotEmpty { kept: count(&parent, name)? }.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.touch(&parent);
+            return Ok(applied);
+        }
+        let bin = self.removed.bin;
+        if !bin.has_room(seen.stamp.size) {
+            return Err(Rejected::TrashFull { held: bin.held() }.into());
+        }
+        self.root.reached(super::Point::Checked);
+        let place = self.removed.with_place(path, |place, name| {
+            match place::rename_new(parent.as_fd(), name, place, name) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Errno::EXIST),
+                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            }
+        })?;
+        if look::at(place.as_fd(), name)?.is_some_and(|moved| moved.is_still(&seen)) {
+            bin.added(seen.stamp.size);
+            self.touch(&parent);
+            return Ok(applied);
+        }
+        // Somebody wrote it between the look and the move: it goes back, or beside what took its place.
+        if !place::rename_new(place.as_fd(), name, parent.as_fd(), name)? {
+            place::keep_beside(place.as_fd(), name, parent.as_fd(), path)?;
+        }
+        let now = look::at(parent.as_fd(), name)?;
+        Err(self.changed_to(&parent, path, now)?)
+    }
+
+    /// Returns the rejection that tells what is at `path` now.
+    fn changed_to(&self, parent: &File, path: &RelPath, seen: Option<Seen>) -> Result<Halt, Halt> {
+        let found = seen.map(|seen| look::found(parent.as_fd(), path.name(), &seen)).transpose()?;
+        Ok(changed(found))
+    }
+}
+
+/// What came of looking at the place of a file.
+enum Examined {
+    /// Nothing is left to do.
+    Settled(Outcome),
+    /// The file may be written over what is there.
+    Ready(Option<Seen>),
+}
+
+fn changed(found: Option<Found>) -> Halt {
+    Rejected::Changed { found }.into()
+}
+
+fn check_hash(put: &Put, hash: Hash, body: &mut Body<'_>) -> Result<(), Halt> {
+    let announced = match put.hash {
+        Some(announced) => Some(announced),
+        None if body.is_whole() => body.end().map_err(Halt::Lost)?,
+        None => None,
+    };
+    if body.is_whole() && announced == Some(hash) { Ok(()) } else { Err(Rejected::Torn.into()) }
+}
+
+fn modified_at(mtime_ns: i64) -> Timestamps {
+    let modified = Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) };
+    Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified }
+}
+
+fn count(parent: &File, name: &str) -> io::Result<u64> {
+    let folder = super::side::open_folder(parent.as_fd(), name)?;
+    let mut count = 0;
+    for entry in Dir::read_from(&folder)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            count += 1;
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,123 @@
+//! Why a root cannot be used, and the words for what the file system refuses.
+
+use std::io;
+
+use protocol::error::{Code, Explain};
+use protocol::sync::Rejected;
+use rustix::io::Errno;
+
+/// Why a root cannot be used as a whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RootError {
+    #[error("the home folder of this user is not known")]
+    NoHome,
+    #[error("the remote folder `{path}` is {what}")]
+    Refused { path: String, what: &'static str },
+    #[error("the remote folder `{path}` does not exist")]
+    Missing { path: String },
+    #[error("the remote folder `{path}` is a symbolic link to `{target}`")]
+    Link { path: String, target: String },
+    #[error("`{path}` on the remote is not a folder")]
+    NotFolder { path: String },
+    #[error("cannot {doing} `{path}` on the remote")]
+    Io { doing: &'static str, path: String, source: io::Error },
+    #[error("the remote's disk is full below `{path}`")]
+    Full { path: String, source: io::Error },
+    #[error("another program has kept `{path}` locked for {seconds} seconds")]
+    Busy { path: String, seconds: u64 },
+    #[error("`{file}` of the remote folder `{path}` has format {version}, which is newer than this agent knows")]
+    Newer { path: String, file: &'static str, version: u32 },
+    #[error("the remote folder `{path}` is in use by {label}")]
+    Leased { path: String, label: String },
+    #[error("the remote folder `{path}` was replaced by another one while it was in use")]
+    Replaced { path: String },
+    #[error("`{path}` on the remote cannot be read: {reason}")]
+    Unreadable { path: String, reason: String },
+    #[error("the bytes of a batch did not arrive")]
+    Lost { source: io::Error },
+}
+
+impl RootError {
+    /// Returns the error for a failed system call on the root at `path`.
+    pub(super) fn io(doing: &'static str, path: &str, error: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.to_owned(), error.into());
+        if is_full(&source) { Self::Full { path, source } } else { Self::Io { doing, path, source } }
+    }
+}
+
+impl Explain for RootError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoHome
+            | Self::Refused { .. }
+            | Self::Missing { .. }
+            | Self::Link { .. }
+            | Self::NotFolder { .. }
+            | Self::Io { .. }
+            | Self::Busy { .. }
+            | Self::Newer { .. }
+            | Self::Replaced { .. } => Code::SyncRoot,
+            Self::Full { .. } => Code::RemoteFull,
+            Self::Leased { .. } => Code::SyncLeased,
+            Self::Unreadable { .. } => Code::RemoteFileFailed,
+            Self::Lost { .. } => Code::Cancelled,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NoHome => "Give the remote folder as an absolute path with `--to`.".into(),
+            Self::Refused { .. } => {
+                "Name a folder of its own with `--to`, for example `--to ~/mltoolbox/project`.".into()
+            }
+            Self::Missing { path } => format!("Create it on the remote with `mkdir -p {path}`, or push to it first."),
+            Self::Link { target, .. } => format!("Name the folder itself: `--to {target}`."),
+            Self::NotFolder { path } => {
+                format!("Move `{path}` away on the remote, or name another folder with `--to`.")
+            }
+            Self::Io { path, .. } => {
+                format!(
+                    "See with `ls -ld {path}` on the remote whether this user may write there, or name another folder with `--to`."
+                )
+            }
+            Self::Full { path, .. } => format!("See with `df -h {path}` what is free on the remote, and make room."),
+            Self::Busy { path, .. } => {
+                format!("See with `fuser {path}` on the remote which process holds it, and end that.")
+            }
+            Self::Newer { .. } => "Install the newer agent with `mltoolbox-sidecar agent install`.".into(),
+            Self::Leased { label, .. } => {
+                format!("Stop the sync of {label}, or take the folder from it with `--take-over`.")
+            }
+            Self::Replaced { .. } => {
+                "Run the sync again; it opens the new folder and compares everything first.".into()
+            }
+            Self::Unreadable { path, .. } => {
+                format!("See with `ls -l {path}` on the remote what it is and who may read it.")
+            }
+            Self::Lost { .. } => "Run the sync again; what did not arrive is sent then.".into(),
+        }
+    }
+}
+
+/// Returns whether a disk or a quota is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
+}
+
+/// Returns why one operation was not done, in words for a person where the system's are not.
+pub(super) fn rejected(error: &io::Error) -> Rejected {
+    let reason = match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => return Rejected::Full,
+        Some(Errno::BUSY) => return Rejected::Unsafe { reason: "something is mounted there".into() },
+        Some(Errno::ROFS) => "the file system is read-only".into(),
+        Some(Errno::ACCESS) => "permission denied".into(),
+        Some(Errno::PERM) => "the file system does not permit it (it may be immutable or owned by another user)".into(),
+        Some(Errno::NAMETOOLONG) => "the name is too long for this file system".into(),
+        Some(Errno::LOOP) => "a symbolic link stands in the way".into(),
+        Some(Errno::FBIG) => "the file is too large for this file system".into(),
+        Some(Errno::NOENT) => "the folder vanished meanwhile".into(),
+        Some(Errno::MFILE | Errno::NFILE) => "too many files are open on the remote".into(),
+        Some(_) | None => error.to_string(),
+    };
+    Rejected::Failed { reason }
+}
