@@ -1,22 +1,186 @@
 //! From a remote's name to its live session. Callers that ask at the same time share one attempt.
 
-use protocol::error::Result;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::editor::RemoteRow;
+use protocol::error::{Code, Error, Explain, Result};
 
 use crate::cx::Cx;
-use crate::session::Handle;
+use crate::session::by_ssh::BySsh;
+use crate::session::{Handle, State};
 
 /// The sessions of this process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Sessions {}
+pub struct Sessions {
+    open: Arc<Mutex<HashMap<String, Session>>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    remote: RemoteRow,
+    handle: Handle,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionsError {
+    /// No remote has that name.
+    #[error("there is no remote `{name}`")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The name that looks most like it.
+        nearest: Option<String>,
+    },
+    /// The person no longer wants it.
+    #[error("connecting to `{name}` was cancelled")]
+    Cancelled {
+        /// The remote.
+        name: String,
+    },
+}
+
+impl Explain for SessionsError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unknown { .. } => Code::RemoteUnknown,
+            Self::Cancelled { .. } => Code::Cancelled,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Unknown { nearest: Some(nearest), .. } => {
+                format!("Did you mean `{nearest}`? `mltoolbox-sidecar remote list` shows all.")
+            }
+            Self::Unknown { name, nearest: None } => {
+                format!("Add it with `mltoolbox-sidecar remote add {name} --host HOST`.")
+            }
+            Self::Cancelled { .. } => "Run the command again when it is wanted after all.".to_owned(),
+        }
+    }
+}
 
 impl Sessions {
     /// Returns the session with the remote of that name, connecting when there is none yet. Questions
     /// (host key, passphrase, consent to install) go to the context's front end.
     pub async fn get(&self, cx: &Cx, remote: &str) -> Result<Handle> {
-        let _ = (cx, remote);
-        todo!("session helper")
+        let remote = known(cx, remote).await?;
+        let name = remote.name.clone();
+        let handle = self.handle(cx, remote);
+        let mut state = handle.state();
+        let settled = state.wait_for(|state| matches!(state, State::Ready | State::Closed { .. }));
+        let settled = cx.cancel.run_until_cancelled(settled).await;
+        let error: Error = match settled.map(|settled| settled.map(|state| state.clone())) {
+            Some(Ok(State::Ready)) => {
+                cx.store.reached(&name, None).await?;
+                return Ok(handle);
+            }
+            Some(Ok(State::Closed { error })) => error,
+            Some(Ok(State::Connecting | State::Waiting { .. }) | Err(_)) | None => {
+                SessionsError::Cancelled { name: name.clone() }.into()
+            }
+        };
+        self.forget(&name, &handle);
+        Err(error)
     }
 
     /// Ends every session of this process.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.table().clear();
+    }
+
+    /// Ends the session with one remote, if there is one.
+    pub fn end(&self, remote: &str) {
+        self.table().remove(remote);
+    }
+
+    /// Returns the session that is open or being opened, or starts one.
+    fn handle(&self, cx: &Cx, remote: RemoteRow) -> Handle {
+        let mut table = self.table();
+        if let Some(session) = table.get(&remote.name)
+            && is_same_machine(&session.remote, &remote)
+            && !matches!(*session.handle.state().borrow(), State::Closed { .. })
+        {
+            session.handle.speak_to(&cx.frontend);
+            return session.handle.clone();
+        }
+        let connector = BySsh { remote: remote.clone(), store: cx.store.clone(), yes: cx.scope.yes };
+        let handle = Handle::start(Arc::new(connector), &cx.frontend);
+        table.insert(remote.name.clone(), Session { remote, handle: handle.clone() });
+        handle
+    }
+
+    /// Forgets a session that failed, unless another one has taken its place; one for which others still
+    /// wait goes on for them.
+    fn forget(&self, name: &str, handle: &Handle) {
+        let mut table = self.table();
+        if table.get(name).is_some_and(|session| session.handle.is(handle)) {
+            table.remove(name);
+        }
+    }
+
+    /// Nothing can panic while the table is locked, so a poisoned one is still whole.
+    fn table(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the remote of that name, or an error that names the nearest one.
+pub async fn known(cx: &Cx, name: &str) -> Result<RemoteRow> {
+    if let Some(remote) = cx.store.remote(name).await? {
+        return Ok(remote);
+    }
+    let names = cx.store.remotes().await?.into_iter().map(|remote| remote.name);
+    Err(SessionsError::Unknown { name: name.to_owned(), nearest: nearest(name, names) }.into())
+}
+
+/// Returns whether two rows are reached in the same way.
+fn is_same_machine(one: &RemoteRow, other: &RemoteRow) -> bool {
+    (&one.host, one.port, &one.user, &one.key) == (&other.host, other.port, &other.user, &other.key)
+}
+
+/// Returns the name that differs least, when it differs little enough to have been meant.
+fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let close = (name.chars().count() / 3).max(1);
+    let ranked = names.map(|candidate| (distance(name, &candidate), candidate));
+    ranked.filter(|(distance, _)| *distance <= close).min().map(|(_, candidate)| candidate)
+}
+
+/// Returns the number of characters to insert, delete or replace.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, left) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (column, right) in to.iter().enumerate() {
+            let above = row[column + 1];
+            let replaced = diagonal + usize::from(left != *right);
+            row[column + 1] = replaced.min(above + 1).min(row[column] + 1);
+            diagonal = above;
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_what_was_meant_and_nothing_else() {
+        let names = || ["gpu1", "gpu22", "lab"].into_iter().map(str::to_owned);
+        assert_eq!(nearest("gpu2", names()).as_deref(), Some("gpu1"));
+        assert_eq!(nearest("gpu222", names()).as_deref(), Some("gpu22"));
+        assert_eq!(nearest("lba", names()), None);
+        assert_eq!(nearest("workstation", names()), None);
+    }
+
+    #[test]
+    fn distances_are_counted_in_characters() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("ünï", "uni"), 2);
+        assert_eq!(distance("", "abc"), 3);
+    }
 }

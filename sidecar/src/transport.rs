@@ -7,14 +7,18 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use protocol::error::{Code, Explain};
 use protocol::path::RemotePath;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use crate::frontend::TerminalSize;
 
+mod error;
 pub mod local;
+pub mod ssh;
+pub mod ssh_server;
+
+pub use error::TransportError;
 
 /// A way to reach one machine. Calls may run concurrently. After [`Transport::closed`] the transport is
 /// dead; the session makes a new one.
@@ -101,35 +105,4 @@ pub enum Exit {
     Status(i32),
     /// By a signal, named without `SIG`.
     Signal(String),
-}
-
-/// Why a machine cannot be reached or does not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// No connection.
-    #[error("cannot reach `{host}` on port {port}")]
-    Unreachable {
-        /// Host as configured.
-        host: String,
-        /// Port.
-        port: u16,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-}
-
-impl Explain for TransportError {
-    fn code(&self) -> Code {
-        match self {
-            Self::Unreachable { .. } => Code::SshUnreachable,
-        }
-    }
-
-    fn help(&self) -> String {
-        match self {
-            Self::Unreachable { host, port, .. } => {
-                format!("Check that `ssh -p {port} {host}` works in a terminal.")
-            }
-        }
-    }
 }

@@ -142,17 +142,13 @@ struct Writing<W> {
 impl<W: AsyncWrite + Unpin> Writing<W> {
     async fn run(mut self) -> Result<(), WireError> {
         loop {
-            let (frame, _room) = match self.waiting() {
-                Some(queued) => queued,
-                None => {
-                    self.write_buffer().await?;
-                    in_time(self.writer.flush()).await?;
-                    match self.wait().await {
-                        Some(queued) => queued,
-                        None => break,
-                    }
-                }
-            };
+            let mut queued = self.waiting();
+            if queued.is_none() {
+                self.write_buffer().await?;
+                in_time(self.writer.flush()).await?;
+                queued = self.wait().await;
+            }
+            let Some((frame, _room)) = queued else { break };
             let header = Header { kind: frame.kind, stream: frame.stream, length: frame.payload.len() };
             self.buffer.put_slice(&header.encode());
             if frame.payload.len() < SMALL {

@@ -1,1 +1,237 @@
 //! Brings the agent to a remote: probe, upload, verify, start.
+//!
+//! The file's name holds the hash of its build, so versions never meet: what is there and answers is right.
+
+use std::time::Duration;
+
+use agent::cli::version_line;
+use protocol::error::Result;
+use protocol::path::RemotePath;
+use tokio::io::AsyncReadExt as _;
+
+mod build;
+mod error;
+
+pub use build::Build;
+pub use error::InstallError;
+
+use super::command::{self, Ran};
+use super::link::{Link, LinkError};
+use super::policy;
+use crate::frontend::{Frontend, Progress, Question, confirm};
+use crate::store::Store;
+use crate::transport::{Exit, Process, Transport};
+
+/// Marks the line of the probe's answer among what a chatty shell prints.
+const MARK: &str = "@mltoolbox";
+
+/// A proxy whose conversation failed ends at once; this is for its last words to arrive.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Most bytes kept of a proxy's complaints.
+const MAX_COMPLAINT: usize = 4096;
+
+/// Where the agent is kept on every remote.
+pub const FOLDER: &str = ".mltoolbox";
+
+/// Returns a link to the agent, which is installed on consent and started when needed.
+pub async fn agent(
+    transport: &dyn Transport,
+    remote: &str,
+    store: &Store,
+    frontend: &dyn Frontend,
+    yes: bool,
+) -> Result<Link> {
+    let build = Build::ours().await?;
+    match open(transport, &build).await {
+        Err(InstallError::Missing) => {}
+        Err(error) => return Err(with_log(transport, &build, error).await),
+        Ok(link) => return Ok(link),
+    }
+    install(transport, remote, store, frontend, yes).await?;
+    let title = "Starting the agent".to_owned();
+    frontend.report(Progress { title, ..Progress::default() });
+    match open(transport, &build).await {
+        Ok(link) => Ok(link),
+        Err(error) => Err(with_log(transport, &build, error).await),
+    }
+}
+
+/// Uploads our build and proves that it runs there; asks once per remote.
+pub async fn install(
+    transport: &dyn Transport,
+    remote: &str,
+    store: &Store,
+    frontend: &dyn Frontend,
+    yes: bool,
+) -> Result<()> {
+    let build = Build::ours().await?;
+    let home = probe(transport).await?;
+    let shown = format!("{home}/{FOLDER}/bin/{}", build.name);
+    let allowed = store.remote(remote).await?.is_some_and(|row| row.agent_allowed);
+    if !allowed {
+        let question = Question::InstallAgent { remote: remote.to_owned(), path: shown.clone() };
+        if !confirm(frontend, yes, &question).await? {
+            return Err(InstallError::Declined { remote: remote.to_owned() }.into());
+        }
+        store.allow_agent(remote, true).await?;
+    }
+    if is_right(&check(transport, &build).await?, &build) {
+        return Ok(());
+    }
+    let made = command::run(transport, &format!("sh -c 'umask 077; mkdir -p ~/{FOLDER}/bin'")).await?;
+    if !made.is_success() {
+        let path = format!("{home}/{FOLDER}/bin");
+        return Err(InstallError::Folder { path, source: error::Said(made.last_words()) }.into());
+    }
+    let to = RemotePath::new(build.path()).map_err(|_| InstallError::Home { home: home.clone() })?;
+    let sent = |bytes| {
+        let title = "Installing the agent".to_owned();
+        frontend.report(Progress { title, bytes, total_bytes: Some(build.size), ..Progress::default() });
+    };
+    transport.upload(&build.file, &to, 0o755, &sent).await?;
+    let ran = check(transport, &build).await?;
+    if !is_right(&ran, &build) {
+        let damaged = ran.is_success();
+        remove(transport, &build).await;
+        let source = error::Said(ran.last_words());
+        return Err(if damaged {
+            InstallError::Damaged { path: shown }
+        } else {
+            InstallError::DoesNotRun { path: shown, source }
+        }
+        .into());
+    }
+    // Another build may be running; the new one takes its place when it is first called.
+    verb(transport, &build, "stop").await?;
+    prune(transport).await;
+    frontend.tell(format!("Installed the agent as `{shown}`."));
+    Ok(())
+}
+
+/// Runs a verb of the installed agent.
+pub async fn verb(transport: &dyn Transport, build: &Build, verb: &str) -> Result<Ran> {
+    Ok(command::run(transport, &format!("~/{} {verb}", build.path())).await?)
+}
+
+/// Removes what the agent made for itself; nothing of the user's lies there.
+pub async fn uninstall(transport: &dyn Transport) -> Result<()> {
+    let command = format!("sh -c 'cd ~ && rm -rf {FOLDER}/bin {FOLDER}/run {FOLDER}/logs && (rmdir {FOLDER} || :)'");
+    let ran = command::run(transport, &command).await?;
+    if ran.is_success() {
+        return Ok(());
+    }
+    Err(InstallError::Folder { path: format!("~/{FOLDER}"), source: error::Said(ran.last_words()) }.into())
+}
+
+/// Asks what machine it is, and returns the home directory there.
+async fn probe(transport: &dyn Transport) -> Result<String> {
+    let ran = command::run(transport, &format!("sh -c 'echo; echo \"{MARK} $(uname -s) $(uname -m) $HOME\"'")).await?;
+    let Some((system, machine, home)) = probed(&ran.stdout) else {
+        return Err(InstallError::Probe { source: error::Said(ran.last_words()) }.into());
+    };
+    let ours = agent::facts::gather();
+    if (system, machine) != (&ours.os, &ours.arch) {
+        let (theirs, ours) = (format!("{system} {machine}"), format!("{} {}", ours.os, ours.arch));
+        return Err(InstallError::Platform { theirs, ours }.into());
+    }
+    if !home.starts_with('/') {
+        return Err(InstallError::Home { home: home.to_owned() }.into());
+    }
+    Ok(home.to_owned())
+}
+
+/// Returns system, machine and home from the last marked line.
+fn probed(output: &str) -> Option<(&str, &str, &str)> {
+    let line = output.lines().rev().find_map(|line| line.trim().strip_prefix(MARK))?;
+    let mut words = line.trim_start().splitn(3, ' ');
+    Some((words.next()?, words.next()?, words.next().unwrap_or_default()))
+}
+
+/// Lets the build say its version and hash itself.
+async fn check(transport: &dyn Transport, build: &Build) -> Result<Ran> {
+    let command = format!("sh -c '\"$0\" --version && \"$0\" hash \"$0\"' ~/{}", build.path());
+    Ok(command::run(transport, &command).await?)
+}
+
+fn is_right(ran: &Ran, build: &Build) -> bool {
+    let says = |words: &str| ran.stdout.lines().any(|line| line.trim() == words);
+    ran.is_success() && says(&version_line()) && says(&build.hash)
+}
+
+async fn remove(transport: &dyn Transport, build: &Build) {
+    if let Err(error) = command::run(transport, &format!("rm -f ~/{}", build.path())).await {
+        tracing::warn!(%error, "a damaged agent could not be removed");
+    }
+}
+
+/// Keeps the two newest builds, and every one that runs.
+async fn prune(transport: &dyn Transport) {
+    let command = format!(
+        "sh -c 'cd ~/{FOLDER}/bin || exit; ls -t | grep \"^mlt-[0-9A-Za-z.-]*$\" | tail -n +3 | while read -r name; do \
+         ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q \"/$name$\" || rm -f \"$name\"; done'"
+    );
+    if let Err(error) = command::run(transport, &command).await {
+        tracing::warn!(%error, "old agents could not be removed");
+    }
+}
+
+/// Opens a conversation through `mlt proxy`, which finds or starts the daemon.
+async fn open(transport: &dyn Transport, build: &Build) -> Result<Link, InstallError> {
+    let Process { stdin, stdout, mut stderr, control, exit } =
+        transport.exec(&format!("exec ~/{} proxy", build.path()), None).await?;
+    let (complain, complaint) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut words = Vec::new();
+        let mut chunk = [0; 1024];
+        while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
+            let room = MAX_COMPLAINT.saturating_sub(words.len());
+            words.extend_from_slice(&chunk[..length.min(room)]);
+        }
+        let ended = exit.await;
+        drop(control);
+        if complain.send((String::from_utf8_lossy(&words).into_owned(), ended)).is_err() {
+            tracing::trace!("a proxy ended");
+        }
+    });
+    let error = match Link::open(stdout, stdin).await {
+        Ok(link) => return Ok(link),
+        Err(error) => error,
+    };
+    let Ok(Ok((words, ended))) = tokio::time::timeout(LAST_WORDS_WITHIN, complaint).await else {
+        return Err(InstallError::Unhealthy { source: error });
+    };
+    Err(match (ended, error) {
+        // What every shell says of a command that is not there, or cannot be run.
+        (Ok(Exit::Status(126 | 127)), _) => InstallError::Missing,
+        (Ok(Exit::Status(status)), LinkError::Lost | LinkError::Broken { .. } | LinkError::NoAgent { .. })
+            if status != 0 =>
+        {
+            InstallError::Failed { status, source: error::Said(words.trim().to_owned()) }
+        }
+        (_, source) => InstallError::Unhealthy { source },
+    })
+}
+
+/// Adds the last lines of the agent's log to the causes of an error.
+async fn with_log(transport: &dyn Transport, build: &Build, error: InstallError) -> protocol::error::Error {
+    let mut error = protocol::error::Error::from(error);
+    match verb(transport, build, &format!("logs --tail {}", policy::LOG_LINES)).await {
+        Ok(ran) if ran.is_success() => error.causes.extend(ran.stdout.lines().map(|line| format!("agent log: {line}"))),
+        Ok(_) | Err(_) => tracing::debug!("the agent's log could not be read"),
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_survives_a_chatty_shell() {
+        let chatty = "Welcome!\n@mltoolbox is great\n\n@mltoolbox Linux x86_64 /home/ada b\nlast words\n";
+        assert_eq!(probed(chatty), Some(("Linux", "x86_64", "/home/ada b")));
+        assert_eq!(probed("@mltoolbox Linux x86_64"), Some(("Linux", "x86_64", "")));
+        assert_eq!(probed("This account is not available.\n"), None);
+    }
+}

@@ -128,6 +128,11 @@ impl Link {
         Ok(Exchange::new(Arc::clone(&self.shared), opened))
     }
 
+    /// Returns whether the conversation is over.
+    pub fn is_closed(&self) -> bool {
+        self.shared.streams.ended().is_cancelled()
+    }
+
     /// Returns once the conversation is over.
     pub async fn closed(&self) {
         self.shared.streams.ended().cancelled().await;

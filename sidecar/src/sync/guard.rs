@@ -67,15 +67,6 @@ pub fn check(plan: &Plan, roots: Roots, approved: Option<&str>) -> Option<Brake>
     })
 }
 
-/// Returns whether everything has to be compared again because the workspace moved to another device; a
-/// reboot does that on some file systems, so it is no reason to stop.
-pub fn must_verify(roots: Roots) -> bool {
-    match (roots.recorded, roots.present) {
-        (Some((inode, device)), Some((now_inode, now_device))) => inode == now_inode && device != now_device,
-        (None, _) | (_, None) => false,
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     RootGone,

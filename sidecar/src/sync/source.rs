@@ -8,9 +8,9 @@ use std::io;
 use std::path::Path;
 
 use protocol::path::RelPath;
-use protocol::sync::{Hash, Stamp};
 
 use super::plan::Local;
+use super::scan::Seal;
 use crate::store::Base;
 
 /// A workspace. Calls may run concurrently.
@@ -46,45 +46,37 @@ pub enum Replacement<'a> {
 pub struct Scan {
     /// Inode and device of the workspace folder.
     pub root: Option<(u64, u64)>,
-    /// What was found, for the paths that were asked for.
+    /// What was found, for what was looked at.
     pub found: BTreeMap<RelPath, Local>,
-    /// Paths of which nothing can be said; their base stays as it is.
+    /// Paths that cannot be synced, with the reason; their base stays as it is.
     pub problems: Vec<(String, String)>,
     /// Paths (and everything below them) of which nothing can be said.
     pub unknown: BTreeSet<RelPath>,
+    /// Files that kept changing; to be looked at again.
+    pub unsettled: BTreeSet<RelPath>,
     /// Paths of the base that are ignored now.
     pub ignored: BTreeSet<RelPath>,
-    /// Whether everything was looked at.
-    pub complete: bool,
+    /// What was looked at, which may be more than was asked for; `None` for all.
+    pub looked_at: Option<BTreeSet<RelPath>>,
 }
 
 /// A file that is being read.
 pub trait Reading: Send {
-    /// Returns its stamp when it was opened.
-    fn stamp(&self) -> Stamp;
-    /// Returns its permission bits.
-    fn mode(&self) -> u32;
+    /// Returns its length when it was opened.
+    fn size(&self) -> u64;
     /// Reads some bytes; 0 at the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Returns whether the file is as it was when it was opened.
-    fn unchanged(&mut self) -> io::Result<bool>;
+    /// Returns what was read, when it is one version of the file; `None` when the file changed meanwhile.
+    fn finish(self: Box<Self>) -> io::Result<Option<Seal>>;
 }
 
 /// Bytes read at a time while hashing.
 const CHUNK: usize = 256 * 1024;
 
-/// Returns the hash of a file that did not change while it was read, and its stamp; `None` when it did.
-pub fn hash(source: &dyn Source, path: &RelPath) -> io::Result<Option<(Hash, Stamp)>> {
+/// Returns the hash of a file that did not change while it was read; `None` when it did.
+pub fn hash(source: &dyn Source, path: &RelPath) -> io::Result<Option<Seal>> {
     let mut reading = source.open(path)?;
-    let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; CHUNK];
-    loop {
-        let length = reading.read(&mut buffer)?;
-        if length == 0 {
-            break;
-        }
-        hasher.update(&buffer[..length]);
-    }
-    let stamp = reading.stamp();
-    Ok(reading.unchanged()?.then(|| (Hash(*hasher.finalize().as_bytes()), stamp)))
+    while reading.read(&mut buffer)? > 0 {}
+    reading.finish()
 }

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use protocol::agent::{Holder, Opened};
 use protocol::error::{Code, Error, Explain};
 use protocol::path::{RelPath, RemotePath};
-use protocol::sync::{Content, Differs, Found, Hash, Known, Op, Outcome, Stamp};
+use protocol::sync::{Content, Differs, Found, Known, Op, Outcome};
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
+use super::scan::Seal;
 use super::source::Source;
 use crate::session::Lane;
 
@@ -73,20 +74,9 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// The remote's answer, and for a file what really travelled.
-    Answered(Outcome, Option<Sent>),
+    Answered(Outcome, Option<Seal>),
     /// The file here could not be read, so nothing was done there.
     Unread(Unread),
-}
-
-/// The bytes that travelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// Their hash.
-    pub hash: Hash,
-    /// The file here, unchanged from before the first byte to after the last.
-    pub stamp: Stamp,
-    /// Its permission bits.
-    pub mode: u32,
 }
 
 /// Why a file here could not be sent.
@@ -181,15 +171,15 @@ impl Explain for SyncError {
 
 /// Returns whether an answer to `op` can be true at all. A lying agent can only harm its own copy, and an
 /// answer that cannot be true must not become our base.
-pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Sent>) -> Result<(), String> {
+pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Seal>) -> Result<(), String> {
     use protocol::sync::Action;
     let stamp = match outcome {
         Outcome::Applied { stamp, .. } | Outcome::Already { stamp } => stamp,
         Outcome::Rejected(_) => return Ok(()),
     };
     match (&op.action, sent, stamp) {
-        (Action::Put { .. }, Some(sent), Some(stamp)) if stamp.size != sent.stamp.size => {
-            Err(format!("`{}` has {} bytes there instead of {}", op.path, stamp.size, sent.stamp.size))
+        (Action::Put { .. }, Some(sent), Some(stamp)) if stamp.size != sent.size => {
+            Err(format!("`{}` has {} bytes there instead of {}", op.path, stamp.size, sent.size))
         }
         (Action::Put { .. }, None, _) => Err(format!("`{}` was acknowledged before it was sent", op.path)),
         (Action::Put { .. }, Some(_), None) => Err(format!("`{}` was acknowledged without a stamp", op.path)),

@@ -1,0 +1,139 @@
+//! Why the agent cannot be brought to a remote or does not run there.
+
+use protocol::error::{Code, Explain};
+
+use crate::session::link::LinkError;
+use crate::transport::TransportError;
+
+/// What a program on the remote said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Said(pub String);
+
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The connection failed.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Our build is not there.
+    #[error("the agent is not installed on the remote")]
+    Missing,
+    /// A person said no.
+    #[error("the agent was not installed on `{remote}`")]
+    Declined {
+        /// The remote.
+        remote: String,
+    },
+    /// Our own program cannot be read.
+    #[error("cannot read the agent's program on this machine")]
+    Own(#[source] std::io::Error),
+    /// The remote's shell gives no answer that makes sense.
+    #[error("the remote's shell does not run commands")]
+    Probe {
+        /// What it said.
+        source: Said,
+    },
+    /// Another kind of machine.
+    #[error("the remote is {theirs}, and there is an agent for {ours} only")]
+    Platform {
+        /// Its system and processor.
+        theirs: String,
+        /// Ours.
+        ours: String,
+    },
+    /// A home that is none.
+    #[error("the remote user's home `{home}` cannot be used")]
+    Home {
+        /// What it says.
+        home: String,
+    },
+    /// A folder that cannot be made or removed.
+    #[error("cannot write to `{path}` on the remote")]
+    Folder {
+        /// Where.
+        path: String,
+        /// What it said.
+        source: Said,
+    },
+    /// Other bytes arrived than were sent.
+    #[error("`{path}` on the remote is damaged after the upload")]
+    Damaged {
+        /// Where.
+        path: String,
+    },
+    /// It arrived and does not run.
+    #[error("`{path}` does not run on the remote")]
+    DoesNotRun {
+        /// Where.
+        path: String,
+        /// What it said.
+        source: Said,
+    },
+    /// It runs and gives up.
+    #[error("the agent ended with status {status}")]
+    Failed {
+        /// Its status.
+        status: i32,
+        /// What it said.
+        source: Said,
+    },
+    /// It runs and is not well.
+    #[error("the agent does not answer as it should")]
+    Unhealthy {
+        /// Why.
+        source: LinkError,
+    },
+}
+
+impl Explain for InstallError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Transport(error) => error.code(),
+            Self::Missing | Self::Declined { .. } => Code::AgentMissing,
+            Self::Platform { .. } => Code::AgentPlatform,
+            Self::Own(_)
+            | Self::Probe { .. }
+            | Self::Home { .. }
+            | Self::Folder { .. }
+            | Self::Damaged { .. }
+            | Self::DoesNotRun { .. } => Code::AgentInstall,
+            Self::Failed { .. } => Code::AgentUnhealthy,
+            Self::Unhealthy { source } => match source {
+                LinkError::AgentOlder { .. } | LinkError::AgentNewer { .. } | LinkError::Protocol { .. } => {
+                    source.code()
+                }
+                _ => Code::AgentUnhealthy,
+            },
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Transport(error) => error.help(),
+            Self::Missing => "Run `mltoolbox-sidecar agent install`.".to_owned(),
+            Self::Declined { remote } => {
+                format!("Run `mltoolbox-sidecar agent install --remote {remote}` when it may be installed.")
+            }
+            Self::Own(_) => "Install MLToolbox again; its program file is gone or cannot be read.".to_owned(),
+            Self::Probe { .. } => {
+                "Check that `ssh` to the remote runs `uname` without a menu or forced command.".to_owned()
+            }
+            Self::Platform { .. } => "Use a remote of the same platform as this machine.".to_owned(),
+            Self::Home { .. } => "Give the remote user a home directory with an absolute path.".to_owned(),
+            Self::Folder { path, .. } => {
+                format!("Check on the remote with `df -h {path}` and `ls -ld {path}` that its user may write there.")
+            }
+            Self::Damaged { .. } => {
+                "Check the remote's disk for space with `df -h ~`, then run `mltoolbox-sidecar agent install`."
+                    .to_owned()
+            }
+            Self::DoesNotRun { .. } => {
+                "Check on the remote with `findmnt -T ~` that its home is not mounted `noexec`.".to_owned()
+            }
+            Self::Failed { .. } | Self::Unhealthy { .. } => {
+                "Run `mltoolbox-sidecar agent restart`; the causes above hold the agent's last log lines.".to_owned()
+            }
+        }
+    }
+}

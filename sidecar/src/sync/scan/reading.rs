@@ -1,0 +1,339 @@
+//! Opens and reads files of the workspace without following a link, and notices when one changes meanwhile.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use protocol::error::{Code, Explain};
+use protocol::path::RelPath;
+use protocol::sync::{Hash, Stamp};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::{ScanError, now_ns, trusted};
+
+/// Bytes that are read at once; more does not make hashing faster.
+const CHUNK: usize = 64 * 1024;
+/// How often a file that changes while it is read is read anew.
+const ATTEMPTS: u32 = 3;
+
+/// The workspace folder, held open: it stays the same folder when its name is given to another.
+#[derive(Debug)]
+pub struct Root {
+    folder: OwnedFd,
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// A file that was read whole, and did not change meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What [`Reader::finish`] says of them.
+    pub seal: Seal,
+}
+
+/// What a file was while it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Hash of the bytes.
+    pub hash: Hash,
+    /// Their number.
+    pub size: u64,
+    /// Permission bits (`0o777`).
+    pub mode: u32,
+    /// Modification time in nanoseconds since the Unix epoch.
+    pub mtime_ns: i64,
+    /// The stamp when it may be remembered; see [`super::Local::stamp`].
+    pub stamp: Option<Stamp>,
+}
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not there any more.
+    #[error("`{0}` is gone")]
+    Gone(RelPath),
+    /// Something else has its name now.
+    #[error("`{0}` is no regular file")]
+    NotAFile(RelPath),
+    /// It is longer than the reader takes.
+    #[error("`{path}` has {size} bytes, which is too long to read at once")]
+    TooLong {
+        /// The file.
+        path: RelPath,
+        /// Its length.
+        size: u64,
+    },
+    /// It changed while it was read.
+    #[error("`{0}` keeps changing while it is read")]
+    Changed(RelPath),
+    /// The system refuses.
+    #[error("`{path}` cannot be read")]
+    Failed {
+        /// The file.
+        path: RelPath,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ReadError {
+    fn of(path: &RelPath, error: Errno) -> Self {
+        match error {
+            Errno::NOENT => Self::Gone(path.clone()),
+            // A link or a file where a folder was, or a socket.
+            Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::ISDIR => Self::NotAFile(path.clone()),
+            error => Self::Failed { path: path.clone(), source: error.into() },
+        }
+    }
+}
+
+impl Explain for ReadError {
+    fn code(&self) -> Code {
+        Code::FileFailed
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Gone(path) | Self::NotAFile(path) => {
+                format!("Nothing has to be done: the next scan takes `{path}` as it is then.")
+            }
+            Self::TooLong { path, .. } => format!("Leave it out with `--exclude {path}`, or run the command again."),
+            Self::Changed(path) => {
+                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {path}`.")
+            }
+            Self::Failed { path, .. } => {
+                format!("Make it readable with `chmod u+r {path}`, or leave it out with a line in `.mltignore`.")
+            }
+        }
+    }
+}
+
+impl Root {
+    /// Opens the workspace folder. Blocks shortly.
+    pub fn open(path: &Path) -> Result<Self, ScanError> {
+        let failed = |source: Errno| ScanError::Root { path: path.to_owned(), source: source.into() };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&folder).map_err(failed)?;
+        Ok(Self { folder, path: path.to_owned(), identity: (stat.st_ino, stat.st_dev) })
+    }
+
+    /// Returns the path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns its inode and device.
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Returns whether its path still leads to the same folder.
+    pub fn is_in_place(&self) -> bool {
+        rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_ino, stat.st_dev) == self.identity)
+    }
+
+    /// Reads a whole file of at most `limit` bytes; one that changes meanwhile is read up to three times.
+    pub fn read(&self, path: &RelPath, limit: u64) -> Result<Snapshot, ReadError> {
+        let mut attempt = 1;
+        loop {
+            let mut reader = self.reader(path)?;
+            if reader.size() > limit {
+                return Err(ReadError::TooLong { path: path.clone(), size: reader.size() });
+            }
+            let mut bytes = Vec::with_capacity(usize::try_from(reader.size()).unwrap_or_default());
+            match reader.read_to_end(&mut bytes).and_then(|()| reader.finish()) {
+                Ok(seal) => return Ok(Snapshot { bytes, seal }),
+                Err(ReadError::Changed(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Hashes a file of any length; one that changes meanwhile is read up to three times. `go_on` is asked
+    /// before every chunk; `None` is returned when it says no.
+    pub fn hash(&self, path: &RelPath, go_on: &dyn Fn() -> bool) -> Result<Option<Seal>, ReadError> {
+        let mut buffer = vec![0; CHUNK];
+        let mut attempt = 1;
+        loop {
+            let mut reader = self.reader(path)?;
+            let sealed = loop {
+                if !go_on() {
+                    return Ok(None);
+                }
+                match reader.next(&mut buffer) {
+                    Ok(0) => break reader.finish(),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                }
+            };
+            match sealed {
+                Ok(seal) => return Ok(Some(seal)),
+                Err(ReadError::Changed(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens a file to be read in chunks.
+    pub fn reader(&self, path: &RelPath) -> Result<Reader, ReadError> {
+        // Without NONBLOCK a pipe that took the name would hold us up for ever.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let file = self.open_below(path, flags).map_err(|error| ReadError::of(path, error))?;
+        let moment = now_ns();
+        let before = rustix::fs::fstat(&file).map_err(|error| ReadError::of(path, error))?;
+        if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
+            return Err(ReadError::NotAFile(path.clone()));
+        }
+        let hasher = blake3::Hasher::new();
+        Ok(Reader {
+            path: path.clone(),
+            file: File::from(file),
+            before: stamp(&before),
+            mode: mode(&before),
+            moment,
+            hasher,
+            read: 0,
+        })
+    }
+
+    /// Returns the facts of a path; a link's own, not its target's.
+    pub(super) fn stat(&self, path: &RelPath) -> rustix::io::Result<Stat> {
+        match path.parent() {
+            None => rustix::fs::statat(&self.folder, path.as_str(), AtFlags::SYMLINK_NOFOLLOW),
+            Some(parent) => {
+                let folder = self.open_below(&parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+                rustix::fs::statat(&folder, path.name(), AtFlags::SYMLINK_NOFOLLOW)
+            }
+        }
+    }
+
+    /// Opens a folder; `None` is the workspace itself.
+    pub(super) fn folder(&self, path: Option<&RelPath>) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        match path {
+            // Not a duplicate, which would share its reading position.
+            None => rustix::fs::openat(&self.folder, ".", flags | OFlags::CLOEXEC, Mode::empty()),
+            Some(path) => self.open_below(path, flags),
+        }
+    }
+
+    /// Opens what is at `path`; no component may be a link.
+    fn open_below(&self, path: &RelPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::ResolveFlags;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(&self.folder, path.as_str(), flags, Mode::empty(), resolve) {
+                // Old kernels, and sandboxes that do not know the call.
+                Err(Errno::NOSYS | Errno::PERM) => {}
+                other => return other,
+            }
+        }
+        self.open_by_steps(path, flags)
+    }
+
+    fn open_by_steps(&self, path: &RelPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let step = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut folder: Option<OwnedFd> = None;
+        let mut names = path.components().peekable();
+        while let Some(name) = names.next() {
+            let from = folder.as_ref().map_or(self.folder.as_fd(), |folder| folder.as_fd());
+            let flags = if names.peek().is_some() { step } else { flags };
+            folder = Some(rustix::fs::openat(from, name, flags, Mode::empty())?);
+        }
+        folder.ok_or(Errno::NOENT)
+    }
+}
+
+/// Reads a file in chunks, hashes them, and says at the end whether they belong together.
+#[derive(Debug)]
+pub struct Reader {
+    path: RelPath,
+    file: File,
+    before: Stamp,
+    mode: u32,
+    moment: i64,
+    hasher: blake3::Hasher,
+    read: u64,
+}
+
+impl Reader {
+    /// Returns the file's length when it was opened.
+    pub fn size(&self) -> u64 {
+        self.before.size
+    }
+
+    /// Returns the file's permission bits (`0o777`) when it was opened.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Reads the next bytes into `buffer`; zero is the end. A file that grows is cut at the length it had, and
+    /// [`Reader::finish`] then says that it changed. Blocks.
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let left = usize::try_from(self.before.size - self.read).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        let Some(place) = buffer.get_mut(..wanted) else { return Ok(0) };
+        let count = loop {
+            match self.file.read(place) {
+                Ok(count) => break count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ReadError::Failed { path: self.path.clone(), source }),
+            }
+        };
+        self.hasher.update(place.get(..count).unwrap_or_default());
+        self.read += u64::try_from(count).unwrap_or_default();
+        Ok(count)
+    }
+
+    /// Returns what was read, when it is one version of the file.
+    pub fn finish(self) -> Result<Seal, ReadError> {
+        let after = rustix::fs::fstat(&self.file).map_err(|error| ReadError::of(&self.path, error))?;
+        if self.read != self.before.size || stamp(&after) != self.before {
+            return Err(ReadError::Changed(self.path));
+        }
+        Ok(Seal {
+            hash: Hash(*self.hasher.finalize().as_bytes()),
+            size: self.read,
+            mode: self.mode,
+            mtime_ns: self.before.mtime_ns,
+            stamp: trusted(self.before, self.moment),
+        })
+    }
+
+    fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(self.size()).unwrap_or(CHUNK))];
+        loop {
+            match self.next(&mut buffer)? {
+                0 => return Ok(()),
+                count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+/// Returns the stamp of a file.
+pub(super) fn stamp(stat: &Stat) -> Stamp {
+    let nanoseconds = |seconds: i64, rest: u64| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(rest).unwrap_or_default())
+    };
+    Stamp {
+        size: stat.st_size.cast_unsigned(),
+        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+        inode: stat.st_ino,
+        device: stat.st_dev,
+    }
+}
+
+/// Returns the permission bits of a path.
+pub(super) fn mode(stat: &Stat) -> u32 {
+    stat.st_mode & 0o777
+}

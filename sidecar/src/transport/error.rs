@@ -1,0 +1,376 @@
+//! Why a machine cannot be reached or does not do what was asked, and what to do then.
+
+use std::path::PathBuf;
+
+use protocol::error::{Code, Explain};
+
+use crate::frontend::Unanswered;
+
+/// The cause of an error as the library that met it tells it.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a machine cannot be reached or does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection.
+    #[error("cannot reach `{host}` on port {port}")]
+    Unreachable {
+        /// Host as configured.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The server took too long before the connection was up.
+    #[error("`{host}` on port {port} does not answer as an SSH server within {seconds} s")]
+    Silent {
+        /// Host as configured.
+        host: String,
+        /// Port.
+        port: u16,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// What answers is no SSH server, or one with which nothing can be agreed.
+    #[error("no SSH connection can be agreed with `{host}` on port {port}")]
+    Protocol {
+        /// Host as configured.
+        host: String,
+        /// Port.
+        port: u16,
+        /// What was wrong.
+        source: Cause,
+    },
+    /// A connection that was up is gone.
+    #[error("the connection to `{host}` was lost: {reason}")]
+    Lost {
+        /// Host as configured.
+        host: String,
+        /// What is known of the reason.
+        reason: String,
+    },
+    /// An unknown host key that a person declined.
+    #[error("the host key of `{host}` ({fingerprint}) was not accepted")]
+    HostKeyDeclined {
+        /// `host` or `[host]:port`.
+        host: String,
+        /// `SHA256:…`.
+        fingerprint: String,
+    },
+    /// An unknown host key and nobody to ask.
+    #[error(transparent)]
+    HostKeyUnknown(Unanswered),
+    /// Another host key than the recorded one.
+    #[error("the host key of `{host}` has changed: it is now {algorithm} {fingerprint}")]
+    HostKeyChanged {
+        /// `host` or `[host]:port`.
+        host: String,
+        /// Algorithm of the offered key.
+        algorithm: String,
+        /// `SHA256:…` of the offered key.
+        fingerprint: String,
+        /// The file with the recorded key.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+    },
+    /// A host key that is marked as revoked.
+    #[error("the host key of `{host}` ({fingerprint}) is revoked by line {line} of `{}`", file.display())]
+    HostKeyRevoked {
+        /// `host` or `[host]:port`.
+        host: String,
+        /// `SHA256:…`.
+        fingerprint: String,
+        /// The file with the mark.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+    },
+    /// A host certificate, which is not supported.
+    #[error("`{host}` offers a host certificate, which is not supported")]
+    HostCertificate {
+        /// `host` or `[host]:port`.
+        host: String,
+    },
+    /// A known_hosts file that cannot be used.
+    #[error("cannot use the known hosts in `{}`", file.display())]
+    KnownHosts {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server took none of the keys.
+    #[error("`{host}` refused to log in `{user}` with {}", list(tried))]
+    Refused {
+        /// Host as configured.
+        host: String,
+        /// Port.
+        port: u16,
+        /// User as configured.
+        user: String,
+        /// Every key that was offered.
+        tried: Vec<String>,
+        /// What the server would accept, when it said so.
+        accepted: String,
+    },
+    /// There is nothing to offer.
+    #[error("there is no SSH key to log in to `{host}` with")]
+    NoKey {
+        /// Host as configured.
+        host: String,
+    },
+    /// A key file that cannot be read.
+    #[error("cannot read the key `{}`", path.display())]
+    KeyUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that holds no private key we understand.
+    #[error("`{}` holds no private key that is understood", path.display())]
+    KeyGarbage {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Cause,
+    },
+    /// The public half where the private one belongs.
+    #[error("`{}` is a public key, and a private one is needed", path.display())]
+    KeyPublic {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key file that others can read.
+    #[error("the key `{}` can be read by other users (mode {mode:03o})", path.display())]
+    KeyOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A key that needs a passphrase and nobody to ask.
+    #[error(transparent)]
+    KeyEncrypted(Unanswered),
+    /// The passphrase was wrong each time.
+    #[error("the passphrase for `{}` was wrong {tries} times", path.display())]
+    Passphrase {
+        /// The file.
+        path: PathBuf,
+        /// How often it was asked.
+        tries: usize,
+    },
+    /// The server does not allow what is needed.
+    #[error("`{host}` does not allow {what}")]
+    Forbidden {
+        /// Host as configured.
+        host: String,
+        /// `to run commands` and the like.
+        what: String,
+    },
+    /// The server has no room for one more session.
+    #[error("`{host}` opens no further session on this connection")]
+    Sessions {
+        /// Host as configured.
+        host: String,
+    },
+    /// Output that nobody reads.
+    #[error("the command on `{host}` wrote {mebibytes} MiB that were not read, and was ended")]
+    SlowReader {
+        /// Host as configured.
+        host: String,
+        /// How much was kept.
+        mebibytes: usize,
+    },
+    /// A command that ended without saying how.
+    #[error("the command on `{host}` ended without an exit status")]
+    NoStatus {
+        /// Host as configured.
+        host: String,
+    },
+    /// A file on this machine that cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    LocalFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file on the remote that cannot be written.
+    #[error("cannot write `{path}` on `{host}`: {reason}")]
+    RemoteFile {
+        /// Host as configured.
+        host: String,
+        /// The file.
+        path: String,
+        /// What the server says.
+        reason: String,
+    },
+    /// No room for a file on the remote.
+    #[error("there is no room for `{path}` on `{host}`")]
+    RemoteFull {
+        /// Host as configured.
+        host: String,
+        /// The file.
+        path: String,
+    },
+    /// The person no longer wants it.
+    #[error("connecting to `{host}` was cancelled")]
+    Cancelled {
+        /// Host as configured.
+        host: String,
+    },
+}
+
+impl TransportError {
+    /// Returns whether another attempt without any change could go better. What a person has to decide or
+    /// mend first (keys, host keys, permissions) is never transient.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } => true,
+            Self::Protocol { .. }
+            | Self::HostKeyDeclined { .. }
+            | Self::HostKeyUnknown(_)
+            | Self::HostKeyChanged { .. }
+            | Self::HostKeyRevoked { .. }
+            | Self::HostCertificate { .. }
+            | Self::KnownHosts { .. }
+            | Self::Refused { .. }
+            | Self::NoKey { .. }
+            | Self::KeyUnreadable { .. }
+            | Self::KeyGarbage { .. }
+            | Self::KeyPublic { .. }
+            | Self::KeyOpen { .. }
+            | Self::KeyEncrypted(_)
+            | Self::Passphrase { .. }
+            | Self::Forbidden { .. }
+            | Self::Sessions { .. }
+            | Self::SlowReader { .. }
+            | Self::NoStatus { .. }
+            | Self::LocalFile { .. }
+            | Self::RemoteFile { .. }
+            | Self::RemoteFull { .. }
+            | Self::Cancelled { .. } => false,
+        }
+    }
+}
+
+impl Explain for TransportError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } => Code::SshUnreachable,
+            Self::Protocol { .. } => Code::SshProtocol,
+            Self::Lost { .. } => Code::SshLost,
+            Self::HostKeyDeclined { .. } | Self::HostKeyUnknown(_) | Self::HostCertificate { .. } => {
+                Code::SshHostKeyUnknown
+            }
+            Self::HostKeyChanged { .. } => Code::SshHostKeyChanged,
+            Self::HostKeyRevoked { .. } => Code::SshHostKeyRevoked,
+            Self::KnownHosts { .. } => Code::SshKnownHosts,
+            Self::Refused { .. } | Self::NoKey { .. } => Code::SshAuthRefused,
+            Self::KeyUnreadable { .. } | Self::KeyGarbage { .. } | Self::KeyPublic { .. } => Code::SshKeyUnreadable,
+            Self::KeyOpen { .. } => Code::SshKeyPermissions,
+            Self::KeyEncrypted(_) | Self::Passphrase { .. } => Code::SshKeyEncrypted,
+            Self::Forbidden { .. } | Self::Sessions { .. } => Code::SshForbidden,
+            Self::SlowReader { .. } | Self::NoStatus { .. } => Code::CommandFailed,
+            Self::LocalFile { .. } => Code::FileFailed,
+            Self::RemoteFile { .. } => Code::RemoteFileFailed,
+            Self::RemoteFull { .. } => Code::RemoteFull,
+            Self::Cancelled { .. } => Code::Cancelled,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Unreachable { host, port, .. } | Self::Silent { host, port, .. } => {
+                format!("Check that the machine is on and that `ssh -p {port} {host}` works in a terminal.")
+            }
+            Self::Protocol { host, port, .. } => format!(
+                "Check with `ssh -v -p {port} {host}` that an OpenSSH server answers there and not another service."
+            ),
+            Self::Lost { .. } => {
+                "Run the command again once the machine can be reached; nothing that was confirmed is lost.".to_owned()
+            }
+            Self::HostKeyDeclined { host, .. } => format!(
+                "Run `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on `{host}` itself, compare the fingerprint, \
+                 and answer yes if it is the same."
+            ),
+            Self::HostKeyUnknown(unanswered) | Self::KeyEncrypted(unanswered) => unanswered.help(),
+            Self::HostKeyChanged { host, file, line, .. } => format!(
+                "Either the machine was set up anew or somebody stands between you and it. If you know that it was \
+                 set up anew, run `ssh-keygen -R {} -f {}` (it removes line {line}) and connect again.",
+                quote(host),
+                quote(&file.display().to_string())
+            ),
+            Self::HostKeyRevoked { host, .. } => format!(
+                "Do not connect: whoever manages `{host}` declared this key stolen. Ask them for the machine's new \
+                 key, and let them replace it there."
+            ),
+            Self::HostCertificate { host } => {
+                format!("Let the server of `{host}` offer a plain host key too (`HostKey` in its `sshd_config`).")
+            }
+            Self::KnownHosts { file, .. } => {
+                format!("Make `{}` a file that you can read and write.", file.display())
+            }
+            Self::Refused { host, port, user, accepted, .. } => {
+                let accepted =
+                    if accepted.is_empty() { String::new() } else { format!(" The server accepts: {accepted}.") };
+                format!(
+                    "Check the user name, and run `ssh-copy-id -p {port} {user}@{host}` to allow your key there.\
+                     {accepted}"
+                )
+            }
+            Self::NoKey { host } => format!(
+                "Run `ssh-keygen -t ed25519` to make a key and `ssh-copy-id {host}` to allow it there, or name one \
+                 with `--key PATH`."
+            ),
+            Self::KeyUnreadable { path, .. } => {
+                format!("Check that `{}` exists and is yours, or name another key with `--key PATH`.", path.display())
+            }
+            Self::KeyGarbage { path, .. } => format!(
+                "Check the file with `ssh-keygen -y -f {}`, or name another key with `--key PATH`.",
+                quote(&path.display().to_string())
+            ),
+            Self::KeyPublic { path } => {
+                format!("Name the private key: `--key {}`.", quote(&path.with_extension("").display().to_string()))
+            }
+            Self::KeyOpen { path, .. } => format!("Run `chmod 600 {}`.", quote(&path.display().to_string())),
+            Self::Passphrase { path, .. } => {
+                format!("Run `ssh-add {}`, so that the SSH agent holds the key.", quote(&path.display().to_string()))
+            }
+            Self::Forbidden { host, what } => format!(
+                "Use an account on `{host}` that is allowed {what}, or change its `sshd_config` or the key's options \
+                 in `authorized_keys`."
+            ),
+            Self::Sessions { host } => {
+                format!(
+                    "End other commands on this connection, or raise `MaxSessions` in the `sshd_config` of `{host}`."
+                )
+            }
+            Self::SlowReader { .. } => "Send the command's output to a file there and fetch the file.".to_owned(),
+            Self::NoStatus { host } => {
+                format!("Check on `{host}` whether the command was killed, and run it again.")
+            }
+            Self::LocalFile { path, .. } => format!("Make `{}` readable for you.", path.display()),
+            Self::RemoteFile { host, path, .. } => {
+                format!("Check on `{host}` that the folder of `{path}` is yours and that its disk has room (`df -h`).")
+            }
+            Self::RemoteFull { host, .. } => format!("Free some space on `{host}`; `df -h` shows what is full."),
+            Self::Cancelled { .. } => "Run the command again when you want it.".to_owned(),
+        }
+    }
+}
+
+/// Returns keys as a phrase: `` `a` ``, `` `b` ``.
+fn list(tried: &[String]) -> String {
+    if tried.is_empty() {
+        return "any key".to_owned();
+    }
+    tried.join(", ")
+}
+
+fn quote(text: &str) -> String {
+    if text.contains('[') { format!("'{text}'") } else { shell_words::quote(text).into_owned() }
+}

@@ -1,0 +1,182 @@
+//! One command of the embedded server: a shell of its own process group, wired to its channel.
+//!
+//! Its output waits for the channel's window, its input for the command: nothing piles up on either side.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use russh::server::{Handle, Msg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::transport::ssh::signal;
+
+/// What is read from a command at once.
+const CHUNK: usize = 64 * 1024;
+/// Where commands find programs, as a login finds them.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Starts `/bin/sh -c command` in `home`, with little more than `home` in its environment.
+pub(super) fn spawn(home: &Path, command: &[u8]) -> io::Result<Child> {
+    let user = home.file_name().unwrap_or(home.as_os_str());
+    Command::new("/bin/sh")
+        .arg("-c")
+        .arg(std::ffi::OsStr::from_bytes(command))
+        .current_dir(home)
+        .env_clear()
+        .env("HOME", home)
+        .env("USER", user)
+        .env("LOGNAME", user)
+        .env("SHELL", "/bin/sh")
+        .env("PATH", PATH)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// Serves a command until it has ended and all it wrote is sent, or the client no longer wants it.
+pub(super) async fn run(
+    mut child: Child,
+    channel: Channel<Msg>,
+    handle: Handle,
+    mut signals: mpsc::Receiver<Sig>,
+    gone: CancellationToken,
+) {
+    let id = channel.id();
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (read, write) = channel.split();
+    let write = Arc::new(write);
+    // Cancelled when the client closes the channel or is gone.
+    let closed = gone.child_token();
+    let input = tokio::spawn(take_input(read, child.stdin.take(), closed.clone()));
+    let stdout = send_output(child.stdout.take(), Arc::clone(&write), None);
+    let stderr = send_output(child.stderr.take(), Arc::clone(&write), Some(1));
+    let output = async { tokio::join!(stdout, stderr) };
+    tokio::pin!(output);
+    let mut drained = false;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.ok(),
+            _ = &mut output, if !drained => drained = true,
+            Some(signal) = signals.recv() => kill(group, by_name(&signal)),
+            () = closed.cancelled() => {
+                kill(group, Some(Signal::KILL));
+                break child.wait().await.ok();
+            }
+        }
+    };
+    if !drained {
+        // What a command left behind in the background may still write; a closed channel ends it.
+        tokio::select! {
+            _ = &mut output => {}
+            () = closed.cancelled() => kill(group, Some(Signal::KILL)),
+        }
+    }
+    if !closed.is_cancelled() {
+        tell_end(&handle, &write, id, status).await;
+    }
+    input.abort();
+}
+
+async fn tell_end(handle: &Handle, write: &ChannelWriteHalf<Msg>, id: russh::ChannelId, status: Option<ExitStatus>) {
+    let signal = status.and_then(|status| status.signal());
+    let told = match (status.and_then(|status| status.code()), signal) {
+        (Some(code), _) => write.exit_status(code.cast_unsigned()).await.is_ok(),
+        (None, Some(signal)) => {
+            let name = name(signal);
+            handle.exit_signal_request(id, name, false, String::new(), String::new()).await.is_ok()
+        }
+        (None, None) => true,
+    };
+    if !told || write.eof().await.is_err() || write.close().await.is_err() {
+        tracing::debug!("the client left before it heard how its command ended");
+    }
+}
+
+async fn take_input(mut read: ChannelReadHalf, stdin: Option<ChildStdin>, closed: CancellationToken) {
+    let _closed = closed.clone().drop_guard();
+    let mut stdin = stdin;
+    while let Some(message) = read.wait().await {
+        match message {
+            ChannelMsg::Data { data } => {
+                if let Some(input) = &mut stdin {
+                    let written = tokio::select! {
+                        written = input.write_all(&data) => written,
+                        () = closed.cancelled() => return,
+                    };
+                    // A command may close its input early; what still comes is for nobody.
+                    if written.is_err() {
+                        stdin = None;
+                    }
+                }
+            }
+            ChannelMsg::Eof => stdin = None,
+            ChannelMsg::Close => return,
+            _ => {}
+        }
+    }
+}
+
+async fn send_output(from: Option<impl AsyncRead + Unpin>, to: Arc<ChannelWriteHalf<Msg>>, kind: Option<u32>) {
+    let Some(mut from) = from else { return };
+    loop {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        if !matches!(from.read_buf(&mut chunk).await, Ok(1..)) {
+            return;
+        }
+        let sent = match kind {
+            None => to.data_bytes(chunk.freeze()).await,
+            Some(kind) => to.extended_data_bytes(kind, chunk.freeze()).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn kill(group: Option<Pid>, signal: Option<Signal>) {
+    if let (Some(group), Some(signal)) = (group, signal)
+        && let Err(error) = kill_process_group(group, signal)
+    {
+        tracing::trace!(%error, "the command has ended already");
+    }
+}
+
+const SIGNALS: [(&str, Signal); 12] = [
+    ("ABRT", Signal::ABORT),
+    ("ALRM", Signal::ALARM),
+    ("FPE", Signal::FPE),
+    ("HUP", Signal::HUP),
+    ("ILL", Signal::ILL),
+    ("INT", Signal::INT),
+    ("KILL", Signal::KILL),
+    ("PIPE", Signal::PIPE),
+    ("QUIT", Signal::QUIT),
+    ("SEGV", Signal::SEGV),
+    ("TERM", Signal::TERM),
+    ("USR1", Signal::USR1),
+];
+
+/// Returns the system's signal of a name; only those of RFC 4254.
+fn by_name(sig: &Sig) -> Option<Signal> {
+    let asked = signal::name(sig);
+    SIGNALS.iter().find(|(name, _)| *name == asked).map(|(_, signal)| *signal)
+}
+
+/// Returns the name of a signal that ended a command.
+fn name(number: i32) -> Sig {
+    let known = SIGNALS.iter().find(|(_, signal)| signal.as_raw() == number);
+    known.map_or_else(|| Sig::Custom(number.to_string()), |(name, _)| signal::by_name(name))
+}
