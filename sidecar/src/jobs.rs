@@ -274,3 +274,75 @@ pub fn examples() -> Vec<Error> {
         JobError::Spare { source: std::io::ErrorKind::StorageFull.into() }.into(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands;
+    use crate::frontend::{Answer, Progress, Question, Terminal};
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Frontend for Nobody {
+        fn report(&self, _: Progress) {}
+        fn tell(&self, _: String) {}
+        async fn output(&self, _: protocol::editor::OutputStream, _: bytes::Bytes) {}
+        async fn ask(&self, _: &Question) -> Option<Answer> {
+            None
+        }
+        fn terminal(&self) -> Option<Terminal> {
+            None
+        }
+    }
+
+    fn supervised(
+        work: impl Future<Output = Result<Value>> + Send + 'static,
+        cancel: &CancellationToken,
+    ) -> oneshot::Receiver<Result<Value>> {
+        let (tx, rx) = oneshot::channel();
+        tokio::spawn(supervise(1, "test/run", tokio::spawn(work), cancel.clone(), tx));
+        rx
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_does_not_hear_its_cancellation_is_left_to_itself() {
+        let cancel = CancellationToken::new();
+        let answer = supervised(std::future::pending(), &cancel);
+        let cancelled_at = tokio::time::Instant::now();
+        cancel.cancel();
+        let error = answer.await.expect("an answer").expect_err("cancelled");
+        assert_eq!((error.code, cancelled_at.elapsed()), (Code::Cancelled, CANCEL_GRACE));
+    }
+
+    #[tokio::test]
+    async fn whatever_a_cancelled_command_fails_with_it_was_cancelled() {
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let failure = JobError::Spare { source: std::io::ErrorKind::Other.into() };
+        let error =
+            supervised(async { Err(failure.into()) }, &cancel).await.expect("an answer").expect_err("cancelled");
+        assert_eq!((error.code, error.causes), (Code::Cancelled, vec!["no temporary folder can be made".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_defect_that_names_the_log() {
+        let answer = supervised(async { panic!("boom {}", 1) }, &CancellationToken::new());
+        let error = answer.await.expect("an answer").expect_err("a defect");
+        assert_eq!(error.code, Code::Bug);
+        assert!(error.message.contains("boom 1") && error.help.contains("mltoolbox.log"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_works_without_a_database_works_without_one() {
+        let nowhere = PathBuf::from("/proc/nowhere/state.db");
+        for (name, works) in [("cli/man", true), ("remote/list", false)] {
+            let command = commands::find(name).expect("a row");
+            let request = Request { command, params: Value::Null, scope: Scope::default(), folder: "/".into() };
+            let jobs = Jobs::with_database(Role::Owner, nowhere.clone());
+            let answer = jobs.submit(request, Arc::new(Nobody)).answer().await;
+            assert_eq!(answer.is_ok(), works, "{name}: {answer:?}");
+        }
+    }
+}

@@ -23,6 +23,9 @@ mod relay;
 mod server;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use place::Place;
 
 /// What is to become of a command.

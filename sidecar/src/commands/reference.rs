@@ -109,7 +109,8 @@ Every method is a JSON-RPC request over the language server's standard input and
 works with `workspace/executeCommand` (`arguments` holds the parameters as its one element). Beside its own
 parameters every method takes `remote`, `workspace`, `yes` (answers every question) and `workDoneToken`.
 On the command line `--json` prints the answer below as one document; after a failure it prints
-`{ \"error\": { \"code\", \"message\", \"help\", \"causes\" } }`.
+`{ \"error\": { \"code\", \"message\", \"help\", \"causes\" } }`, and the output of a program that `exec` runs goes
+to standard error.
 
 JSON-RPC errors: `-32602` for parameters that do not fit, `-32601` for an unknown method, `-32800` after
 `$/cancelRequest`, `-32603` for a defect of ours, `-32050` for everything else. `error.data` always holds

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +74,9 @@ fn run(invocation: Invocation) -> u8 {
         Ok(runtime) => runtime,
         Err(source) => return print_error(&CliError::Start { source }.into(), json),
     };
-    let status = runtime.block_on(execute(invocation));
+    // A defect in a command is the job's to report; this is for one of the front end itself.
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(execute(invocation))));
+    let status = ran.unwrap_or_else(|_| print_error(&CliError::Panicked.into(), json));
     // A thread may still wait for something typed; the process ends without it.
     runtime.shutdown_background();
     status
@@ -209,6 +212,9 @@ pub enum CliError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The front end itself is wrong.
+    #[error("the command line failed because of a defect")]
+    Panicked,
     /// The current folder was removed.
     #[error("the current folder cannot be found")]
     NoFolder {
@@ -220,7 +226,7 @@ pub enum CliError {
 impl Explain for CliError {
     fn code(&self) -> Code {
         match self {
-            Self::Start { .. } => Code::Bug,
+            Self::Start { .. } | Self::Panicked => Code::Bug,
             Self::NoFolder { .. } => Code::WorkspaceMissing,
         }
     }
@@ -228,6 +234,7 @@ impl Explain for CliError {
     fn help(&self) -> String {
         match self {
             Self::Start { .. } => "Check with `ulimit -a` how many processes and open files you may have.".to_owned(),
+            Self::Panicked => format!("Report this with the last lines of `{}`.", log::path().display()),
             Self::NoFolder { .. } => "Change into a folder that exists, or give `--workspace DIR`.".to_owned(),
         }
     }
@@ -239,6 +246,7 @@ pub fn examples() -> Vec<Error> {
     vec![
         UsageError { message: "unrecognized subcommand 'snyc'".to_owned() }.into(),
         CliError::Start { source: std::io::ErrorKind::OutOfMemory.into() }.into(),
+        CliError::Panicked.into(),
         CliError::NoFolder { source: std::io::ErrorKind::NotFound.into() }.into(),
     ]
 }

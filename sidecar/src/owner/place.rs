@@ -41,7 +41,7 @@ impl Place {
         Ok(names.map(|name| Self::in_folder(&folder, &name)).filter(Self::is_served).collect())
     }
 
-    fn in_folder(folder: &Path, name: &str) -> Self {
+    pub(super) fn in_folder(folder: &Path, name: &str) -> Self {
         Self { socket: folder.join(format!("{name}.sock")), lock: folder.join(format!("{name}.lock")) }
     }
 
@@ -79,7 +79,7 @@ impl Place {
 /// Returns the folder of sockets, made when missing and checked in any case.
 fn folder() -> Result<PathBuf> {
     let uid = rustix::process::getuid().as_raw();
-    let runtime = env::get(env::RUNTIME_DIR).map(PathBuf::from).filter(|path| path.is_absolute());
+    let runtime = env::get(env::RUNTIME_DIR).map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
     // A longer path would not fit into a socket's address; `/tmp` always does.
     let folder = runtime.map(|runtime| runtime.join("mltoolbox")).filter(|folder| folder.as_os_str().len() <= 60);
     let folder = folder.unwrap_or_else(|| PathBuf::from(format!("/tmp/mltoolbox-{uid}")));
