@@ -13,8 +13,79 @@ use serde_json::{Value, json};
 #[test]
 fn help_fits_a_small_terminal_and_lists_every_noun() {
     let work = Work::new();
-    check(&work, "--help", &expect![[""]]);
-    check(&work, "help sync push", &expect![[""]]);
+    check(&work, "--help", &expect![[r#"
+        $ mltoolbox-sidecar --help
+        Keeps a project here equal to its copy on a remote machine, and runs commands
+        there
+
+        Usage: mltoolbox-sidecar [OPTIONS] [COMMAND]
+
+        Commands:
+          try          Show on this machine what MLToolbox does; leaves nothing behind
+          remote       Remotes: the machines we reach
+          agent        The agent: our helper on a remote
+          sync         Sync: keep a remote folder equal to this one
+          exec         Run a command on the remote
+          doctor       Check everything and say what to mend
+          completions  Print a completion script for a shell
+          man          Print the manual page
+          lsp          Be the language server on standard input and output
+          help         Print this message or the help of the given subcommand(s)
+
+        Options:
+              --stdio    Be the language server (as `lsp`)
+          -h, --help     Print help
+          -V, --version  Print version
+
+        For every command:
+              --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
+                                 only one is the default
+              --workspace <DIR>  Project folder; the current one is the default
+          -y, --yes              Answer yes to every question
+              --json             Print one JSON document instead of text
+              --format <FORMAT>  Print `text` or `json` [possible values: text, json]
+          -q, --quiet            Show no progress
+          -v, --verbose...       Show log lines; twice for more
+
+        Start with: mltoolbox-sidecar try
+        Without a command: this help on a terminal, the language server on a pipe.
+        [exit 0]
+    "#]]);
+    check(&work, "help sync push", &expect![[r#"
+        $ mltoolbox-sidecar help sync push
+        Bring the remote up to date once
+
+        Usage: mltoolbox-sidecar sync push [OPTIONS] [DIR]
+
+        Arguments:
+          [DIR]  Project folder; the current one is the default
+
+        Options:
+              --to <REMOTE_DIR>    Folder on the remote [default:
+                                   ~/mltoolbox/<name>-<short id>]
+              --dry-run            Say what would be done and do nothing
+              --exclude <PATTERN>  Leave out what matches this pattern (as in
+                                   .gitignore)
+              --include <PATTERN>  Sync what matches this pattern even when it is
+                                   ignored
+              --take-over          Take the remote folder over from another machine
+          -h, --help               Print help
+
+        For every command:
+              --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
+                                 only one is the default
+              --workspace <DIR>  Project folder; the current one is the default
+          -y, --yes              Answer yes to every question
+              --json             Print one JSON document instead of text
+              --format <FORMAT>  Print `text` or `json` [possible values: text, json]
+          -q, --quiet            Show no progress
+          -v, --verbose...       Show log lines; twice for more
+
+        Examples:
+          mltoolbox-sidecar sync push
+          mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
+        [exit 0]
+    "#]]);
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{}", ran.text());
@@ -26,9 +97,33 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
 #[test]
 fn a_typo_gets_a_suggestion_and_status_2() {
     let work = Work::new();
-    check(&work, "snyc", &expect![[""]]);
-    check(&work, "remote ad", &expect![[""]]);
-    check(&work, "--json snyc", &expect![[""]]);
+    check(&work, "snyc", &expect![[r#"
+        $ mltoolbox-sidecar snyc
+        error: unrecognized subcommand 'snyc'
+
+          tip: a similar subcommand exists: 'sync'
+
+        Usage: mltoolbox-sidecar [OPTIONS] [COMMAND]
+
+        For more information, try '--help'.
+        [exit 2]
+    "#]]);
+    check(&work, "remote ad", &expect![[r#"
+        $ mltoolbox-sidecar remote ad
+        error: unrecognized subcommand 'ad'
+
+          tip: a similar subcommand exists: 'add'
+
+        Usage: mltoolbox-sidecar remote [OPTIONS] <COMMAND>
+
+        For more information, try '--help'.
+        [exit 2]
+    "#]]);
+    check(&work, "--json snyc", &expect![[r#"
+        $ mltoolbox-sidecar --json snyc
+        {"error":{"causes":[],"code":"params.invalid","help":"Run `mltoolbox-sidecar --help` for the commands and their flags.","message":"unrecognized subcommand 'snyc'"}}
+        [exit 2]
+    "#]]);
 }
 
 #[test]
@@ -108,14 +203,16 @@ fn ends(mut child: std::process::Child) {
 
 #[test]
 fn the_server_ends_with_its_input() {
-    let mut child = server(&Work::new());
+    let work = Work::new();
+    let mut child = server(&work);
     drop(child.stdin.take());
     ends(child);
 }
 
 #[test]
 fn the_server_ends_with_its_output_though_nothing_is_written() {
-    let mut child = server(&Work::new());
+    let work = Work::new();
+    let mut child = server(&work);
     let input = child.stdin.take();
     drop(child.stdout.take());
     ends(child);
