@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch as published};
 use tokio_util::sync::CancellationToken;
 
 mod actor;
+pub mod disk;
 pub mod guard;
 pub mod ignored;
 mod look;
@@ -25,6 +26,7 @@ mod model_tests;
 mod pending;
 pub mod plan;
 mod resolve;
+mod runner;
 pub mod scan;
 pub mod source;
 pub mod target;
@@ -34,6 +36,7 @@ pub mod watch;
 use crate::frontend::Progress;
 use crate::store::{Pair, Store};
 use guard::Large;
+pub use runner::{Settings, run, watched};
 use source::Source;
 use target::SyncTarget;
 
@@ -59,7 +62,12 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// These paths may have changed.
-    Dirty(Vec<RelPath>),
+    Dirty {
+        /// Which, each with all below it.
+        paths: Vec<RelPath>,
+        /// When the first of them was seen to change.
+        since: Option<std::time::Instant>,
+    },
     /// Anything may have changed.
     Everything,
     /// The workspace folder itself is gone or another one.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -250,22 +250,21 @@ impl Actor {
                     reply(answer, store.update_pair(&pair).await.map_err(Error::from));
                 });
             }
-            Command::Touch { paths } => self.touch(paths),
+            Command::Touch { paths } => self.touch(paths, Some(Instant::now())),
         }
     }
 
-    fn touch(&mut self, paths: Vec<RelPath>) {
-        let now = Instant::now();
+    fn touch(&mut self, paths: Vec<RelPath>, since: Option<Instant>) {
         for path in paths {
-            self.pending.touch(path, Some(now));
+            self.pending.touch(path, since);
         }
     }
 
     fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Dirty(paths) => self.touch(paths),
+            Notice::Dirty { paths, since } => self.touch(paths, since.map(Instant::from_std)),
             Notice::Everything | Notice::RootGone => self.pending.touch_everything(),
-            Notice::Trouble(text) => self.trouble = Some(text),
+            Notice::Trouble(text) => self.trouble = Some(text).filter(|text| !text.is_empty()),
         }
     }
 
@@ -601,10 +600,10 @@ pub(super) fn reply<T>(answer: oneshot::Sender<Result<T>>, result: Result<T>) {
 }
 
 /// A workspace that cannot be looked at, as the error that a person sees.
-fn workspace_gone(config: &Config, source: &io::Error) -> Error {
+pub(super) fn workspace_gone(workspace: &Path, source: &io::Error) -> Error {
     Error {
         code: protocol::error::Code::WorkspaceMissing,
-        message: format!("cannot read the workspace `{}`", config.pair.workspace.display()),
+        message: format!("cannot read the workspace `{}`", workspace.display()),
         help: "Bring the folder back, or run `mltoolbox-sidecar sync stop`.".to_owned(),
         causes: vec![source.to_string()],
     }

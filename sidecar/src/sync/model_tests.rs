@@ -66,6 +66,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+type Theirs = Arc<Mutex<BTreeMap<RelPath, Option<Vec<u8>>>>>;
+
 /// Both sides, what people did to them, and the sync between.
 struct World {
     source: FakeSource,
@@ -74,8 +76,8 @@ struct World {
     folder: tempfile::TempDir,
     running: Option<(Handle, mpsc::Sender<Notice>)>,
     written: u64,
-    /// What remote people wrote last, by path.
-    remote: Arc<Mutex<BTreeMap<RelPath, Vec<u8>>>>,
+    /// What remote people wrote last, by path; `None` for a folder they made.
+    remote: Theirs,
     /// Everything anybody ever wrote.
     ever: Arc<Mutex<BTreeSet<Vec<u8>>>>,
     copies: u64,
@@ -126,7 +128,7 @@ impl World {
     async fn dirty(&self, at: &str) {
         if let Some((_, notices)) = &self.running {
             let all = plan::folders_above(&path(at)).chain([path(at)]).collect();
-            notices.send(Notice::Dirty(all)).await.expect("the sync runs");
+            notices.send(Notice::Dirty { paths: all, since: None }).await.expect("the sync runs");
         }
     }
 
@@ -244,7 +246,7 @@ impl World {
             prop_assert!(foreign || is_listed(at), "`{}` was left there", at);
         }
         // I1: what people there wrote is there or in the trash.
-        for (at, bytes) in theirs.iter() {
+        for (at, bytes) in theirs.iter().filter_map(|(at, bytes)| Some((at, bytes.as_ref()?))) {
             let here =
                 remote.nodes.values().any(|node| matches!(node, Node::File { bytes: other, .. } if other == bytes));
             prop_assert!(here || remote.trash.contains(bytes), "the remote's version of `{}` is lost", at);
@@ -259,11 +261,14 @@ impl World {
     }
 }
 
-fn remote_write(tree: &mut Tree, remote: &Mutex<BTreeMap<RelPath, Vec<u8>>>, at: &str, bytes: &[u8]) {
+fn remote_write(tree: &mut Tree, remote: &Theirs, at: &str, bytes: &[u8]) {
+    for folder in plan::folders_above(&path(at)).filter(|folder| !tree.nodes.contains_key(folder)) {
+        locked(remote).insert(folder, None);
+    }
     tree.write(at, bytes);
     // Where something stood in the way nothing was written.
     if tree.text(at).is_some_and(|text| text.as_bytes() == bytes) {
-        locked(remote).insert(path(at), bytes.to_vec());
+        locked(remote).insert(path(at), Some(bytes.to_vec()));
     }
 }
 

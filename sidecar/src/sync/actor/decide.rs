@@ -87,7 +87,7 @@ impl Actor {
         self.look_not_before = Some(Instant::now() + TRY_AGAIN);
         let roots = Roots { known: self.base.len(), recorded: self.config.pair.root, ..Roots::default() };
         self.halt = guard::check(&Plan::default(), roots, None).map(Halt::Brake);
-        self.error = Some(workspace_gone(&self.config, error));
+        self.error = Some(workspace_gone(&self.config.pair.workspace, error));
     }
 
     fn note_problems(&mut self, asked: Option<&BTreeSet<RelPath>>, scan: &Scan, untold: &[(RelPath, String)]) {
