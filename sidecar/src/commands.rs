@@ -49,6 +49,8 @@ pub type Running = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
 pub struct Command {
     /// `noun/verb`; `mltoolbox/noun/verb` on the wire.
     pub name: &'static str,
+    /// The name on the wire: [`WIRE_PREFIX`] and the name.
+    pub method: String,
     /// The words of the command line.
     pub cli: &'static [&'static str],
     /// One line for help pages and menus.
@@ -145,6 +147,7 @@ where
 {
     Command {
         name: M::NAME,
+        method: format!("{WIRE_PREFIX}{}", M::NAME),
         cli,
         about,
         examples: &[],
@@ -228,6 +231,16 @@ impl Explain for ParamsError {
             Self::UnknownMethod { .. } => "Use one of the names that the answer to `initialize` announces.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Error> {
+    let source = serde_json::from_str::<u32>("true").expect_err("a truth is no number");
+    vec![
+        ParamsError::Invalid { method: RemoteAdd::NAME, source }.into(),
+        ParamsError::UnknownMethod { name: "mltoolbox/remote/fly".to_owned() }.into(),
+    ]
 }
 
 #[cfg(test)]

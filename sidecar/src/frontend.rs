@@ -8,10 +8,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::editor::OutputStream;
 use protocol::error::Error;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 
 use crate::secrets::Secret;
+
+pub mod base64;
+pub mod cli;
+pub mod lsp;
 
 /// The person at the other end of one command.
 #[async_trait]
@@ -29,7 +34,8 @@ pub trait Frontend: Send + Sync + fmt::Debug {
 }
 
 /// How far a command is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Progress {
     /// What is being done: `Connecting to gpu1`, `Uploading`.
     pub title: String,
@@ -69,7 +75,8 @@ pub struct TerminalSize {
 }
 
 /// What a person is asked. Closed, so that every front end can show each of them well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Question {
     /// An unknown host key.
     HostKey {
@@ -218,4 +225,23 @@ impl Question {
         };
         Unanswered { question, help }
     }
+}
+
+/// Returns what is said when a question cannot be asked, each once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Error> {
+    let questions = [
+        Question::HostKey {
+            host: "[203.0.113.7]:2222".to_owned(),
+            algorithm: "ssh-ed25519".to_owned(),
+            fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrqXR".to_owned(),
+        },
+        Question::Passphrase { key: "/home/ada/.ssh/id_ed25519".to_owned() },
+        Question::InstallAgent { remote: "gpu1".to_owned(), path: "~/.mltoolbox/bin/mlt-0.1.0".to_owned() },
+        Question::UnsafeWorkspace { path: "/home/ada".to_owned() },
+        Question::LargePush { files: 250_000, bytes: 5_000_000_000, largest: vec!["data".to_owned()] },
+        Question::TakeOver { remote_dir: "/data/project".to_owned(), holder: "laptop".to_owned() },
+        Question::Confirm { text: "the remote `gpu1` is still synced to".to_owned() },
+    ];
+    questions.iter().map(|question| question.unanswered().into()).collect()
 }

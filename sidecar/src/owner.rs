@@ -1,1 +1,215 @@
 //! The process that runs a workspace's sync, and the socket on which others reach it.
+//!
+//! One process per workspace: a lock makes it so. It runs the same table as everyone else; a front end
+//! that finds an owner passes the command on and relays what comes back.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::editor::Scope;
+use protocol::error::{Code, Error, Explain, Result};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::Where;
+use crate::frontend::Frontend;
+use crate::jobs::{Jobs, Request, Role};
+use crate::log;
+
+mod client;
+mod place;
+mod relay;
+mod server;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use place::Place;
+
+/// What is to become of a command.
+#[derive(Debug)]
+pub enum Route {
+    /// An owner did it.
+    Answered(Value),
+    /// It is done in this process, which is the workspace's owner meanwhile if a server is given.
+    Here(Option<server::Server>),
+}
+
+/// Passes a command on to the workspace's owner, when there is one or when the command starts one.
+pub async fn route(
+    jobs: &Jobs,
+    request: &Request,
+    frontend: &Arc<dyn Frontend>,
+    cancel: &CancellationToken,
+) -> Result<Route> {
+    let workspace = match request.command.runs {
+        Where::Anywhere => return Ok(Route::Here(None)),
+        Where::Owners if request.params["all"] == true => {
+            return client::call_all(request, frontend, cancel).await;
+        }
+        Where::Owner | Where::Owners | Where::StartsOwner => workspace(request),
+    };
+    // A folder that is not there has no owner; the command itself says what is wrong.
+    let Some(workspace) = workspace else { return Ok(Route::Here(None)) };
+    let starts = request.command.runs == Where::StartsOwner;
+    let found = match Place::of(&workspace)? {
+        place if place.is_served() => Some((workspace.clone(), place)),
+        _ if starts || names_folder(request) => None,
+        _ => served_above(&workspace),
+    };
+    if let Some((workspace, place)) = found {
+        return client::call(&place, &within(request, &workspace), frontend, cancel).await.map(Route::Answered);
+    }
+    if !starts {
+        return Ok(Route::Here(None));
+    }
+    let place = Place::of(&workspace)?;
+    if request.params["foreground"] == true {
+        let server = server::Server::start(jobs.clone().with_role(Role::Owner), &workspace, place)?;
+        return Ok(Route::Here(Some(server)));
+    }
+    client::start(&workspace, request.scope.remote.as_deref(), &place).await?;
+    client::call(&place, &within(request, &workspace), frontend, cancel).await.map(Route::Answered)
+}
+
+/// Runs the owner of `workspace` until its sync is stopped; returns the exit status.
+pub fn main(workspace: PathBuf, remote: String) -> u8 {
+    log::start(log::Also::Nowhere);
+    match server::run(&workspace, &remote) {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(%error, causes = ?error.causes, "the owner ends");
+            error.code.family().exit_code()
+        }
+    }
+}
+
+/// Returns the folder that a command is about, with links resolved.
+fn workspace(request: &Request) -> Option<PathBuf> {
+    let named = request.params["dir"].as_str().or(request.scope.workspace.as_deref());
+    let folder = named.map_or_else(|| request.folder.clone(), |named| request.folder.join(named));
+    folder.canonicalize().ok().filter(|folder| folder.is_dir())
+}
+
+fn names_folder(request: &Request) -> bool {
+    request.params["dir"].is_string() || request.scope.workspace.is_some()
+}
+
+/// Returns the nearest folder above that has an owner: a person may stand deep in a project.
+fn served_above(folder: &Path) -> Option<(PathBuf, Place)> {
+    folder.ancestors().skip(1).find_map(|above| {
+        let place = Place::of(above).ok()?;
+        place.is_served().then(|| (above.to_owned(), place))
+    })
+}
+
+/// Returns the request with its workspace named, as the owner stands in another folder.
+fn within(request: &Request, workspace: &Path) -> Request {
+    let scope = Scope { workspace: Some(workspace.to_string_lossy().into_owned()), ..request.scope.clone() };
+    Request { scope, ..request.clone() }
+}
+
+/// Why the owner of a workspace cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    /// The folder of sockets is not ours alone.
+    #[error("the folder `{}` belongs to somebody else or is open to others", folder.display())]
+    UnsafeFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of the owner cannot be used.
+    #[error("`{}` cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It cannot be started.
+    #[error("the background process for `{}` cannot be started", workspace.display())]
+    Start {
+        /// The workspace.
+        workspace: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another process has become the owner.
+    #[error("another process syncs `{}`", workspace.display())]
+    Taken {
+        /// The workspace.
+        workspace: PathBuf,
+    },
+    /// It does not answer.
+    #[error("the background process of this workspace does not answer on `{}`", socket.display())]
+    Silent {
+        /// Its socket.
+        socket: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It speaks another version.
+    #[error("the background process {pid} of this workspace is of version {theirs}, this program of {ours}")]
+    Version {
+        /// Its process id.
+        pid: u32,
+        /// Its version.
+        theirs: String,
+        /// Ours.
+        ours: &'static str,
+    },
+}
+
+impl Explain for OwnerError {
+    fn code(&self) -> Code {
+        Code::OwnerUnavailable
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::UnsafeFolder { folder } => {
+                format!("Remove `{}` or set `XDG_RUNTIME_DIR` to a folder that only you can enter.", folder.display())
+            }
+            Self::File { path, .. } => format!("Check that you may write to the folder of `{}`.", path.display()),
+            Self::Start { .. } => format!("Read the last lines of `{}`.", log::path().display()),
+            Self::Taken { .. } => "Run the command again; it will be passed on to that process.".to_owned(),
+            Self::Silent { .. } => {
+                format!(
+                    "Run the command again; if that does not help, read the last lines of `{}`.",
+                    log::path().display()
+                )
+            }
+            Self::Version { pid, .. } => {
+                format!("Run `kill {pid}`, then `mltoolbox-sidecar sync watch`; nothing is lost by it.")
+            }
+        }
+    }
+}
+
+/// Returns the error of a file operation.
+fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| OwnerError::File { path, source }.into()
+}
+
+/// A lock that is held as long as the value lives.
+type Lock = OwnedFd;
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Error> {
+    let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    let folder = || PathBuf::from("/run/user/1000/mltoolbox");
+    let workspace = || PathBuf::from("/home/ada/project");
+    vec![
+        OwnerError::UnsafeFolder { folder: folder() }.into(),
+        OwnerError::File { path: folder().join("0a1b.lock"), source: std::io::ErrorKind::PermissionDenied.into() }
+            .into(),
+        OwnerError::Start { workspace: workspace(), source: std::io::ErrorKind::NotFound.into() }.into(),
+        OwnerError::Taken { workspace: workspace() }.into(),
+        OwnerError::Silent { socket: folder().join("0a1b.sock"), source: refused() }.into(),
+        OwnerError::Version { pid: 4711, theirs: "0.9.0".to_owned(), ours: "0.1.0" }.into(),
+    ]
+}

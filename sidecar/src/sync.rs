@@ -1,9 +1,350 @@
 //! Keeps one remote folder equal to one workspace: collect, scan, plan, guard, apply, record.
+//!
+//! One task ([`start`]) owns each pair. It never overwrites or removes what it did not put on the remote
+//! itself, and it never says `synced` while something is left to do.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use protocol::agent::Holder;
+use protocol::editor::{SyncConflict, SyncResolveOutput, SyncState, SyncStatus, Take};
+use protocol::error::{Code, Error, Explain, Result};
+use protocol::path::RelPath;
+use tokio::sync::{mpsc, oneshot, watch as published};
+use tokio_util::sync::CancellationToken;
+
+mod actor;
+pub mod disk;
 pub mod guard;
 pub mod ignored;
+mod look;
+#[cfg(test)]
+mod model_tests;
+mod pending;
 pub mod plan;
+mod resolve;
+mod runner;
 pub mod scan;
+pub mod source;
 pub mod target;
 pub mod via_agent;
 pub mod watch;
+
+use crate::frontend::Progress;
+use crate::store::{Pair, Store};
+use guard::Large;
+pub use runner::{Settings, run, watched};
+use source::Source;
+use target::SyncTarget;
+
+/// Commands that wait for the actor; a person types them, so a few are plenty.
+const COMMANDS: usize = 16;
+/// Longest time a stopping sync may take to undo what is half done and give its lease back.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a sync is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What is synced, and what was remembered of it.
+    pub pair: Pair,
+    /// Who syncs.
+    pub holder: Holder,
+    /// Takes the remote folder's lease from another machine.
+    pub take_over: bool,
+    /// Where versions of files are kept that lost a conflict on this machine.
+    pub keep: PathBuf,
+}
+
+/// What the watcher says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// These paths may have changed.
+    Dirty {
+        /// Which, each with all below it.
+        paths: Vec<RelPath>,
+        /// When the first of them was seen to change.
+        since: Option<std::time::Instant>,
+    },
+    /// Anything may have changed.
+    Everything,
+    /// The workspace folder itself is gone or another one.
+    RootGone,
+    /// Not everything can be watched; what, and what to do.
+    Trouble(String),
+}
+
+/// A way to learn that every earlier change was noticed.
+pub type Cookie = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// A watcher's two ends.
+pub struct Watching {
+    /// What it says.
+    pub notices: mpsc::Receiver<Notice>,
+    /// Resolves once everything that happened before is in `notices`.
+    pub cookie: Cookie,
+}
+
+impl std::fmt::Debug for Watching {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Watching").finish_non_exhaustive()
+    }
+}
+
+/// How a sync stands, for everyone who wants to know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// For people and editors.
+    pub status: SyncStatus,
+    /// How far it is.
+    pub progress: Progress,
+    /// What changed on both sides.
+    pub conflicts: Vec<SyncConflict>,
+    /// What to ask about a very large first push.
+    pub large: Option<Large>,
+    /// Files written since the start.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Paths removed since the start.
+    pub removed: u64,
+    /// Whether it cannot go on by itself, or has nothing left to do.
+    pub settled: bool,
+}
+
+/// What can be asked of a running sync.
+#[derive(Debug)]
+enum Command {
+    Flush { durable: bool, answer: oneshot::Sender<Result<()>> },
+    Resolve { which: Which, take: Take, answer: oneshot::Sender<Result<SyncResolveOutput>> },
+    Approve { plan: Option<String>, answer: oneshot::Sender<Result<()>> },
+    Pause { paused: bool, answer: oneshot::Sender<Result<()>> },
+    Touch { paths: Vec<RelPath> },
+}
+
+/// Which conflicts are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Every one.
+    All,
+    /// Those that match one of these paths or patterns (as in `.gitignore`).
+    Matching(Vec<String>),
+}
+
+/// A running sync, reached over its task. Cheap to clone; the sync stops when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    snapshots: published::Receiver<Snapshot>,
+    cancel: CancellationToken,
+}
+
+/// Starts the sync of a pair.
+pub fn start(
+    config: Config,
+    store: Store,
+    source: Arc<dyn Source>,
+    target: Arc<dyn SyncTarget>,
+    watching: Option<Watching>,
+) -> Handle {
+    let (commands, receiver) = mpsc::channel(COMMANDS);
+    let (publisher, snapshots) = published::channel(Snapshot::default());
+    let cancel = CancellationToken::new();
+    let actor = actor::Actor::new(config, store, source, target, publisher);
+    tokio::spawn(actor.run(receiver, watching, cancel.clone()));
+    Handle { commands, snapshots, cancel }
+}
+
+/// Why a running sync does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It ended.
+    #[error("the sync has ended")]
+    Ended,
+    /// It did not arrive in time.
+    #[error("{count} paths are not on the remote yet: {}", paths.join(", "))]
+    Pending {
+        /// How many.
+        count: u64,
+        /// Some of them.
+        paths: Vec<String>,
+        /// What keeps it.
+        source: Option<Error>,
+    },
+    /// There is no brake.
+    #[error("nothing waits for an approval")]
+    NoBrake,
+    /// The brake is about another plan.
+    #[error("the sync would now do something else than plan `{asked}`")]
+    OtherPlan {
+        /// The plan that was approved.
+        asked: String,
+        /// The plan that waits.
+        present: String,
+    },
+    /// A pattern cannot be read.
+    #[error("`{pattern}` is not a pattern")]
+    Pattern {
+        /// It.
+        pattern: String,
+        /// Why.
+        source: ignore::Error,
+    },
+    /// There is no such conflict.
+    #[error("no conflict matches {}", patterns.join(", "))]
+    NoConflict {
+        /// What was asked for.
+        patterns: Vec<String>,
+    },
+}
+
+impl Explain for AskError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Ended => Code::SyncNotRunning,
+            Self::Pending { .. } => Code::SyncPending,
+            Self::NoBrake | Self::Pattern { .. } => Code::ParamsInvalid,
+            Self::OtherPlan { .. } => Code::SyncBrake,
+            Self::NoConflict { .. } => Code::SyncConflict,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Ended => "Run `mltoolbox-sidecar sync watch` to start it again.".to_owned(),
+            Self::Pending { .. } => {
+                "Run `mltoolbox-sidecar sync status` to see what keeps them, or give more time with `--timeout`."
+                    .to_owned()
+            }
+            Self::NoBrake => "Run `mltoolbox-sidecar sync status` to see how the sync stands.".to_owned(),
+            Self::OtherPlan { present, .. } => {
+                format!(
+                    "Look at it with `mltoolbox-sidecar sync status`, then run `mltoolbox-sidecar sync approve {present}`."
+                )
+            }
+            Self::Pattern { .. } => "Give a path, or a pattern as in `.gitignore`.".to_owned(),
+            Self::NoConflict { .. } => "Run `mltoolbox-sidecar sync conflicts` to see which there are.".to_owned(),
+        }
+    }
+}
+
+impl Handle {
+    /// Returns how the sync stands, now and later.
+    pub fn snapshots(&self) -> published::Receiver<Snapshot> {
+        self.snapshots.clone()
+    }
+
+    /// Returns how the sync stands now.
+    pub fn status(&self) -> SyncStatus {
+        self.snapshots.borrow().status.clone()
+    }
+
+    /// Waits until the sync has nothing left to do or cannot go on by itself, and returns how it stands.
+    pub async fn settled(&self) -> Result<Snapshot> {
+        let mut snapshots = self.snapshots.clone();
+        let settled = snapshots.wait_for(|snapshot| snapshot.settled).await;
+        settled.map(|snapshot| snapshot.clone()).map_err(|_| AskError::Ended.into())
+    }
+
+    /// Waits until everything that was saved before this call is on the remote.
+    pub async fn flush(&self, durable: bool, within: Duration) -> Result<()> {
+        let asked = self.ask(|answer| Command::Flush { durable, answer });
+        match tokio::time::timeout(within, asked).await {
+            Ok(result) => result,
+            Err(_) => Err(self.pending().into()),
+        }
+    }
+
+    fn pending(&self) -> AskError {
+        let snapshot = self.snapshots.borrow();
+        let paths = snapshot.status.problems.iter().map(|problem| problem.path.clone()).take(5).collect();
+        AskError::Pending { count: snapshot.status.pending, paths, source: snapshot.status.error.clone() }
+    }
+
+    /// Decides conflicts.
+    pub async fn resolve(&self, which: Which, take: Take) -> Result<SyncResolveOutput> {
+        self.ask(|answer| Command::Resolve { which, take, answer }).await
+    }
+
+    /// Lets go what a brake stopped.
+    pub async fn approve(&self, plan: Option<String>) -> Result<()> {
+        self.ask(|answer| Command::Approve { plan, answer }).await
+    }
+
+    /// Pauses the sync, or goes on.
+    pub async fn pause(&self, paused: bool) -> Result<()> {
+        self.ask(|answer| Command::Pause { paused, answer }).await
+    }
+
+    /// Says that paths may have changed; for front ends that see a save before the file system tells.
+    pub async fn touch(&self, paths: Vec<RelPath>) {
+        // A sync that has ended needs no hint.
+        self.commands.send(Command::Touch { paths }).await.ok();
+    }
+
+    /// Ends the sync and waits until its lease is given back.
+    pub async fn stop(&self) {
+        self.cancel.cancel();
+        // Past that time the link is dead, and the agent frees the lease by itself.
+        tokio::time::timeout(STOP_WITHIN, self.commands.closed()).await.ok();
+    }
+
+    /// Returns once the sync has ended, however it ended.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| AskError::Ended)?;
+        answered.await.map_err(|_| AskError::Ended)?
+    }
+}
+
+/// The syncs that run in this process, by workspace. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Syncs {
+    running: Arc<Mutex<BTreeMap<PathBuf, Handle>>>,
+}
+
+impl Syncs {
+    /// Returns the sync of a workspace.
+    pub fn get(&self, workspace: &std::path::Path) -> Option<Handle> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, handle| !handle.commands.is_closed());
+        running.get(workspace).cloned()
+    }
+
+    /// Adds a sync, unless there is one of that workspace: that one is returned then.
+    pub fn add(&self, workspace: PathBuf, start: impl FnOnce() -> Handle) -> Handle {
+        if let Some(handle) = self.get(&workspace) {
+            return handle;
+        }
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.entry(workspace).or_insert_with(start).clone()
+    }
+
+    /// Forgets a workspace's sync.
+    pub fn remove(&self, workspace: &std::path::Path) -> Option<Handle> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(workspace)
+    }
+
+    /// Returns every running sync.
+    pub fn all(&self) -> Vec<Handle> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, handle| !handle.commands.is_closed());
+        running.values().cloned().collect()
+    }
+}
+
+/// Returns whether a state is one in which nothing changes without a person.
+fn needs_person(state: SyncState) -> bool {
+    match state {
+        SyncState::Halted | SyncState::Paused | SyncState::Stopped => true,
+        SyncState::Connecting | SyncState::Scanning | SyncState::Syncing | SyncState::Synced | SyncState::Waiting => {
+            false
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! The user's stories from end to end, hermetic: own home, no network, no program but ours.
 
+mod cli;
 mod wire;

@@ -1,47 +1,57 @@
 //! The table as files: `protocol/commands.json` for editor menus and `protocol/methods.md` for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use protocol::error::Code;
 use serde_json::{Value, json};
 
-use super::{WIRE_PREFIX, table, tree};
+use super::{table, tree};
 
 /// Version of the format of `commands.json`.
 const FORMAT: u32 = 1;
 
 /// Returns `protocol/commands.json`.
 pub fn commands_json() -> String {
-    let commands: Vec<Value> = table()
+    let rows: Vec<String> = table()
         .iter()
         .map(|command| {
-            json!({
+            let row = json!({
                 "name": command.name,
-                "method": format!("{WIRE_PREFIX}{}", command.name),
+                "method": command.method,
                 "title": command.about,
                 "cli": command.cli,
                 "params": (command.params_schema)(),
                 "output": (command.output_schema)(),
-            })
+            });
+            row.to_string()
         })
         .collect();
-    let mut text =
-        serde_json::to_string_pretty(&json!({ "format": FORMAT, "commands": commands })).expect("plain data");
-    text.push('\n');
-    text
+    // One line per command, so that a change shows as the line it is about.
+    format!("{{\"format\": {FORMAT}, \"commands\": [\n{}\n]}}\n", rows.join(",\n"))
 }
 
 /// Returns `protocol/methods.md`.
 pub fn methods_md() -> String {
     let mut page = String::from(INTRODUCTION);
+    let mut types = BTreeMap::new();
     for command in table() {
-        let method = format!("{WIRE_PREFIX}{}", command.name);
+        let method = &command.method;
         let words = command.cli.join(" ");
         add(&mut page, &format!("\n## {method}\n\n{}. Command line: `{} {words}`.\n", command.about, tree::PROGRAM));
-        fields(&mut page, "Parameters", &(command.params_schema)());
-        fields(&mut page, "Answer", &(command.output_schema)());
+        for (title, schema) in [("Parameters", (command.params_schema)()), ("Answer", (command.output_schema)())] {
+            fields(&mut page, title, &schema);
+            let named = schema["$defs"].as_object().into_iter().flatten();
+            types.extend(named.map(|(name, schema)| (name.clone(), schema.clone())));
+        }
     }
-    page.push_str("\n## Error codes\n\n| code | exit | when |\n|---|---|---|\n");
+    page.push_str("\n# Types\n");
+    for (name, schema) in &types {
+        add(&mut page, &format!("\n## {name}\n\n{}\n", schema["description"].as_str().unwrap_or("A stable name.")));
+        fields(&mut page, "Fields", schema);
+        values(&mut page, schema);
+    }
+    page.push_str("\n# Error codes\n\n| code | exit | when |\n|---|---|---|\n");
     for code in Code::ALL {
         add(&mut page, &format!("| `{}` | {} | {} |\n", code.name(), code.family().exit_code(), code.about()));
     }
@@ -54,6 +64,19 @@ fn fields(page: &mut String, title: &str, schema: &Value) {
     for (name, property) in properties {
         let meaning = property["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         add(page, &format!("| `{name}` | {} | {meaning} |\n", kind(property)));
+    }
+}
+
+/// Lists the values of an enum.
+fn values(page: &mut String, schema: &Value) {
+    let Some(choices) = schema["oneOf"].as_array() else { return };
+    page.push_str("\n| value | meaning |\n|---|---|\n");
+    for choice in choices {
+        let about = choice["description"].as_str().unwrap_or_default();
+        let plain = choice["enum"].as_array().into_iter().flatten();
+        for value in plain.chain(choice.get("const")) {
+            add(page, &format!("| `{}` | {about} |\n", value.as_str().unwrap_or_default()));
+        }
     }
 }
 
@@ -86,7 +109,8 @@ Every method is a JSON-RPC request over the language server's standard input and
 works with `workspace/executeCommand` (`arguments` holds the parameters as its one element). Beside its own
 parameters every method takes `remote`, `workspace`, `yes` (answers every question) and `workDoneToken`.
 On the command line `--json` prints the answer below as one document; after a failure it prints
-`{ \"error\": { \"code\", \"message\", \"help\", \"causes\" } }`.
+`{ \"error\": { \"code\", \"message\", \"help\", \"causes\" } }`, and the output of a program that `exec` runs goes
+to standard error.
 
 JSON-RPC errors: `-32602` for parameters that do not fit, `-32601` for an unknown method, `-32800` after
 `$/cancelRequest`, `-32603` for a defect of ours, `-32050` for everything else. `error.data` always holds

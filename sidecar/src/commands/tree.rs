@@ -21,8 +21,8 @@ pub struct Globals {
     #[arg(long, global = true)]
     pub json: bool,
     /// Print `text` or `json`
-    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
-    pub format: Option<Format>,
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
+    pub format: Option<String>,
     /// Show no progress
     #[arg(long, short = 'q', global = true)]
     pub quiet: bool,
@@ -31,19 +31,10 @@ pub struct Globals {
     pub verbose: u8,
 }
 
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
 impl Globals {
     /// Returns whether the answer is printed as JSON.
     pub fn json(&self) -> bool {
-        self.json || self.format == Some(Format::Json)
+        self.json || self.format.as_deref() == Some("json")
     }
 }
 
@@ -110,7 +101,6 @@ const STDIO: &str = "stdio";
 pub fn root() -> clap::Command {
     let mut root = clap::Command::new(PROGRAM)
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Keeps a project here equal to its copy on a remote machine, and runs commands there")
         .after_help(format!(
             "Start with: {PROGRAM} try\nWithout a command: this help on a terminal, the language server on a pipe."
         ))
@@ -123,6 +113,8 @@ pub fn root() -> clap::Command {
                 .help("Be the language server (as `lsp`)"),
         );
     root = Globals::augment_args(Scope::augment_args(root.next_help_heading("For every command")));
+    // Set last: the argument groups bring doc comments of their own.
+    root = root.about("Keeps a project here equal to its copy on a remote machine, and runs commands there");
     for command in table() {
         root = match command.cli {
             [verb] => root.subcommand(leaf(verb, command)),

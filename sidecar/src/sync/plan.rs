@@ -1,1 +1,466 @@
 //! Pure: from base, local and remote to operations, conflicts and drift. No clock, no files.
+//!
+//! The remote is what we remember of it (the base), overlaid with what a look at it found since. A plan
+//! never overwrites or removes remote content that is not the base's, and never touches a path that was
+//! not pushed from here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::path::RelPath;
+use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Stamp};
+
+use crate::store::{Base, BaseChange};
+
+#[cfg(test)]
+mod tests;
+
+/// Permission bits that let somebody execute a file.
+const EXECUTE: u32 = 0o111;
+
+/// Which way content travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From here to the remote; the remote's own changes are listed and left alone.
+    Push,
+}
+
+/// What a path of the workspace holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// What it holds.
+    pub held: Held,
+    /// Permission bits (`0o777`).
+    pub mode: u32,
+    /// The inode; `None` for folders and links.
+    pub stamp: Option<Stamp>,
+}
+
+/// [`Content`] of a file that may not have been read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A regular file.
+    File {
+        /// Its bytes; `None` while nobody had to read them.
+        hash: Option<Hash>,
+        /// Its length.
+        size: u64,
+    },
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link {
+        /// Its text.
+        target: String,
+    },
+}
+
+/// What was found on the remote where it differs from the base; `None` for nothing.
+pub type Overlay = BTreeMap<RelPath, Option<Found>>;
+
+/// Everything a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// What both sides held when they were last equal.
+    pub base: &'a BTreeMap<RelPath, Base>,
+    /// What the workspace holds, at least for `paths` and the folders above them.
+    pub local: &'a BTreeMap<RelPath, Local>,
+    /// What was found on the remote.
+    pub remote: &'a Overlay,
+    /// The paths to decide; `None` for all.
+    pub paths: Option<&'a BTreeSet<RelPath>>,
+    /// Paths of the base that are ignored since: untracked, never removed.
+    pub ignored: &'a BTreeSet<RelPath>,
+    /// Whether names that differ only in case are one file on the remote.
+    pub ignores_case: bool,
+    /// Whether new files keep their modification time (the first population does).
+    pub keep_times: bool,
+}
+
+/// One operation and what becomes the base when it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The operation.
+    pub op: Op,
+    /// The new base (its remote stamp, and hash and size of a file, come with the outcome); `None` forgets.
+    pub base: Option<Base>,
+    /// Whether something was there before.
+    pub replaces: bool,
+}
+
+impl Step {
+    /// Returns the bytes of content that travel.
+    pub fn bytes(&self) -> u64 {
+        match self.op.action {
+            Action::Put { size, .. } => size,
+            Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => 0,
+        }
+    }
+}
+
+/// A path that changed on both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Where.
+    pub path: RelPath,
+    /// What is here; `None` for nothing.
+    pub local: Option<Local>,
+    /// What is on the remote; `None` for nothing.
+    pub remote: Option<Found>,
+}
+
+/// What to do, in the order of doing it. Each list is in order in itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Removals that stand in the way of something new, deepest first.
+    pub blocking: Vec<Step>,
+    /// New folders, shallow first.
+    pub folders: Vec<Step>,
+    /// New and changed files, and permissions; in any order.
+    pub files: Vec<Step>,
+    /// New and changed links.
+    pub links: Vec<Step>,
+    /// Other removals, deepest first.
+    pub removals: Vec<Step>,
+    /// Paths that changed on both sides.
+    pub conflicts: Vec<Conflict>,
+    /// Paths that changed on the remote only.
+    pub drift: Vec<RelPath>,
+    /// Paths that are already as they should be: only recorded.
+    pub adopt: Vec<BaseChange>,
+    /// Files of unknown hash that may be equal to the remote's: hash them and plan again.
+    pub unread: Vec<RelPath>,
+    /// Paths that cannot be synced, with the reason.
+    pub problems: Vec<(RelPath, String)>,
+}
+
+impl Plan {
+    /// Returns every step, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.phases().into_iter().flatten()
+    }
+
+    /// Returns the phases in order.
+    pub fn phases(&self) -> [&Vec<Step>; 5] {
+        [&self.blocking, &self.folders, &self.files, &self.links, &self.removals]
+    }
+
+    /// Returns every path that would be removed, sorted.
+    pub fn removed(&self) -> BTreeSet<&RelPath> {
+        let removed = self.blocking.iter().chain(&self.removals);
+        removed
+            .filter(|step| step.base.is_none() && step.op.action == Action::Remove)
+            .map(|step| &step.op.path)
+            .collect()
+    }
+
+    /// Returns whether nothing has to travel.
+    pub fn is_empty(&self) -> bool {
+        self.steps().next().is_none()
+    }
+}
+
+/// Returns what has to be done so that the remote holds what the workspace holds.
+pub fn plan(input: Input<'_>) -> Plan {
+    match input.direction {
+        Direction::Push => push(input),
+    }
+}
+
+fn push(input: Input<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let collisions = if input.ignores_case { collisions(input) } else { BTreeMap::new() };
+    for path in paths(input) {
+        if let Some(other) = collisions.get(path) {
+            plan.problems
+                .push((path.clone(), format!("differs from `{other}` only in case, which the remote ignores")));
+        } else if !collisions.is_empty() && folders_above(path).any(|folder| collisions.contains_key(&folder)) {
+            // Its folder is the problem, and named.
+        } else if input.ignored.contains(path) {
+            if input.base.contains_key(path) {
+                plan.adopt.push((path.clone(), None));
+            }
+        } else {
+            decide(input, path, &mut plan);
+        }
+    }
+    drop_below_conflicts(&mut plan);
+    make_missing_folders(input, &mut plan);
+    if input.ignores_case {
+        remove_old_spellings(input, &mut plan);
+    }
+    sort(&mut plan);
+    plan
+}
+
+fn paths(input: Input<'_>) -> BTreeSet<&RelPath> {
+    match input.paths {
+        Some(paths) => paths.iter().collect(),
+        None => input.base.keys().chain(input.local.keys()).collect(),
+    }
+}
+
+/// Returns the folders above a path, nearest first.
+pub fn folders_above(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    std::iter::successors(path.parent(), RelPath::parent)
+}
+
+/// Returns each path that shares its case-folded name with another, and that other. Neither is written:
+/// which of them the remote would end up with is a matter of luck.
+fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {
+    // Outside of the paths to decide, the base is the best that is known of the workspace.
+    let elsewhere = input.base.keys().filter(|path| input.paths.is_some_and(|paths| !paths.contains(*path)));
+    let mut folded: BTreeMap<String, &RelPath> = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    for path in input.local.keys().chain(elsewhere) {
+        if let Some(first) = folded.insert(path.as_str().to_lowercase(), path).filter(|first| *first != path) {
+            found.insert(path.clone(), first.clone());
+            found.insert(first.clone(), path.clone());
+        }
+    }
+    found
+}
+
+/// How two versions of a path compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Same {
+    Yes,
+    No,
+    /// The local file has to be read first.
+    Unread,
+}
+
+fn same(local: &Local, content: &Content) -> Same {
+    match (&local.held, content) {
+        (Held::File { hash, size }, Content::File { hash: other, size: other_size, .. }) => match hash {
+            _ if size != other_size => Same::No,
+            Some(hash) if hash == other => Same::Yes,
+            Some(_) => Same::No,
+            None => Same::Unread,
+        },
+        (Held::Folder, Content::Folder) => Same::Yes,
+        (Held::Link { target }, Content::Link { target: other }) if target == other => Same::Yes,
+        (Held::File { .. } | Held::Folder | Held::Link { .. }, _) => Same::No,
+    }
+}
+
+/// Returns whether two contents hold the same; the execute bit is a matter of modes.
+pub fn equal(one: &Content, other: &Content) -> bool {
+    match (one, other) {
+        (Content::File { hash, size, .. }, Content::File { hash: other, size: other_size, .. }) => {
+            hash == other && size == other_size
+        }
+        (Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special, _) => one == other,
+    }
+}
+
+fn decide(input: Input<'_>, path: &RelPath, plan: &mut Plan) {
+    let base = input.base.get(path);
+    let local = input.local.get(path);
+    let remembered = base.map(|base| Found { content: base.content.clone(), stamp: base.remote });
+    let remote = input.remote.get(path).cloned().unwrap_or(remembered);
+    let remote_is_base = match (base, &remote) {
+        (Some(base), Some(found)) => equal(&base.content, &found.content),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+
+    match (local, &remote) {
+        (None, None) => {
+            if base.is_some() {
+                plan.adopt.push((path.clone(), None));
+            }
+            return;
+        }
+        (Some(local), Some(found)) => match same(local, &found.content) {
+            Same::Yes => return adopt(path, base, local, found, plan),
+            Same::Unread => return plan.unread.push(path.clone()),
+            Same::No => {}
+        },
+        (None, Some(_)) | (Some(_), None) => {}
+    }
+
+    if remote_is_base {
+        match (local, remote) {
+            (Some(local), remote) => write(input, path, local, remote.as_ref(), plan),
+            (None, Some(found)) => remove(input, path, &found, plan),
+            (None, None) => {}
+        }
+        return;
+    }
+    let local_is_base = match (base, local) {
+        (Some(base), Some(local)) => match same(local, &base.content) {
+            Same::Yes => true,
+            Same::No => false,
+            Same::Unread => return plan.unread.push(path.clone()),
+        },
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    match (local_is_base, local, remote) {
+        // Foreign: never pushed from here, so it is none of our business.
+        (true, None, _) => {}
+        (true, Some(_), _) => plan.drift.push(path.clone()),
+        // Removed there, changed here: nothing there can be lost, so ours is written again.
+        (false, Some(local), None) => write(input, path, local, None, plan),
+        (false, local, remote) => {
+            plan.conflicts.push(Conflict { path: path.clone(), local: local.cloned(), remote });
+        }
+    }
+}
+
+/// Both sides hold the same: record it, and take over permissions where they matter.
+fn adopt(path: &RelPath, base: Option<&Base>, local: &Local, found: &Found, plan: &mut Plan) {
+    let new = Base {
+        content: with_mode(&found.content, local.mode),
+        mode: local.mode,
+        local: local.stamp,
+        remote: found.stamp,
+    };
+    let changes_mode = match (&found.content, base) {
+        (Content::File { .. }, Some(base)) => {
+            (local.mode ^ base.mode) & EXECUTE != 0 || base.mode & !local.mode & 0o777 != 0
+        }
+        (Content::File { executable, .. }, None) => *executable != (local.mode & 0o100 != 0),
+        (Content::Folder | Content::Link { .. } | Content::Special, _) => false,
+    };
+    if changes_mode {
+        plan.files.push(Step {
+            op: Op {
+                path: path.clone(),
+                expect: expect(&found.content, found.stamp),
+                action: Action::SetMode { mode: local.mode },
+            },
+            base: Some(new),
+            replaces: true,
+        });
+    } else if base != Some(&new) {
+        plan.adopt.push((path.clone(), Some(new)));
+    }
+}
+
+fn with_mode(content: &Content, mode: u32) -> Content {
+    match content {
+        Content::File { hash, size, .. } => Content::File { hash: *hash, size: *size, executable: mode & 0o100 != 0 },
+        Content::Folder | Content::Link { .. } | Content::Special => content.clone(),
+    }
+}
+
+/// Returns the precondition that says: exactly this is there.
+fn expect(content: &Content, stamp: Option<Stamp>) -> Expect {
+    match content {
+        Content::File { hash, .. } => Expect::File { hash: *hash, stamp },
+        Content::Folder => Expect::Folder,
+        Content::Link { target } => Expect::Link { target: target.clone() },
+        // A special file is never a base, so nothing is ever done where one stands.
+        Content::Special => Expect::Absent,
+    }
+}
+
+fn write(input: Input<'_>, path: &RelPath, local: &Local, remote: Option<&Found>, plan: &mut Plan) {
+    let local_folder = local.held == Held::Folder;
+    let remote_folder = remote.is_some_and(|found| found.content == Content::Folder);
+    let mut present = remote;
+    // A folder cannot be swapped with something else in one step.
+    if let Some(found) = remote.filter(|_| local_folder || remote_folder) {
+        plan.blocking.push(removal(path, found, true));
+        present = None;
+    }
+    let expect = present.map_or(Expect::Absent, |found| expect(&found.content, found.stamp));
+    let (action, content, list) = match &local.held {
+        Held::Folder => (Action::MakeFolder { mode: local.mode }, Content::Folder, &mut plan.folders),
+        Held::File { hash, size } => (
+            Action::Put {
+                size: *size,
+                hash: *hash,
+                mode: local.mode,
+                mtime_ns: local.stamp.filter(|_| input.keep_times && present.is_none()).map(|stamp| stamp.mtime_ns),
+            },
+            // The sender fills in the hash of the bytes that really travelled.
+            Content::File { hash: hash.unwrap_or(Hash([0; 32])), size: *size, executable: local.mode & 0o100 != 0 },
+            &mut plan.files,
+        ),
+        Held::Link { target } => {
+            (Action::Link { target: target.clone() }, Content::Link { target: target.clone() }, &mut plan.links)
+        }
+    };
+    list.push(Step {
+        op: Op { path: path.clone(), expect, action },
+        base: Some(Base { content, mode: local.mode, local: local.stamp, remote: None }),
+        replaces: remote.is_some(),
+    });
+}
+
+fn remove(input: Input<'_>, path: &RelPath, found: &Found, plan: &mut Plan) {
+    // Below a path that stops being a folder here, removals have to come first.
+    let blocks =
+        folders_above(path).any(|folder| input.local.get(&folder).is_some_and(|local| local.held != Held::Folder));
+    let list = if blocks { &mut plan.blocking } else { &mut plan.removals };
+    list.push(removal(path, found, false));
+}
+
+fn removal(path: &RelPath, found: &Found, replaces: bool) -> Step {
+    Step {
+        op: Op { path: path.clone(), expect: expect(&found.content, found.stamp), action: Action::Remove },
+        base: None,
+        replaces,
+    }
+}
+
+/// A conflict about what a folder is holds back everything below it, and a folder stays while something
+/// in it is contested.
+fn drop_below_conflicts(plan: &mut Plan) {
+    let contested: BTreeSet<RelPath> = plan.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+    if contested.is_empty() {
+        return;
+    }
+    let above: BTreeSet<RelPath> = contested.iter().flat_map(folders_above).collect();
+    for list in [&mut plan.blocking, &mut plan.folders, &mut plan.files, &mut plan.links, &mut plan.removals] {
+        list.retain(|step| !folders_above(&step.op.path).any(|folder| contested.contains(&folder)));
+    }
+    for list in [&mut plan.blocking, &mut plan.removals] {
+        list.retain(|step| !above.contains(&step.op.path));
+    }
+}
+
+/// What is written needs its folders, also those that vanished on the remote or were never decided.
+fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
+    let mut made: BTreeSet<RelPath> = plan.folders.iter().map(|step| step.op.path.clone()).collect();
+    let mut missing = Vec::new();
+    for step in plan.folders.iter().chain(&plan.files).chain(&plan.links) {
+        for folder in folders_above(&step.op.path) {
+            let there = match input.remote.get(&folder) {
+                Some(found) => found.is_some(),
+                None => input.base.contains_key(&folder),
+            };
+            if there || !made.insert(folder.clone()) {
+                continue;
+            }
+            let mode = input.local.get(&folder).map_or(0o777, |local| local.mode);
+            missing.push(Step {
+                op: Op { path: folder, expect: Expect::Absent, action: Action::MakeFolder { mode } },
+                base: Some(Base { content: Content::Folder, mode, local: None, remote: None }),
+                replaces: false,
+            });
+        }
+    }
+    plan.drift.retain(|path| !missing.iter().any(|step| step.op.path == *path));
+    plan.folders.extend(missing);
+}
+
+/// Where case is ignored, the old spelling of a renamed path has to go before the new one is written.
+fn remove_old_spellings(input: Input<'_>, plan: &mut Plan) {
+    let folded: BTreeSet<String> = input.local.keys().map(|path| path.as_str().to_lowercase()).collect();
+    let old = |step: &mut Step| folded.contains(&step.op.path.as_str().to_lowercase());
+    plan.blocking.extend(plan.removals.extract_if(.., old));
+}
+
+fn sort(plan: &mut Plan) {
+    let deepest_first =
+        |one: &Step, other: &Step| (other.op.path.depth(), &one.op.path).cmp(&(one.op.path.depth(), &other.op.path));
+    plan.blocking.sort_by(deepest_first);
+    plan.removals.sort_by(deepest_first);
+    plan.folders
+        .sort_by(|one, other| (one.op.path.depth(), &one.op.path).cmp(&(other.op.path.depth(), &other.op.path)));
+}

@@ -1,1 +1,212 @@
 //! A folder somewhere that can be made equal to ours.
+//!
+//! What a target says is data about the remote: nothing it answers names anything on this machine.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use protocol::agent::{Holder, Opened};
+use protocol::error::{Code, Error, Explain};
+use protocol::path::{RelPath, RemotePath};
+use protocol::sync::{Content, Differs, Found, Known, Op, Outcome};
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+
+use super::scan::Seal;
+use super::source::Source;
+use crate::session::Lane;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+/// A folder somewhere that can be made equal to ours. Calls may run concurrently. After
+/// [`SyncError::Lost`] every call fails until the target is opened again; what was under way then may or
+/// may not have been done.
+#[async_trait]
+pub trait SyncTarget: Send + Sync + fmt::Debug {
+    /// Opens the folder and takes its lease; again after a loss.
+    async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError>;
+    /// Compares paths with what they should hold and returns the differences; changes nothing.
+    async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError>;
+    /// Does the operations of a batch, and says of each, as it is known, what came of it. An error leaves
+    /// the operations of which nothing was said in doubt.
+    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError>;
+    /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied.
+    async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError>;
+    /// Makes everything applied so far survive a power cut there.
+    async fn flush(&self) -> Result<(), SyncError>;
+    /// Empties the trash.
+    async fn empty_trash(&self) -> Result<(), SyncError>;
+    /// Gives the lease back.
+    async fn close(&self) -> Result<(), SyncError>;
+}
+
+/// How to open a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTarget {
+    /// The folder.
+    pub path: RemotePath,
+    /// Makes it when it is not there.
+    pub create: bool,
+    /// Who syncs here.
+    pub holder: Holder,
+    /// Takes the lease from another machine.
+    pub take_over: bool,
+}
+
+/// Operations that travel together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What they travel on.
+    pub lane: Lane,
+    /// Done one after the other in their order, after everything before and before everything later.
+    pub barrier: bool,
+    /// Acknowledged only when they survive a power cut.
+    pub durable: bool,
+    /// The operations.
+    pub ops: Vec<Op>,
+    /// Where the bytes of files come from.
+    pub bodies: Arc<dyn Source>,
+}
+
+/// What came of one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The remote's answer, and for a file what really travelled.
+    Answered(Outcome, Option<Seal>),
+    /// The file here could not be read, so nothing was done there.
+    Unread(Unread),
+}
+
+/// Why a file here could not be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not there any more, or is no file.
+    Gone,
+    /// It changes while it is read.
+    Changing,
+    /// The system refuses.
+    Failed(String),
+}
+
+/// Why a sync cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The connection ended; it is made again.
+    #[error("the connection to the remote was lost")]
+    Lost(#[source] Error),
+    /// The session cannot be had at all.
+    #[error("{0}")]
+    Session(Error),
+    /// Another machine syncs here.
+    #[error("the remote folder is in use")]
+    Leased(#[source] Error),
+    /// The remote folder cannot be used.
+    #[error("the remote folder `{path}` cannot be opened")]
+    Root {
+        /// The folder.
+        path: String,
+        /// The remote's words.
+        source: Error,
+    },
+    /// The remote refused a request as a whole.
+    #[error("the remote refused")]
+    Refused(#[source] Error),
+    /// The agent sent something that does not answer what was asked.
+    #[error("the agent's answer makes no sense: {0}")]
+    Protocol(String),
+    /// The bytes that came for a file could not be stored here.
+    #[error("cannot keep the remote's version of `{path}`")]
+    Store {
+        /// The file.
+        path: RelPath,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+impl SyncError {
+    /// Returns whether connecting again may help.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Session(_) | Self::Leased(_) | Self::Root { .. } | Self::Refused(_) => false,
+            Self::Protocol(_) | Self::Store { .. } => false,
+        }
+    }
+}
+
+impl Explain for SyncError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Lost(error) | Self::Session(error) | Self::Refused(error) => error.code,
+            Self::Leased(_) => Code::SyncLeased,
+            Self::Root { .. } => Code::SyncRoot,
+            Self::Protocol(_) => Code::AgentProtocol,
+            Self::Store { .. } => Code::FileFailed,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Lost(error) | Self::Session(error) | Self::Refused(error) => error.help.clone(),
+            Self::Leased(_) => {
+                "Stop the sync on the other machine, or add `--take-over` to `mltoolbox-sidecar sync watch`.".to_owned()
+            }
+            Self::Root { path, source } if source.help.is_empty() => {
+                format!("Make `{path}` a folder that you may write to, or choose another one with `--to`.")
+            }
+            Self::Root { source, .. } => source.help.clone(),
+            Self::Protocol(_) => {
+                "Run `mltoolbox-sidecar agent install` to put this version's agent there, then start the sync again."
+                    .to_owned()
+            }
+            Self::Store { path, .. } => {
+                format!("Free some space on this machine, then run `mltoolbox-sidecar sync resolve {path}` again.")
+            }
+        }
+    }
+}
+
+/// Returns whether an answer to `op` can be true at all. A lying agent can only harm its own copy, and an
+/// answer that cannot be true must not become our base.
+pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Seal>) -> Result<(), String> {
+    use protocol::sync::Action;
+    let stamp = match outcome {
+        Outcome::Applied { stamp, .. } | Outcome::Already { stamp } => stamp,
+        Outcome::Rejected(_) => return Ok(()),
+    };
+    match (&op.action, sent, stamp) {
+        (Action::Put { .. }, Some(sent), Some(stamp)) if stamp.size != sent.size => {
+            Err(format!("`{}` has {} bytes there instead of {}", op.path, stamp.size, sent.size))
+        }
+        (Action::Put { .. }, None, _) => Err(format!("`{}` was acknowledged before it was sent", op.path)),
+        (Action::Put { .. }, Some(_), None) => Err(format!("`{}` was acknowledged without a stamp", op.path)),
+        (Action::Put { .. } | Action::MakeFolder { .. } | Action::Link { .. }, _, _)
+        | (Action::SetMode { .. } | Action::Remove, _, _) => Ok(()),
+    }
+}
+
+/// Returns the answers to a verification that are about what was asked, each path once.
+pub fn about(entries: &[Known], differs: Vec<Differs>) -> Result<Vec<Differs>, SyncError> {
+    let asked: std::collections::BTreeSet<&RelPath> = entries.iter().map(|known| &known.path).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for differ in &differs {
+        if !asked.contains(&differ.path) || !seen.insert(&differ.path) {
+            return Err(SyncError::Protocol(format!("it spoke of `{}`, which was not asked for", differ.path)));
+        }
+    }
+    Ok(differs)
+}
+
+/// Returns what a person reads about what a path holds.
+pub fn describe(content: Option<&Content>) -> String {
+    match content {
+        None => "nothing".to_owned(),
+        Some(Content::File { size, .. }) => format!("a file of {size} bytes"),
+        Some(Content::Folder) => "a folder".to_owned(),
+        Some(Content::Link { target }) => format!("a link to `{target}`"),
+        Some(Content::Special) => "a socket, pipe or device".to_owned(),
+    }
+}

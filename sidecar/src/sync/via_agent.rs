@@ -1,1 +1,232 @@
 //! A sync target behind an agent's links.
+//!
+//! Batches are cut into packets that travel one behind the other, several at a time, within a window of
+//! bytes. A file is read once; its hash is that of the bytes that travelled.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::agent::{Apply, Open, Opened, Reply, Request, RootId};
+use protocol::error::{Code, Error, Explain, Family};
+use protocol::path::RelPath;
+use protocol::sync::{Content, Differs, Found, Hash, Known};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::target::{Batch, Done, OpenTarget, SyncError, SyncTarget, about};
+use crate::session::link::{Link, LinkError, Piece};
+use crate::session::{Handle, Lane};
+
+mod packets;
+
+/// A folder behind an agent.
+#[derive(Debug)]
+pub struct ViaAgent {
+    session: Handle,
+    lanes: Mutex<Option<Lanes>>,
+}
+
+/// The folder as it is open on both links; they may be one.
+#[derive(Clone, Debug)]
+struct Lanes {
+    priority: Root,
+    bulk: Root,
+}
+
+/// A folder that is open on a link.
+#[derive(Clone, Debug)]
+struct Root {
+    link: Arc<Link>,
+    id: RootId,
+}
+
+impl ViaAgent {
+    /// Returns the target behind a session; nothing is opened yet.
+    pub fn new(session: Handle) -> Self {
+        Self { session, lanes: Mutex::new(None) }
+    }
+
+    fn root(&self, lane: Lane) -> Result<Root, SyncError> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes = lanes.as_ref().ok_or_else(|| lost(&LinkError::Lost))?;
+        Ok(match lane {
+            Lane::Priority => lanes.priority.clone(),
+            Lane::Bulk => lanes.bulk.clone(),
+        })
+    }
+
+    fn both(&self) -> Result<Vec<Root>, SyncError> {
+        let (priority, bulk) = (self.root(Lane::Priority)?, self.root(Lane::Bulk)?);
+        Ok(if Arc::ptr_eq(&priority.link, &bulk.link) { vec![priority] } else { vec![bulk, priority] })
+    }
+
+    async fn link(&self, lane: Lane) -> Result<Arc<Link>, SyncError> {
+        self.session.link(lane).await.map_err(|error| match error.code.family() {
+            Family::Unreachable => SyncError::Lost(error),
+            Family::Work
+            | Family::Usage
+            | Family::Configuration
+            | Family::Refused
+            | Family::Bug
+            | Family::Cancelled => SyncError::Session(error),
+        })
+    }
+}
+
+#[async_trait]
+impl SyncTarget for ViaAgent {
+    async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
+        let priority = self.link(Lane::Priority).await?;
+        let bulk = self.link(Lane::Bulk).await?;
+        let opened = open_on(&priority, open, open.create, open.take_over).await?;
+        let first = Root { link: Arc::clone(&priority), id: opened.root };
+        let second = if Arc::ptr_eq(&priority, &bulk) {
+            first.clone()
+        } else {
+            // The lease is ours by now, and the folder is there.
+            let other = open_on(&bulk, open, false, false).await?;
+            if other.copy != opened.copy {
+                return Err(SyncError::Protocol("its two links lead to different folders".to_owned()));
+            }
+            Root { link: bulk, id: other.root }
+        };
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Lanes { priority: first, bulk: second });
+        Ok(opened)
+    }
+
+    async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        match root.call(Request::Verify { root: root.id, entries: entries.clone() }).await? {
+            Reply::Verified(differs) => about(&entries, differs),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let root = self.root(batch.lane)?;
+        packets::send(root, batch, done).await
+    }
+
+    async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        let request = Request::Read { root: root.id, path: path.clone() };
+        let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
+        let mut found = match exchange.reply().await.map_err(|error| link_error(&error))? {
+            Reply::Reading(found) => found,
+            other => return Err(unexpected(other)),
+        };
+        let Content::File { hash, size, .. } = &mut found.content else {
+            return Err(SyncError::Protocol(format!("it reads `{path}`, which is no file")));
+        };
+        let mut hasher = blake3::Hasher::new();
+        let mut left = *size;
+        let trailer = loop {
+            match exchange.data().await.map_err(|error| link_error(&error))? {
+                Piece::Data(bytes) => {
+                    left = left
+                        .checked_sub(bytes.len() as u64)
+                        .ok_or_else(|| SyncError::Protocol(format!("it sent more of `{path}` than there is")))?;
+                    hasher.update(&bytes);
+                    to.write_all(&bytes).await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
+                }
+                Piece::End(trailer) => break trailer,
+            }
+        };
+        if let Some(error) = trailer.error {
+            return Err(SyncError::Refused(error));
+        }
+        let read = Hash(*hasher.finalize().as_bytes());
+        if left > 0 || trailer.hash.is_some_and(|told| told != read) {
+            return Err(SyncError::Protocol(format!("the bytes of `{path}` are not the announced ones")));
+        }
+        *hash = read;
+        to.flush().await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
+        Ok(found)
+    }
+
+    async fn flush(&self) -> Result<(), SyncError> {
+        for root in self.both()? {
+            root.done(Request::Flush { root: root.id }).await?;
+        }
+        Ok(())
+    }
+
+    async fn empty_trash(&self) -> Result<(), SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        root.done(Request::EmptyTrash { root: root.id }).await
+    }
+
+    async fn close(&self) -> Result<(), SyncError> {
+        let roots = self.both()?;
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        for root in roots {
+            root.done(Request::Close { root: root.id }).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Root {
+    async fn call(&self, request: Request) -> Result<Reply, SyncError> {
+        self.link.call(request).await.map_err(|error| link_error(&error))
+    }
+
+    async fn done(&self, request: Request) -> Result<(), SyncError> {
+        match self.call(request).await? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+async fn open_on(link: &Link, open: &OpenTarget, create: bool, take_over: bool) -> Result<Opened, SyncError> {
+    let request = Request::Open(Open { path: open.path.clone(), create, holder: open.holder.clone(), take_over });
+    match link.call(request).await.map_err(|error| link_error(&error))? {
+        Reply::Opened(opened) => Ok(opened),
+        Reply::Failed(error) if error.code == Code::SyncLeased => Err(SyncError::Leased(error)),
+        Reply::Failed(source) => Err(SyncError::Root { path: open.path.to_string(), source }),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: Reply) -> SyncError {
+    match reply {
+        Reply::Failed(error) => SyncError::Refused(error),
+        Reply::Health(_)
+        | Reply::Opened(_)
+        | Reply::Verified(_)
+        | Reply::Applied(_)
+        | Reply::Reading(_)
+        | Reply::Log(_)
+        | Reply::Done => SyncError::Protocol("it answered another question".to_owned()),
+    }
+}
+
+fn lost(error: &LinkError) -> SyncError {
+    SyncError::Lost(Error::from(error.clone()))
+}
+
+fn link_error(error: &LinkError) -> SyncError {
+    match error.code().family() {
+        Family::Unreachable => lost(error),
+        Family::Work | Family::Usage | Family::Configuration | Family::Refused | Family::Bug | Family::Cancelled => {
+            SyncError::Session(Error::from(error.clone()))
+        }
+    }
+}
+
+/// A task of ours that died; the link cannot be used any more.
+fn died(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SyncError {
+    SyncError::Protocol(io::Error::other(error).to_string())
+}
+
+fn apply_request(root: RootId, batch: &Batch, ops: Vec<protocol::sync::Op>) -> Request {
+    Request::Apply(Apply { root, barrier: batch.barrier, durable: batch.durable, ops })
+}
+
+/// Cuts bytes into frames of a lane.
+fn frames(mut bytes: Bytes, most: usize) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(most))))
+}

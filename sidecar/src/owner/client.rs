@@ -1,0 +1,148 @@
+//! The asking side: starts an owner, passes a command on to it, and relays what comes back.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error::Result;
+use serde_json::{Value, json};
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::place::Place;
+use super::words::{self, FromOwner, Hello, Said, ToOwner};
+use super::{OwnerError, Route};
+use crate::frontend::{Frontend, base64};
+use crate::jobs::Request;
+
+/// An owner that does not greet within this time hangs.
+const HELLO: Duration = Duration::from_secs(5);
+/// An owner that does not listen this long after its start has failed.
+const START: Duration = Duration::from_secs(10);
+/// How often we try to reach an owner that another process is starting at this moment.
+const RETRY: Duration = Duration::from_millis(20);
+/// Lines that wait to be shown.
+const LINES: usize = 256;
+
+/// Starts the owner of `workspace` and waits until it listens. Two that start at once end up with one.
+pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place) -> Result<()> {
+    let failed = |source| OwnerError::Start { workspace: workspace.to_owned(), source };
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.arg("owner").arg(workspace).args(remote).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let ready = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn()?;
+        if let Some(mut stdout) = child.stdout.take() {
+            stdout.read_to_end(&mut Vec::new())?;
+        }
+        // Reaps it when it ends while this process lives (the language server lives long).
+        std::thread::spawn(move || child.wait());
+        io::Result::Ok(())
+    });
+    let ready = tokio::time::timeout(START, ready).await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
+    ready.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
+    let listens = async {
+        while !place.is_served() {
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+    tokio::time::timeout(START, listens).await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
+    Ok(())
+}
+
+/// Passes a command on to the owner at `place`.
+pub(super) async fn call(
+    place: &Place,
+    request: &Request,
+    frontend: &Arc<dyn Frontend>,
+    cancel: &CancellationToken,
+) -> Result<Value> {
+    let silent = |source| OwnerError::Silent { socket: place.socket.clone(), source };
+    let stream = UnixStream::connect(&place.socket).await.map_err(silent)?;
+    let (reading, mut writing) = stream.into_split();
+    let mut reading = BufReader::new(reading);
+    words::write(&mut writing, &Hello::ours()).await.map_err(silent)?;
+    let hello = tokio::time::timeout(HELLO, words::read::<Hello>(&mut reading, words::REPLY_LIMIT)).await;
+    let hello = hello.map_err(|_| silent(io::ErrorKind::TimedOut.into()))?.map_err(silent)?;
+    let hello = hello.ok_or_else(|| silent(io::ErrorKind::UnexpectedEof.into()))?;
+    if hello.protocol != words::VERSION {
+        let theirs = hello.program;
+        return Err(OwnerError::Version { pid: hello.pid, theirs, ours: env!("CARGO_PKG_VERSION") }.into());
+    }
+    let run = ToOwner::Run {
+        method: request.command.name.to_owned(),
+        params: request.params.clone(),
+        scope: request.scope.clone(),
+        folder: request.folder.to_string_lossy().into_owned(),
+    };
+    words::write(&mut writing, &run).await.map_err(silent)?;
+
+    // Reading a line must not be given up half way, so it has a task of its own.
+    let (lines_tx, mut lines) = mpsc::channel(LINES);
+    let reader = tokio::spawn(async move {
+        loop {
+            let line = words::read::<FromOwner>(&mut reading, words::REPLY_LIMIT).await;
+            let last = !matches!(line, Ok(Some(_)));
+            if lines_tx.send(line).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    let mut cancelled = false;
+    let answer = loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = cancel.cancelled(), if !cancelled => {
+                cancelled = true;
+                words::write(&mut writing, &ToOwner::Cancel).await.map_err(silent)?;
+                continue;
+            }
+        };
+        let line = line.unwrap_or(Ok(None)).map_err(silent)?;
+        match line.ok_or_else(|| silent(io::ErrorKind::UnexpectedEof.into()))? {
+            FromOwner::Progress(progress) => frontend.report(progress),
+            FromOwner::Tell(line) => frontend.tell(line),
+            FromOwner::Output(stream, bytes) => {
+                let bytes = base64::decode(&bytes).ok_or_else(|| silent(io::ErrorKind::InvalidData.into()))?;
+                frontend.output(stream, bytes.into()).await;
+            }
+            FromOwner::Ask(question) => {
+                let answer = tokio::select! {
+                    answer = frontend.ask(&question) => answer,
+                    () = cancel.cancelled() => None,
+                };
+                words::write(&mut writing, &ToOwner::Answer(answer.map(Said::from))).await.map_err(silent)?;
+            }
+            FromOwner::Done(answer) => break Ok(answer),
+            FromOwner::Failed(error) => break Err(error),
+        }
+    };
+    reader.abort();
+    answer
+}
+
+/// Passes `sync stop --all` on to every owner; their answers become one.
+pub(super) async fn call_all(
+    request: &Request,
+    frontend: &Arc<dyn Frontend>,
+    cancel: &CancellationToken,
+) -> Result<Route> {
+    let mut request = request.clone();
+    request.params["all"] = json!(false);
+    let mut syncs = Vec::new();
+    for place in Place::served()? {
+        match call(&place, &request, frontend, cancel).await? {
+            Value::Object(mut answer) => {
+                if let Some(Value::Array(stopped)) = answer.remove("syncs") {
+                    syncs.extend(stopped);
+                }
+            }
+            _ => tracing::warn!("an owner gave an answer of another kind"),
+        }
+    }
+    Ok(Route::Answered(json!({ "syncs": syncs })))
+}

@@ -1,0 +1,226 @@
+//! The owner's side: takes connections, runs their commands, and ends when the sync is stopped.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error::{Error, Result};
+use protocol::method::Method;
+use serde_json::Value;
+use tokio::io::BufReader;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::place::Place;
+use super::relay::Relay;
+use super::words::{self, FromOwner, Hello, Said, ToOwner};
+use super::{Lock, OwnerError, file};
+use crate::commands::{self, ParamsError};
+use crate::jobs::{Jobs, Request, Role};
+
+/// An owner without a sync and without clients ends after this time: long enough for the next line of a script.
+const IDLE: Duration = Duration::from_secs(3);
+/// A client that says nothing for this time after connecting is sent away.
+const HELLO: Duration = Duration::from_secs(5);
+/// Clients at a time; more wait in the socket's own queue.
+const CLIENTS: usize = 64;
+/// Lines that wait for a slow client.
+const LINES: usize = 256;
+
+/// An owner inside this process. It serves until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    serving: tokio::task::JoinHandle<()>,
+    _lock: Lock,
+}
+
+impl Server {
+    /// Becomes the owner of `workspace`.
+    pub(super) fn start(jobs: Jobs, workspace: &Path, place: Place) -> Result<Self> {
+        let Some(lock) = place.own()? else {
+            return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
+        };
+        let listener = place.listen(&lock)?;
+        let serving = tokio::spawn(async move {
+            let idle = serve(&listener, &jobs, true).await;
+            tracing::info!(idle, "the sync of this process was stopped from elsewhere");
+        });
+        Ok(Self { serving, _lock: lock })
+    }
+
+    /// Returns once another process stopped the sync of this one.
+    pub async fn stopped(&mut self) {
+        if let Err(error) = (&mut self.serving).await {
+            tracing::error!(%error, "the owner's socket failed");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Runs an owner process until its sync is stopped or it is told to end.
+pub(super) fn run(workspace: &Path, remote: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start(workspace))?;
+    let ended = runtime.block_on(own(workspace, remote));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn own(workspace: &Path, remote: &str) -> Result<()> {
+    // A Ctrl-C in the terminal that started us is not meant for us.
+    if let Err(error) = rustix::process::setsid() {
+        tracing::debug!(%error, "this process leads a session already");
+    }
+    let place = Place::of(workspace)?;
+    let lock = place.own()?;
+    let listener = lock.as_ref().map(|lock| place.listen(lock)).transpose()?;
+    // Whoever started us waits for the end of our standard output: from here on the socket answers.
+    close_stdout().map_err(start(workspace))?;
+    let Some(listener) = listener else { return Ok(()) };
+    tracing::info!(workspace = %workspace.display(), remote, "owner begins");
+    let mut terminate = signal(SignalKind::terminate()).map_err(start(workspace))?;
+    let jobs = Jobs::new(Role::Owner);
+    tokio::select! {
+        _ = serve(&listener, &jobs, false) => tracing::info!("owner ends: nothing is synced any more"),
+        _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
+    }
+    jobs.close().await;
+    std::fs::remove_file(&place.socket).map_err(file(&place.socket))
+}
+
+fn start(workspace: &Path) -> impl Fn(io::Error) -> Error {
+    let workspace = workspace.to_owned();
+    move |source| OwnerError::Start { workspace: workspace.clone(), source }.into()
+}
+
+fn close_stdout() -> io::Result<()> {
+    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdout(nowhere)?)
+}
+
+/// Takes connections until no sync runs and nobody is connected. `syncing` says whether one runs now.
+async fn serve(listener: &UnixListener, jobs: &Jobs, syncing: bool) -> bool {
+    let syncing = watch::Sender::new(syncing);
+    let mut clients = JoinSet::new();
+    loop {
+        let idle = async {
+            if *syncing.borrow() {
+                std::future::pending().await
+            } else {
+                tokio::time::sleep(IDLE).await;
+            }
+        };
+        tokio::select! {
+            accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
+                Ok((stream, _)) if is_ours(&stream) => {
+                    clients.spawn(client(stream, jobs.clone(), syncing.clone()));
+                }
+                Ok(_) => tracing::warn!("another user tried to connect"),
+                Err(error) => {
+                    tracing::error!(%error, "no connection can be taken");
+                    return false;
+                }
+            },
+            Some(ended) = clients.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection failed");
+                }
+            }
+            () = idle, if clients.is_empty() => return true,
+        }
+    }
+}
+
+fn is_ours(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::getuid().as_raw())
+}
+
+/// Serves one connection: one command.
+async fn client(stream: UnixStream, jobs: Jobs, syncing: watch::Sender<bool>) {
+    if let Err(error) = converse(stream, &jobs, &syncing).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn converse(stream: UnixStream, jobs: &Jobs, syncing: &watch::Sender<bool>) -> io::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut reading = BufReader::new(reading);
+    words::write(&mut writing, &Hello::ours()).await?;
+    let greeted = tokio::time::timeout(HELLO, words::read::<Hello>(&mut reading, words::REQUEST_LIMIT)).await?;
+    // Somebody only looked whether we are here, or will not understand us; our hello says the rest.
+    if greeted?.is_none_or(|hello| hello.protocol != words::VERSION) {
+        return Ok(());
+    }
+    let run = tokio::time::timeout(HELLO, words::read(&mut reading, words::REQUEST_LIMIT)).await??;
+    let Some(ToOwner::Run { method, params, scope, folder }) = run else { return Ok(()) };
+
+    let (to_client, mut lines) = mpsc::channel(LINES);
+    let (answer_tx, answers) = mpsc::channel(1);
+    let writer = tokio::spawn(async move {
+        while let Some(line) = lines.recv().await {
+            words::write(&mut writing, &line).await?;
+        }
+        io::Result::Ok(())
+    });
+    let last = match commands::find(&method) {
+        None => FromOwner::Failed(ParamsError::UnknownMethod { name: method }.into()),
+        Some(command) => {
+            let request = Request { command, params, scope, folder: folder.into() };
+            let relay = Arc::new(Relay::new(to_client.clone(), answers));
+            let mut job = jobs.submit(request, relay);
+            let (gone_tx, mut gone) = mpsc::channel(1);
+            let listening = tokio::spawn(listen(reading, answer_tx, gone_tx));
+            let answer = tokio::select! {
+                answer = job.answer() => answer,
+                _ = gone.recv() => {
+                    job.cancel();
+                    job.answer().await
+                }
+            };
+            listening.abort();
+            if let Ok(answer) = &answer {
+                note(command.name, answer, syncing);
+            }
+            answer.map_or_else(FromOwner::Failed, FromOwner::Done)
+        }
+    };
+    if to_client.send(last).await.is_err() {
+        tracing::debug!("the client did not wait for its answer");
+    }
+    drop(to_client);
+    writer.await.map_err(io::Error::other)?
+}
+
+/// Passes answers on; returns when the client cancels or is gone.
+async fn listen(mut reading: BufReader<OwnedReadHalf>, answers: mpsc::Sender<Option<Said>>, gone: mpsc::Sender<()>) {
+    loop {
+        match words::read(&mut reading, words::REQUEST_LIMIT).await {
+            Ok(Some(ToOwner::Answer(said))) => {
+                if answers.send(said).await.is_err() {
+                    tracing::debug!("nothing was asked");
+                }
+            }
+            Ok(Some(ToOwner::Cancel | ToOwner::Run { .. }) | None) | Err(_) => break,
+        }
+    }
+    // Closing the channel says as much as a message would.
+    drop(gone);
+}
+
+/// Takes note of what begins and ends the sync that this process is for.
+fn note(name: &str, answer: &Value, syncing: &watch::Sender<bool>) {
+    use protocol::editor::{RemoteConnect, SyncStop, SyncWatch};
+    if name == SyncWatch::NAME || name == RemoteConnect::NAME {
+        syncing.send_replace(answer["state"] != "stopped");
+    } else if name == SyncStop::NAME {
+        syncing.send_replace(false);
+    }
+}

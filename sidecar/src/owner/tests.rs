@@ -1,0 +1,185 @@
+//! An owner in memory and clients of every kind: polite, silent, hostile, of another time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::editor::OutputStream;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use super::place::Place;
+use super::relay::Relay;
+use super::server::Server;
+use super::words::{self, FromOwner, Hello, Said, ToOwner};
+use super::*;
+use crate::commands;
+use crate::frontend::{Answer, Progress, Question, Terminal};
+use crate::secrets::Secret;
+
+/// Notes what it is told and says yes.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Recorder {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+#[async_trait]
+impl Frontend for Recorder {
+    fn report(&self, progress: Progress) {
+        self.note(format!("progress {}", progress.title));
+    }
+
+    fn tell(&self, line: String) {
+        self.note(format!("tell {line}"));
+    }
+
+    async fn output(&self, stream: OutputStream, bytes: Bytes) {
+        self.note(format!("{stream:?} {bytes:?}"));
+    }
+
+    async fn ask(&self, question: &Question) -> Option<Answer> {
+        self.note(question.text());
+        Some(Answer::Yes)
+    }
+
+    fn terminal(&self) -> Option<Terminal> {
+        None
+    }
+}
+
+struct Stage {
+    folder: tempfile::TempDir,
+    place: Place,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = Place::in_folder(folder.path(), "name");
+        Self { folder, place }
+    }
+
+    fn serve(&self) -> Server {
+        let jobs = Jobs::with_database(Role::Owner, self.folder.path().join("state.db"));
+        Server::start(jobs, self.folder.path(), self.place.clone()).expect("the place is free")
+    }
+
+    async fn call(&self, name: &str, recorder: &Arc<Recorder>) -> Result<Value> {
+        let command = commands::find(name).expect("a row");
+        let request = Request { command, params: Value::Null, scope: Scope::default(), folder: "/".into() };
+        let frontend: Arc<dyn Frontend> = recorder.clone();
+        client::call(&self.place, &request, &frontend, &CancellationToken::new()).await
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_done_by_the_owner() {
+    let stage = Stage::new();
+    let _server = stage.serve();
+    let answer = stage.call("cli/man", &Arc::default()).await;
+    assert!(answer.is_ok_and(|answer| answer["text"].as_str().is_some_and(|text| text.contains("mltoolbox"))));
+}
+
+#[tokio::test]
+async fn a_second_owner_is_refused() {
+    let stage = Stage::new();
+    let _server = stage.serve();
+    let jobs = Jobs::with_database(Role::Owner, stage.folder.path().join("state.db"));
+    let error = Server::start(jobs, stage.folder.path(), stage.place.clone()).expect_err("the place is taken");
+    assert_eq!(error.code, Code::OwnerUnavailable);
+}
+
+#[tokio::test]
+async fn hostile_clients_harm_nobody() {
+    let stage = Stage::new();
+    let _server = stage.serve();
+    let mut hello = serde_json::to_vec(&Hello::ours()).expect("plain data");
+    hello.push(b'\n');
+    let too_long = [hello.clone(), vec![b'x'; 2 << 20]].concat();
+    let no_command = [hello, b"{\"cancel\":null}\n".to_vec()].concat();
+    for bytes in [b"garbage\n".to_vec(), b"{}\n".to_vec(), too_long, no_command, vec![0; 3]] {
+        let mut client = UnixStream::connect(&stage.place.socket).await.expect("it listens");
+        // The owner may hang up before all is written.
+        client.write_all(&bytes).await.ok();
+        client.shutdown().await.ok();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.ok();
+    }
+    assert!(stage.call("cli/man", &Arc::default()).await.is_ok());
+}
+
+/// A stand-in for an owner that says what it is given, after its hello.
+async fn scripted(stage: &Stage, hello: Hello, lines: Vec<FromOwner>) -> tokio::task::JoinHandle<Vec<ToOwner>> {
+    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let (reading, mut writing) = stream.into_split();
+        let mut reading = BufReader::new(reading);
+        words::write(&mut writing, &hello).await.expect("the client reads");
+        let greeting: Option<Hello> = words::read(&mut reading, words::REQUEST_LIMIT).await.expect("a hello");
+        assert_eq!(greeting, Some(Hello::ours()));
+        for line in &lines {
+            words::write(&mut writing, line).await.expect("the client reads");
+        }
+        let mut heard = Vec::new();
+        while let Ok(Some(line)) = words::read(&mut reading, words::REQUEST_LIMIT).await {
+            heard.push(line);
+        }
+        heard
+    })
+}
+
+#[tokio::test]
+async fn everything_that_an_owner_says_reaches_the_person() {
+    let stage = Stage::new();
+    let lines = vec![
+        FromOwner::Progress(Progress { title: "Scanning".to_owned(), ..Progress::default() }),
+        FromOwner::Tell("connected".to_owned()),
+        FromOwner::Output(OutputStream::Stderr, "/w==".to_owned()),
+        FromOwner::Ask(Question::Confirm { text: "Go on?".to_owned() }),
+        FromOwner::Done(Value::from(7)),
+    ];
+    let owner = scripted(&stage, Hello::ours(), lines).await;
+    let recorder = Arc::new(Recorder::default());
+    assert_eq!(stage.call("sync/status", &recorder).await, Ok(Value::from(7)));
+    let told = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert_eq!(told, ["progress Scanning", "tell connected", "Stderr b\"\\xff\"", "Go on?"]);
+    let heard = owner.await.expect("no panic");
+    assert!(
+        matches!(&heard[..], [ToOwner::Run { method, .. }, ToOwner::Answer(Some(Said::Yes))] if method == "sync/status")
+    );
+}
+
+#[tokio::test]
+async fn an_owner_of_another_time_or_one_that_dies_is_an_error_with_a_next_step() {
+    let stage = Stage::new();
+    let newer = Hello { protocol: words::VERSION + 1, program: "9.0.0".to_owned(), pid: 4711 };
+    let _owner = scripted(&stage, newer, Vec::new()).await;
+    let error = stage.call("sync/status", &Arc::default()).await.expect_err("another version");
+    assert!(error.help.contains("kill 4711"), "{error:?}");
+
+    let stage = Stage::new();
+    let mute = scripted(&stage, Hello::ours(), Vec::new()).await;
+    mute.abort();
+    let error = stage.call("sync/status", &Arc::default()).await.expect_err("it died");
+    assert_eq!(error.code, Code::OwnerUnavailable);
+}
+
+#[tokio::test]
+async fn a_question_waits_for_its_answer_and_a_client_that_is_gone_has_none() {
+    let (to_client, mut lines) = mpsc::channel(8);
+    let (answer, answers) = mpsc::channel(1);
+    let relay = Relay::new(to_client, answers);
+    let question = Question::Passphrase { key: "key".to_owned() };
+    answer.send(Some(Said::Secret("hunter2".to_owned()))).await.expect("room");
+    assert_eq!(relay.ask(&question).await, Some(Answer::Secret(Secret::new("hunter2".to_owned()))));
+    assert!(matches!(lines.recv().await, Some(FromOwner::Ask(asked)) if asked == question));
+    drop(answer);
+    assert_eq!(relay.ask(&question).await, None);
+}

@@ -1,0 +1,628 @@
+//! The task that owns one pair. It waits for commands, notices and the ends of its own work, and never
+//! blocks: looking, sending, flushing and fetching are tasks that report back as [`Event`]s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::agent::Opened;
+use protocol::editor::SyncResolveOutput;
+use protocol::error::{Error, Result};
+use protocol::path::{RelPath, RemotePath};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::{Brake, Large};
+use super::look::{self, Ask, Look};
+use super::pending::Pending;
+use super::plan::{Conflict, Overlay, Step};
+use super::resolve::Resolved;
+use super::source::Source;
+use super::target::{Done, OpenTarget, SyncError, SyncTarget};
+use super::{AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
+use crate::store::{Base, BaseChange, Store};
+
+pub(super) use report::seconds as report_seconds;
+
+mod answers;
+mod decide;
+mod report;
+
+/// Ends of work that wait for the actor; the tasks that report wait when it is busy.
+const EVENTS: usize = 1024;
+/// Wait before a folder that could not be opened, or a workspace that is gone, is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Quiet time after which changes are made durable; at most once in this time.
+const DURABLE_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait for the lease to be given back at the end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The end of some work.
+#[derive(Debug)]
+enum Event {
+    Opened(Result<Opened, SyncError>),
+    Looked(Box<Look>),
+    Step { transfer: u64, index: usize, done: Done },
+    Ended { transfer: u64, result: Result<(), SyncError> },
+    Cookie { flush: u64, result: Result<()> },
+    Flushed { generation: u64, result: Result<(), SyncError> },
+    TrashEmptied(Result<(), SyncError>),
+    Resolved { resolved: Vec<Resolved>, error: Option<Error>, answer: oneshot::Sender<Result<SyncResolveOutput>> },
+}
+
+/// How the link to the target stands.
+#[derive(Debug)]
+enum Link {
+    /// Not open; not tried before then.
+    Closed {
+        not_before: Option<Instant>,
+    },
+    Opening,
+    Open,
+}
+
+/// Steps that travel together.
+#[derive(Debug)]
+struct Transfer {
+    steps: Vec<Option<Step>>,
+}
+
+/// Somebody who waits for everything to arrive.
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    /// The newest event that has to arrive; `None` until the watcher's cookie came.
+    after: Option<u64>,
+    durable: bool,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// Why nothing is sent until a person says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Halt {
+    Brake(Brake),
+    Large { plan: String, large: Large },
+    Trash { held: u64 },
+}
+
+/// What one pair's task owns.
+#[derive(Debug)]
+pub(super) struct Actor {
+    config: Config,
+    store: Store,
+    source: Arc<dyn Source>,
+    target: Arc<dyn SyncTarget>,
+    publisher: watch::Sender<Snapshot>,
+    events: mpsc::Sender<Event>,
+    received: mpsc::Receiver<Event>,
+    work: CancellationToken,
+
+    base: Arc<BTreeMap<RelPath, Base>>,
+    overlay: Overlay,
+    conflicts: BTreeMap<RelPath, Conflict>,
+    since: BTreeMap<RelPath, i64>,
+    drift: BTreeSet<RelPath>,
+    /// What a look says cannot be synced.
+    unseen: Vec<(String, String)>,
+    /// What the remote refuses, by path.
+    refused: BTreeMap<RelPath, String>,
+    trouble: Option<String>,
+    uncommitted: Vec<BaseChange>,
+
+    link: Link,
+    opened: Option<Opened>,
+    ask: Ask,
+    was_lost: bool,
+    pending: Pending,
+    looking: bool,
+    look_not_before: Option<Instant>,
+    transfers: BTreeMap<u64, Transfer>,
+    resolving: usize,
+    ids: u64,
+    halt: Option<Halt>,
+    approved: Option<String>,
+    error: Option<Error>,
+    first: bool,
+
+    waiters: Vec<Waiter>,
+    flushing: bool,
+    flushed: u64,
+    flush_not_before: Option<Instant>,
+    tally: report::Tally,
+}
+
+impl Actor {
+    pub(super) fn new(
+        config: Config,
+        store: Store,
+        source: Arc<dyn Source>,
+        target: Arc<dyn SyncTarget>,
+        publisher: watch::Sender<Snapshot>,
+    ) -> Self {
+        let (events, received) = mpsc::channel(EVENTS);
+        Self {
+            config,
+            store,
+            source,
+            target,
+            publisher,
+            events,
+            received,
+            work: CancellationToken::new(),
+            base: Arc::default(),
+            overlay: Overlay::new(),
+            conflicts: BTreeMap::new(),
+            since: BTreeMap::new(),
+            drift: BTreeSet::new(),
+            unseen: Vec::new(),
+            refused: BTreeMap::new(),
+            trouble: None,
+            uncommitted: Vec::new(),
+            link: Link::Closed { not_before: None },
+            opened: None,
+            ask: Ask::All,
+            was_lost: false,
+            pending: Pending::default(),
+            looking: false,
+            look_not_before: None,
+            transfers: BTreeMap::new(),
+            resolving: 0,
+            ids: 0,
+            halt: None,
+            approved: None,
+            error: None,
+            first: true,
+            waiters: Vec::new(),
+            flushing: false,
+            flushed: 0,
+            flush_not_before: None,
+            tally: report::Tally::default(),
+        }
+    }
+
+    /// Runs until `cancel`, or until nobody holds a handle.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        watching: Option<Watching>,
+        cancel: CancellationToken,
+    ) {
+        let (mut notices, cookie) = match watching {
+            Some(watching) => (Some(watching.notices), Some(watching.cookie)),
+            None => (None, None),
+        };
+        match self.store.base(self.config.pair.id).await {
+            Ok(base) => self.base = Arc::new(base.into_iter().collect()),
+            Err(error) => {
+                self.error = Some(error.into());
+                self.publish();
+                return;
+            }
+        }
+        self.pending.touch_everything();
+        loop {
+            self.advance().await;
+            let next = self.next();
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command, cookie.as_ref()),
+                    None => break,
+                },
+                notice = receive(&mut notices) => self.notice(notice),
+                Some(event) = self.received.recv() => {
+                    self.event(event, &mut notices).await;
+                    while let Ok(event) = self.received.try_recv() {
+                        self.event(event, &mut notices).await;
+                    }
+                }
+                () = sleep_until(next) => {}
+            }
+        }
+        self.end().await;
+        drop(commands);
+    }
+
+    async fn end(&mut self) {
+        self.work.cancel();
+        self.commit().await;
+        if matches!(self.link, Link::Open) {
+            match tokio::time::timeout(CLOSE_WITHIN, self.target.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::info!(%error, "the lease was not given back"),
+                Err(_) => tracing::info!("the lease was not given back in time"),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, cookie: Option<&Cookie>) {
+        match command {
+            Command::Flush { durable, answer } => self.flush(durable, answer, cookie),
+            Command::Resolve { which, take, answer } => self.resolve(&which, take, answer),
+            Command::Approve { plan, answer } => reply(answer, self.approve(plan)),
+            Command::Pause { paused, answer } => {
+                self.config.pair.paused = paused;
+                let (store, pair) = (self.store.clone(), self.config.pair.clone());
+                tokio::spawn(async move {
+                    reply(answer, store.update_pair(&pair).await.map_err(Error::from));
+                });
+            }
+            Command::Touch { paths } => self.touch(paths, Some(Instant::now())),
+        }
+    }
+
+    fn touch(&mut self, paths: Vec<RelPath>, since: Option<Instant>) {
+        for path in paths {
+            self.pending.touch(path, since);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Dirty { paths, since } => self.touch(paths, since.map(Instant::from_std)),
+            Notice::Everything | Notice::RootGone => self.pending.touch_everything(),
+            Notice::Trouble(text) => self.trouble = Some(text).filter(|text| !text.is_empty()),
+        }
+    }
+
+    fn flush(&mut self, durable: bool, answer: oneshot::Sender<Result<()>>, cookie: Option<&Cookie>) {
+        if self.was_lost || self.halt.is_some() || self.config.pair.paused {
+            return reply(answer, Err(self.not_arrived().into()));
+        }
+        self.ids += 1;
+        let id = self.ids;
+        let after = if cookie.is_some() { None } else { Some(self.pending.generation()) };
+        self.waiters.push(Waiter { id, after, durable, answer });
+        if let Some(cookie) = cookie {
+            let result = cookie();
+            self.spawn(async move { Event::Cookie { flush: id, result: result.await } });
+        }
+    }
+
+    fn not_arrived(&self) -> AskError {
+        AskError::Pending { count: self.pending.len() as u64, paths: self.pending.some(5), source: self.error.clone() }
+    }
+
+    fn approve(&mut self, plan: Option<String>) -> Result<()> {
+        let present = self.halt.as_ref().map(report::halt_plan).ok_or(AskError::NoBrake)?;
+        if let Some(asked) = plan.filter(|asked| *asked != present) {
+            return Err(AskError::OtherPlan { asked, present }.into());
+        }
+        if let Some(Halt::Trash { .. }) = self.halt {
+            let target = Arc::clone(&self.target);
+            // The halt ends when the trash is empty, so that nothing fills it again in between.
+            self.spawn(async move { Event::TrashEmptied(target.empty_trash().await) });
+            return Ok(());
+        }
+        self.approved = Some(present);
+        self.halt = None;
+        self.look_not_before = None;
+        self.pending.touch_everything();
+        Ok(())
+    }
+
+    async fn event(&mut self, event: Event, notices: &mut Option<mpsc::Receiver<Notice>>) {
+        match event {
+            Event::Opened(result) => self.opened(result).await,
+            Event::Looked(look) => self.looked(*look).await,
+            Event::Step { transfer, index, done } => self.answered(transfer, index, done),
+            Event::Ended { transfer, result } => self.ended(transfer, result),
+            Event::Cookie { flush, result } => {
+                // Everything that was noticed before the cookie is in the queue by now.
+                while let Some(notice) = notices.as_mut().and_then(|notices| notices.try_recv().ok()) {
+                    self.notice(notice);
+                }
+                let generation = self.pending.generation();
+                let Some(at) = self.waiters.iter().position(|waiter| waiter.id == flush) else { return };
+                match result {
+                    Ok(()) => self.waiters[at].after = Some(generation),
+                    Err(error) => reply(self.waiters.swap_remove(at).answer, Err(error)),
+                }
+            }
+            Event::Flushed { generation, result } => self.flushed(generation, result).await,
+            Event::TrashEmptied(Ok(())) => {
+                self.halt = None;
+                self.pending.touch_everything();
+            }
+            Event::TrashEmptied(Err(error)) => self.failed(error),
+            Event::Resolved { resolved, error, answer } => self.resolved(resolved, error, answer),
+        }
+    }
+
+    async fn opened(&mut self, result: Result<Opened, SyncError>) {
+        let opened = match result {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
+                self.error = Some(error.into());
+                return;
+            }
+        };
+        let pair = &mut self.config.pair;
+        if pair.copy.as_deref() != Some(opened.copy.as_str()) {
+            // Another folder than the one the base describes: nothing that is known of it may be believed.
+            if !self.base.is_empty() {
+                if let Err(error) = self.store.clear_base(pair.id).await {
+                    self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
+                    self.error = Some(error.into());
+                    return;
+                }
+                self.base = Arc::default();
+            }
+            self.uncommitted.clear();
+            pair.copy = Some(opened.copy.clone());
+            if let Err(error) = self.store.update_pair(pair).await {
+                self.error = Some(error.into());
+            }
+        }
+        self.ask = if opened.empty && self.base.is_empty() { Ask::Base } else { Ask::All };
+        self.overlay.clear();
+        self.opened = Some(opened);
+        self.link = Link::Open;
+        self.was_lost = false;
+        self.error = None;
+        self.config.take_over = false;
+        self.pending.touch_everything();
+    }
+
+    /// Notes that work failed as a whole.
+    fn failed(&mut self, error: SyncError) {
+        tracing::info!(%error, "a sync lost its target");
+        if matches!(self.link, Link::Open) {
+            let not_before = (!error.is_lost()).then(|| Instant::now() + TRY_AGAIN);
+            self.link = Link::Closed { not_before };
+        }
+        self.was_lost = true;
+        self.error = Some(error.into());
+        for waiter in std::mem::take(&mut self.waiters) {
+            reply(waiter.answer, Err(self.not_arrived().into()));
+        }
+    }
+
+    /// Starts everything that can be started now, answers who waits, and publishes how it stands.
+    async fn advance(&mut self) {
+        self.commit().await;
+        let now = Instant::now();
+        let idle = self.transfers.is_empty() && !self.looking && self.resolving == 0 && !self.flushing;
+        match self.link {
+            // What was under way ends first, so that nothing old is taken for an answer of the new link.
+            Link::Closed { not_before } if idle && not_before.is_none_or(|then| then <= now) => self.open(),
+            Link::Closed { .. } | Link::Opening => {}
+            Link::Open => {
+                if !self.looking && self.may_look(now) {
+                    self.start_look(now);
+                }
+                self.start_flush(now);
+            }
+        }
+        self.answer_waiters();
+        self.publish();
+    }
+
+    fn may_look(&self, now: Instant) -> bool {
+        !self.config.pair.paused
+            && self.look_not_before.is_none_or(|then| then <= now)
+            && !(self.pending.whole() && self.ask != Ask::Nothing && !self.transfers.is_empty())
+            && match self.halt {
+                None => true,
+                // A brake is looked at again, because the accident may have been mended.
+                Some(Halt::Brake(_)) => !self.pending.is_empty(),
+                Some(Halt::Large { .. } | Halt::Trash { .. }) => false,
+            }
+    }
+
+    fn open(&mut self) {
+        let path = match RemotePath::new(self.config.pair.remote_dir.clone()) {
+            Ok(path) => path,
+            Err(error) => {
+                tracing::error!(%error, "a stored remote folder is not a path");
+                self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
+                return;
+            }
+        };
+        let open =
+            OpenTarget { path, create: true, holder: self.config.holder.clone(), take_over: self.config.take_over };
+        let target = Arc::clone(&self.target);
+        self.link = Link::Opening;
+        self.spawn(async move { Event::Opened(target.open(&open).await) });
+    }
+
+    fn start_look(&mut self, now: Instant) {
+        let Some(paths) = self.pending.take(now) else { return };
+        let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
+        let request = look::Request { paths, ask, overlay: self.overlay.clone() };
+        let (base, source, target) = (Arc::clone(&self.base), Arc::clone(&self.source), Arc::clone(&self.target));
+        self.looking = true;
+        self.spawn(async move { Event::Looked(Box::new(look::look(request, base, source, target).await)) });
+    }
+
+    fn start_flush(&mut self, now: Instant) {
+        let generation = self.pending.generation();
+        let wanted = self.waiters.iter().any(|waiter| {
+            waiter.durable && waiter.after.is_some_and(|after| after > self.flushed && self.pending.done(after))
+        });
+        let quiet = self.pending.is_empty() && self.tally.undurable();
+        let due = self.flush_not_before.is_none_or(|then| then <= now);
+        if self.flushing || !(wanted || quiet && due) {
+            return;
+        }
+        let done = if self.pending.is_empty() {
+            generation
+        } else {
+            self.waiters
+                .iter()
+                .filter_map(|waiter| waiter.after)
+                .filter(|after| self.pending.done(*after))
+                .max()
+                .unwrap_or(0)
+        };
+        self.flushing = true;
+        self.flush_not_before = Some(now + DURABLE_AFTER);
+        self.tally.flush_started();
+        let target = Arc::clone(&self.target);
+        self.spawn(async move { Event::Flushed { generation: done, result: target.flush().await } });
+    }
+
+    async fn flushed(&mut self, generation: u64, result: Result<(), SyncError>) {
+        self.flushing = false;
+        match result {
+            Ok(()) => {
+                self.flushed = self.flushed.max(generation);
+                self.config.pair.last_durable = Some(report::seconds());
+                self.remember_pair().await;
+            }
+            Err(error) => {
+                self.tally.flush_failed();
+                self.failed(error);
+            }
+        }
+    }
+
+    async fn remember_pair(&mut self) {
+        if let Err(error) = self.store.update_pair(&self.config.pair).await {
+            self.error = Some(error.into());
+        }
+    }
+
+    fn answer_waiters(&mut self) {
+        if self.halt.is_some() || self.config.pair.paused {
+            for waiter in std::mem::take(&mut self.waiters) {
+                reply(waiter.answer, Err(self.not_arrived().into()));
+            }
+        }
+        let arrived = |waiter: &mut Waiter| {
+            waiter.after.is_some_and(|after| {
+                self.pending.done(after) && self.uncommitted.is_empty() && (!waiter.durable || self.flushed >= after)
+            })
+        };
+        for waiter in self.waiters.extract_if(.., arrived).collect::<Vec<_>>() {
+            reply(waiter.answer, Ok(()));
+        }
+    }
+
+    /// Writes what arrived into the database, in one transaction.
+    async fn commit(&mut self) {
+        if self.uncommitted.is_empty() {
+            return;
+        }
+        let changes = std::mem::take(&mut self.uncommitted);
+        if let Err(error) = self.store.commit(self.config.pair.id, changes).await {
+            // The base in memory stays right; after a restart the remote is compared with the older one.
+            self.error = Some(error.into());
+        }
+    }
+
+    fn record(&mut self, path: RelPath, base: Option<Base>) {
+        let map = Arc::make_mut(&mut self.base);
+        match &base {
+            Some(base) => map.insert(path.clone(), base.clone()),
+            None => map.remove(&path),
+        };
+        self.uncommitted.push((path, base));
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let link = match self.link {
+            Link::Closed { not_before } => not_before,
+            Link::Opening | Link::Open => None,
+        };
+        let flush = self.flush_not_before.filter(|_| self.tally.undurable() && !self.flushing);
+        let now = Instant::now();
+        let times = [link, flush, self.look_not_before.filter(|_| !self.pending.is_empty()), self.pending.next()];
+        times.into_iter().flatten().filter(|then| *then > now).min()
+    }
+
+    /// Returns every conflict.
+    pub(super) fn conflicts(&self) -> &BTreeMap<RelPath, Conflict> {
+        &self.conflicts
+    }
+
+    /// Notes that conflicts are being decided, and returns what that needs.
+    pub(super) fn resolving(&mut self, count: usize) -> (PathBuf, Arc<dyn Source>, Arc<dyn SyncTarget>) {
+        tracing::debug!(count, "deciding conflicts");
+        self.resolving += 1;
+        (self.config.keep.clone(), Arc::clone(&self.source), Arc::clone(&self.target))
+    }
+
+    /// Runs the decisions; what was decided is recorded even when a later one fails.
+    pub(super) fn spawn_resolve(
+        &self,
+        work: impl Future<Output = (Vec<Resolved>, Option<Error>)> + Send + 'static,
+        answer: oneshot::Sender<Result<SyncResolveOutput>>,
+    ) {
+        self.spawn(async move {
+            let (resolved, error) = work.await;
+            Event::Resolved { resolved, error, answer }
+        });
+    }
+
+    fn resolved(
+        &mut self,
+        resolved: Vec<Resolved>,
+        error: Option<Error>,
+        answer: oneshot::Sender<Result<SyncResolveOutput>>,
+    ) {
+        self.resolving -= 1;
+        let mut output = SyncResolveOutput::default();
+        for Resolved { path, base, kept_as, beside } in resolved {
+            self.conflicts.remove(&path);
+            self.overlay.remove(&path);
+            self.pending.touch(path.clone(), None);
+            if let Some(beside) = beside {
+                self.pending.touch(beside, None);
+            }
+            output.resolved.push(path.to_string());
+            output.kept_as.extend(kept_as);
+            self.record(path, Some(base));
+        }
+        output.left = self.conflicts.len() as u64;
+        reply(answer, error.map_or(Ok(output), Err));
+    }
+
+    fn spawn(&self, work: impl Future<Output = Event> + Send + 'static) {
+        let (events, cancel) = (self.events.clone(), self.work.clone());
+        tokio::spawn(async move {
+            if let Some(event) = cancel.run_until_cancelled(work).await {
+                // Without an actor nobody wants to know.
+                events.send(event).await.ok();
+            }
+        });
+    }
+}
+
+pub(super) fn reply<T>(answer: oneshot::Sender<Result<T>>, result: Result<T>) {
+    if answer.send(result).is_err() {
+        tracing::debug!("nobody waited for the answer");
+    }
+}
+
+/// A workspace that cannot be looked at, as the error that a person sees.
+pub(super) fn workspace_gone(workspace: &Path, source: &io::Error) -> Error {
+    Error {
+        code: protocol::error::Code::WorkspaceMissing,
+        message: format!("cannot read the workspace `{}`", workspace.display()),
+        help: "Bring the folder back, or run `mltoolbox-sidecar sync stop`.".to_owned(),
+        causes: vec![source.to_string()],
+    }
+}
+
+async fn receive(notices: &mut Option<mpsc::Receiver<Notice>>) -> Notice {
+    if let Some(receiver) = notices {
+        if let Some(notice) = receiver.recv().await {
+            return notice;
+        }
+        *notices = None;
+        return Notice::Trouble("the workspace is no longer watched; start the sync again".to_owned());
+    }
+    std::future::pending().await
+}
+
+async fn sleep_until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}

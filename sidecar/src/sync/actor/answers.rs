@@ -1,0 +1,144 @@
+//! What came of each step: the base follows what the remote says, and nothing else does.
+
+use protocol::path::RelPath;
+use protocol::sync::{Content, Outcome, Rejected, Stamp};
+use tokio::time::Instant;
+
+use super::super::plan::Step;
+use super::super::scan::Seal;
+use super::super::target::{Done, SyncError, Unread, plausible};
+use super::{Actor, Halt};
+
+/// How often a path may be contested within one burst before it waits like one that failed.
+const CONTESTED: u32 = 3;
+
+impl Actor {
+    pub(super) fn answered(&mut self, transfer: u64, index: usize, done: Done) {
+        let step = self.transfers.get_mut(&transfer).and_then(|transfer| transfer.steps.get_mut(index));
+        // An answer to nothing, or a second one, changes nothing.
+        let Some(step) = step.and_then(Option::take) else { return };
+        match done {
+            Done::Answered(outcome, sent) => match plausible(&step.op, &outcome, sent.as_ref()) {
+                Ok(()) => self.outcome(step, outcome, sent),
+                Err(lie) => {
+                    self.pending.retry(&step.op.path, Instant::now());
+                    self.failed(SyncError::Protocol(lie));
+                }
+            },
+            Done::Unread(unread) => self.unread(&step.op.path, unread),
+        }
+    }
+
+    fn outcome(&mut self, step: Step, outcome: Outcome, sent: Option<Seal>) {
+        match outcome {
+            Outcome::Applied { stamp, kept_as } => {
+                if let Some(kept_as) = kept_as {
+                    let reason = format!(
+                        "another version turned up on the remote while it was replaced; it was kept there as `{kept_as}`"
+                    );
+                    self.unseen.push((step.op.path.to_string(), reason));
+                }
+                self.arrived(step, stamp, sent);
+            }
+            Outcome::Already { stamp } => self.arrived(step, stamp, sent),
+            Outcome::Rejected(rejected) => self.rejected(&step, rejected),
+        }
+    }
+
+    fn arrived(&mut self, step: Step, stamp: Option<Stamp>, sent: Option<Seal>) {
+        let path = step.op.path;
+        // The removal of something that is replaced in the same plan is only half of the way.
+        if step.base.is_none() && step.replaces {
+            self.overlay.remove(&path);
+            return self.record(path, None);
+        }
+        let saved = self.pending.arrived(&path);
+        self.refused.remove(&path);
+        self.overlay.remove(&path);
+        match step.base {
+            Some(mut base) => {
+                if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
+                    (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
+                    base.local = sent.stamp;
+                }
+                base.remote = match base.content {
+                    Content::File { .. } => stamp,
+                    Content::Folder | Content::Link { .. } | Content::Special => None,
+                };
+                let sent_bytes = sent.map(|sent| sent.size);
+                self.tally.written(sent_bytes, saved.map(|saved| saved.elapsed()));
+                self.record(path, Some(base));
+            }
+            None => {
+                self.tally.removed(saved.map(|saved| saved.elapsed()));
+                self.record(path, None);
+            }
+        }
+    }
+
+    fn rejected(&mut self, step: &Step, rejected: Rejected) {
+        let path = &step.op.path;
+        let now = Instant::now();
+        let reason = match rejected {
+            Rejected::Changed { found } => {
+                self.overlay.insert(path.clone(), found);
+                if self.pending.attempts(path) >= CONTESTED {
+                    self.refused.insert(path.clone(), "it keeps changing on the remote".to_owned());
+                }
+                self.pending.contested(path, CONTESTED, now);
+                return;
+            }
+            Rejected::NotEmpty { kept } => {
+                let ours = self
+                    .base
+                    .range(path.clone()..)
+                    .skip(1)
+                    .take_while(|(other, _)| other.as_str().starts_with(path.as_str()));
+                let ours = ours.filter(|(other, _)| other.starts_with(path)).count() > 0;
+                if ours || self.pending.flies_below(path) {
+                    self.pending.retry(path, now);
+                    return;
+                }
+                // What is left there was never pushed from here: the folder is theirs now.
+                self.unseen.push((
+                    path.to_string(),
+                    format!("kept on the remote: it holds {kept} entries that are not synced"),
+                ));
+                if !step.replaces {
+                    self.pending.arrived(path);
+                }
+                self.record(path.clone(), None);
+                return;
+            }
+            Rejected::TrashFull { held } => {
+                self.halt = Some(Halt::Trash { held });
+                self.pending.again(path);
+                return;
+            }
+            Rejected::Torn => {
+                self.unread(path, Unread::Changing);
+                return;
+            }
+            Rejected::Unsafe { reason } => format!("the remote will not write there: {reason}"),
+            Rejected::Full => "the remote's disk is full; free some space there".to_owned(),
+            Rejected::Failed { reason } => format!("the remote refuses: {reason}"),
+        };
+        self.refused.insert(path.clone(), reason);
+        self.pending.retry(path, now);
+    }
+
+    fn unread(&mut self, path: &RelPath, unread: Unread) {
+        match unread {
+            Unread::Gone => return self.pending.again(path),
+            Unread::Changing => {
+                if self.pending.attempts(path) >= CONTESTED {
+                    self.refused.insert(path.clone(), "it keeps changing while it is read".to_owned());
+                }
+            }
+            Unread::Failed(reason) => {
+                self.refused.insert(path.clone(), format!("cannot be read: {reason}"));
+            }
+        }
+        self.pending.retry(path, Instant::now());
+    }
+}

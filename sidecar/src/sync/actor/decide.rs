@@ -1,0 +1,264 @@
+//! From a look to steps under way: plan, guard, send.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::path::RelPath;
+use protocol::sync::Content;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::guard::{self, Roots};
+use super::super::look::{Ask, Look};
+use super::super::plan::{self, Direction, Input, Plan, Step, folders_above};
+use super::super::source::Scan;
+use super::super::target::{Batch, Done, SyncError};
+use super::{Actor, Event, Halt, TRY_AGAIN, Transfer, report, workspace_gone};
+use crate::session::Lane;
+
+/// Most files of an edit that travels on the lane people wait for.
+const SMALL_FILES: usize = 64;
+/// Most bytes of such an edit.
+const SMALL_BYTES: u64 = 1024 * 1024;
+/// Outcomes on their way to the actor.
+const OUTCOMES: usize = 256;
+
+impl Actor {
+    pub(super) async fn looked(&mut self, look: Look) {
+        self.looking = false;
+        let scan = match look.scan {
+            Ok(scan) => scan,
+            Err(error) => return self.cannot_look(&error),
+        };
+        match look.overlay {
+            Ok(Some(overlay)) => {
+                self.overlay = overlay;
+                self.ask = Ask::Nothing;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.pending.not_looked();
+                return self.failed(error);
+            }
+        }
+        let asked = scan.looked_at.clone();
+        self.note_problems(asked.as_ref(), &scan, &look.problems);
+        let untold: BTreeSet<RelPath> = look.problems.into_iter().map(|(path, _)| path).collect();
+        let paths = self.to_decide(asked.as_ref(), &scan, &untold);
+        let plan = plan::plan(Input {
+            direction: Direction::Push,
+            base: &self.base,
+            local: &scan.found,
+            remote: &self.overlay,
+            paths: Some(&paths),
+            ignored: &scan.ignored,
+            ignores_case: self.opened.as_ref().is_some_and(|opened| opened.ignores_case),
+            keep_times: self.base.is_empty(),
+        });
+        self.note_findings(&paths, &plan);
+        if self.must_halt(&plan, &scan) {
+            self.pending.not_looked();
+            self.pending.touch_everything();
+            self.look_not_before = Some(Instant::now() + TRY_AGAIN);
+            return;
+        }
+        self.halt = None;
+        self.look_not_before = None;
+        self.error = None;
+        if scan.root.is_some() && self.config.pair.root != scan.root {
+            self.config.pair.root = scan.root;
+            self.remember_pair().await;
+        }
+        for (path, base) in &plan.adopt {
+            // The remote holds what the base now says, so there is nothing left to remember beside it.
+            self.overlay.remove(path);
+            self.record(path.clone(), base.clone());
+        }
+        self.pending.looked(plan.steps().map(|step| step.op.path.clone()));
+        for path in plan.unread.iter().chain(&scan.unsettled) {
+            self.pending.retry(path, Instant::now());
+        }
+        self.send(plan);
+        self.first = false;
+    }
+
+    fn cannot_look(&mut self, error: &std::io::Error) {
+        self.pending.not_looked();
+        self.pending.touch_everything();
+        self.look_not_before = Some(Instant::now() + TRY_AGAIN);
+        let roots = Roots { known: self.base.len(), recorded: self.config.pair.root, ..Roots::default() };
+        self.halt = guard::check(&Plan::default(), roots, None).map(Halt::Brake);
+        self.error = Some(workspace_gone(&self.config.pair.workspace, error));
+    }
+
+    fn note_problems(&mut self, asked: Option<&BTreeSet<RelPath>>, scan: &Scan, untold: &[(RelPath, String)]) {
+        match asked {
+            None => self.unseen.clear(),
+            Some(asked) => self.unseen.retain(|(path, _)| {
+                !asked.iter().any(|asked| {
+                    path.strip_prefix(asked.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                })
+            }),
+        }
+        self.unseen.extend(scan.problems.iter().cloned());
+        self.unseen.extend(untold.iter().map(|(path, problem)| (path.to_string(), problem.clone())));
+    }
+
+    /// Returns the paths that can be decided now: those asked for, with everything that is or was below
+    /// them, but nothing that travels and nothing of which one side cannot tell.
+    fn to_decide(
+        &mut self,
+        asked: Option<&BTreeSet<RelPath>>,
+        scan: &Scan,
+        untold: &BTreeSet<RelPath>,
+    ) -> BTreeSet<RelPath> {
+        let mut paths: BTreeSet<RelPath> = scan.found.keys().chain(&scan.ignored).cloned().collect();
+        match asked {
+            None => paths.extend(self.base.keys().cloned()),
+            Some(asked) => {
+                paths.extend(asked.iter().cloned());
+                for folder in asked {
+                    if self.base.get(folder).is_some_and(|base| base.content == Content::Folder) {
+                        let near = self.base.range(folder.clone()..).map(|(path, _)| path);
+                        let below = near
+                            .take_while(|path| path.as_str().starts_with(folder.as_str()))
+                            .filter(|path| path.starts_with(folder));
+                        paths.extend(below.cloned());
+                    }
+                }
+            }
+        }
+        let unknown = |path: &RelPath| {
+            let in_set = |set: &BTreeSet<RelPath>| {
+                !set.is_empty() && (set.contains(path) || folders_above(path).any(|folder| set.contains(&folder)))
+            };
+            in_set(&scan.unknown) || in_set(untold)
+        };
+        paths.retain(|path| !unknown(path));
+        let flying: Vec<RelPath> = paths.iter().filter(|path| self.pending.flies(path)).cloned().collect();
+        for path in flying {
+            paths.remove(&path);
+            self.pending.touch(path, None);
+        }
+        paths
+    }
+
+    fn note_findings(&mut self, paths: &BTreeSet<RelPath>, plan: &Plan) {
+        for path in paths {
+            self.conflicts.remove(path);
+            self.drift.remove(path);
+            if self.pending.attempts(path) == 0 {
+                self.refused.remove(path);
+            }
+        }
+        for conflict in &plan.conflicts {
+            self.since.entry(conflict.path.clone()).or_insert_with(report::seconds);
+            self.conflicts.insert(conflict.path.clone(), conflict.clone());
+        }
+        let conflicts = &self.conflicts;
+        self.since.retain(|path, _| conflicts.contains_key(path));
+        self.drift.extend(plan.drift.iter().cloned());
+        self.unseen.extend(plan.problems.iter().map(|(path, problem)| (path.to_string(), problem.clone())));
+    }
+
+    /// Notes why the plan must not go, if it must not.
+    fn must_halt(&mut self, plan: &Plan, scan: &Scan) -> bool {
+        let removed = plan.removed().len();
+        let writes = plan.folders.len() + plan.files.len() + plan.links.len();
+        let roots = Roots {
+            recorded: self.config.pair.root,
+            present: scan.root,
+            local_empty: writes == 0
+                && removed > 0
+                && removed + plan.conflicts.len() + plan.adopt.len() >= self.base.len()
+                && scan.found.is_empty(),
+            remote_emptied: self.opened.as_ref().is_some_and(|opened| opened.empty) && self.first,
+            known: self.base.len(),
+        };
+        if let Some(brake) = guard::check(plan, roots, self.approved.as_deref()) {
+            self.halt = Some(Halt::Brake(brake));
+            return true;
+        }
+        let first = self.base.is_empty();
+        if let Some(large) = guard::large(plan, first) {
+            let name = format!("large-{}-{}", large.files, large.bytes);
+            if self.approved.as_deref() != Some(name.as_str()) {
+                self.halt = Some(Halt::Large { plan: name, large });
+                return true;
+            }
+        }
+        self.approved = None;
+        false
+    }
+
+    /// Starts the steps of a plan; a small one on the lane that people wait for.
+    fn send(&mut self, plan: Plan) {
+        let (count, bytes) =
+            plan.steps().fold((0, 0_u64), |(count, bytes), step| (count + 1, bytes.saturating_add(step.bytes())));
+        if count == 0 {
+            return;
+        }
+        self.tally.planned(count as u64, bytes);
+        let lane = if count <= SMALL_FILES && bytes <= SMALL_BYTES { Lane::Priority } else { Lane::Bulk };
+        let Plan { blocking, folders, files, links, removals, .. } = plan;
+        let mut batches = Vec::new();
+        let mut steps = Vec::new();
+        for (phase, barrier) in [(blocking, true), (folders, true), (files, false), (links, true), (removals, true)] {
+            if phase.is_empty() {
+                continue;
+            }
+            let ops = phase.iter().map(|step: &Step| step.op.clone()).collect();
+            let bodies = std::sync::Arc::clone(&self.source);
+            batches.push((steps.len(), Batch { lane, barrier, durable: false, ops, bodies }));
+            steps.extend(phase.into_iter().map(Some));
+        }
+        self.ids += 1;
+        let transfer = self.ids;
+        self.transfers.insert(transfer, Transfer { steps });
+        let (target, events) = (std::sync::Arc::clone(&self.target), self.events.clone());
+        self.spawn(async move {
+            let mut result = Ok(());
+            for (first, batch) in batches {
+                let (done, outcomes) = mpsc::channel(OUTCOMES);
+                let (sent, ()) = tokio::join!(target.apply(batch, done), pass_on(transfer, first, outcomes, &events));
+                result = sent;
+                if result.is_err() {
+                    break;
+                }
+            }
+            Event::Ended { transfer, result }
+        });
+    }
+
+    pub(super) fn ended(&mut self, transfer: u64, result: Result<(), SyncError>) {
+        let Some(Transfer { steps }) = self.transfers.remove(&transfer) else { return };
+        let left: BTreeMap<RelPath, ()> = steps.into_iter().flatten().map(|step| (step.op.path, ())).collect();
+        let result = if result.is_ok() && !left.is_empty() {
+            Err(SyncError::Protocol(format!("it said nothing of {} operations", left.len())))
+        } else {
+            result
+        };
+        for path in left.keys() {
+            self.pending.again(path);
+        }
+        if let Err(error) = result {
+            self.failed(error);
+        }
+        if self.transfers.is_empty() && self.pending.is_empty() {
+            self.tally.settled();
+        }
+    }
+}
+
+async fn pass_on(
+    transfer: u64,
+    first: usize,
+    mut outcomes: mpsc::Receiver<(usize, Done)>,
+    events: &mpsc::Sender<Event>,
+) {
+    while let Some((index, done)) = outcomes.recv().await {
+        let Some(index) = first.checked_add(index) else { continue };
+        if events.send(Event::Step { transfer, index, done }).await.is_err() {
+            return;
+        }
+    }
+}

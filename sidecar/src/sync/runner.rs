@@ -1,0 +1,139 @@
+//! Puts the parts of a sync together: workspace on disk, watcher, session, agent.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::agent::Holder;
+use protocol::error::{Error, Result};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::disk::Disk;
+use super::ignored::{Options, Rules};
+use super::via_agent::ViaAgent;
+use super::watch::{Change, Health, Paths, Watch};
+use super::{Config, Cookie, Handle, Notice, Watching, start};
+use crate::cx::Cx;
+use crate::store::Pair;
+
+/// Notices that wait for the actor; the watcher gathers what does not fit.
+const NOTICES: usize = 16;
+
+/// How a sync is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Follows every save, instead of bringing the remote up to date once.
+    pub watch: bool,
+    /// Takes the remote folder's lease from another machine.
+    pub take_over: bool,
+}
+
+/// Starts the sync of a pair over the session with its remote.
+pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
+    let session = cx.sessions.get(cx, &pair.remote).await?;
+    let rules = rules(&pair).await?;
+    let watching = if settings.watch {
+        Some(watched(&pair.workspace, Arc::clone(&rules), &state_folder(cx).join("cookies")).await?)
+    } else {
+        None
+    };
+    let config = Config {
+        holder: holder(cx, &pair).await?,
+        take_over: settings.take_over,
+        keep: state_folder(cx).join("kept").join(pair.id.to_string()),
+        pair,
+    };
+    let source = Arc::new(Disk::new(config.pair.workspace.clone(), rules, CancellationToken::new()));
+    let target = Arc::new(ViaAgent::new(session));
+    Ok(start(config, cx.store.clone(), source, target, watching))
+}
+
+/// Returns the rules of a pair's workspace.
+pub(crate) async fn rules(pair: &Pair) -> Result<Arc<Rules>> {
+    let options = Options { exclude: pair.exclude.clone(), include: pair.include.clone(), global: global_ignores() };
+    let workspace = pair.workspace.clone();
+    let loaded = super::look::blocking(move || Rules::load(&workspace, &options)).await;
+    loaded.map(Arc::new).map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))
+}
+
+/// Git's default place of the person's own ignore file.
+fn global_ignores() -> Option<PathBuf> {
+    crate::env::config_dir().parent().map(|folder| folder.join("git/ignore"))
+}
+
+/// Returns who syncs: the same name for every start on this machine, another one for another workspace.
+pub(crate) async fn holder(cx: &Cx, pair: &Pair) -> Result<Holder> {
+    let machine = cx.store.machine().await?;
+    let workspace = pair.workspace.to_string_lossy();
+    let id = blake3::hash(format!("{machine}\0{workspace}").as_bytes()).to_hex()[..32].to_owned();
+    let user = crate::env::text(crate::env::USER).unwrap_or_else(|| "somebody".to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(Holder { id, label: format!("{user}@{host}:{workspace}") })
+}
+
+/// Returns the folder of the state database, beside which everything else of ours is kept.
+pub(crate) fn state_folder(cx: &Cx) -> PathBuf {
+    cx.store.path().parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Watches a workspace; `cookies` is a folder of our own outside of it.
+pub async fn watched(workspace: &Path, rules: Arc<Rules>, cookies: &Path) -> Result<Watching> {
+    let watch = Arc::new(Watch::start(workspace, rules, cookies).await?);
+    let (notices, receiver) = mpsc::channel(NOTICES);
+    let (asks, asked) = mpsc::channel(NOTICES);
+    tokio::spawn(pump(Arc::clone(&watch), notices, asked));
+    let cookie: Cookie = Arc::new(move || {
+        let (watch, asks) = (Arc::clone(&watch), asks.clone());
+        Box::pin(async move {
+            watch.cookie().await.map_err(Error::from)?;
+            let (passed, has_passed) = tokio::sync::oneshot::channel();
+            if asks.send(passed).await.is_ok() {
+                // An ended pump has handed on all it had.
+                has_passed.await.ok();
+            }
+            Ok(())
+        })
+    });
+    Ok(Watching { notices: receiver, cookie })
+}
+
+/// Hands on what the watch says. Whoever asks is answered once everything that the watch had is handed on.
+async fn pump(
+    watch: Arc<Watch>,
+    notices: mpsc::Sender<Notice>,
+    mut asked: mpsc::Receiver<tokio::sync::oneshot::Sender<()>>,
+) {
+    let mut health = watch.health();
+    loop {
+        let notice = tokio::select! {
+            biased;
+            () = notices.closed() => return,
+            change = watch.next() => match change {
+                Some(change) => notice(change),
+                None => return,
+            },
+            Ok(()) = health.changed() => match &*health.borrow_and_update() {
+                Health::Watching => Notice::Trouble(String::new()),
+                Health::Polling { reason } => Notice::Trouble(reason.clone()),
+            },
+            Some(passed) = asked.recv() => {
+                // The branch above it was tried first, and had nothing.
+                passed.send(()).ok();
+                continue;
+            }
+        };
+        if notices.send(notice).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn notice(change: Change) -> Notice {
+    match change {
+        Change::Dirty(dirty) => match dirty.paths {
+            Paths::Some(paths) => Notice::Dirty { paths: paths.into_iter().collect(), since: Some(dirty.first_event) },
+            Paths::Everything => Notice::Everything,
+        },
+        Change::RootGone => Notice::RootGone,
+    }
+}

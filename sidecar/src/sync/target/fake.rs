@@ -1,0 +1,535 @@
+//! Two folders in memory: a workspace and a remote that honours preconditions. Both can be changed behind
+//! the sync's back, and the remote can be cut and made to refuse at a chosen operation.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::agent::Opened;
+use protocol::sync::{Action, Expect, Hash, Rejected, Stamp};
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::store::Base;
+use crate::sync::plan::{Held, Local};
+use crate::sync::source::{Reading, Replacement, Scan};
+
+/// What stands at a path of a [`Tree`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    File { bytes: Vec<u8>, mode: u32, stamp: Stamp },
+    Folder,
+    Link(String),
+}
+
+impl Node {
+    pub(crate) fn content(&self) -> Content {
+        match self {
+            Self::File { bytes, mode, .. } => Content::File {
+                hash: Hash(*blake3::hash(bytes).as_bytes()),
+                size: bytes.len() as u64,
+                executable: mode & 0o100 != 0,
+            },
+            Self::Folder => Content::Folder,
+            Self::Link(target) => Content::Link { target: target.clone() },
+        }
+    }
+
+    fn found(&self) -> Found {
+        let stamp = match self {
+            Self::File { stamp, .. } => Some(*stamp),
+            Self::Folder | Self::Link(_) => None,
+        };
+        Found { content: self.content(), stamp }
+    }
+}
+
+/// A folder in memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    pub(crate) nodes: BTreeMap<RelPath, Node>,
+    /// Bytes that were moved out of the way and kept.
+    pub(crate) trash: Vec<Vec<u8>>,
+    clock: i64,
+}
+
+pub(crate) fn path(text: &str) -> RelPath {
+    RelPath::new(text).expect("a plain path")
+}
+
+impl Tree {
+    pub(crate) fn put(&mut self, path: &RelPath, bytes: &[u8], mode: u32) {
+        self.clock += 1;
+        let stamp = Stamp {
+            size: bytes.len() as u64,
+            mtime_ns: self.clock,
+            ctime_ns: self.clock,
+            inode: self.clock.unsigned_abs(),
+            device: 1,
+        };
+        self.nodes.insert(path.clone(), Node::File { bytes: bytes.to_vec(), mode, stamp });
+    }
+
+    /// Writes a file with its folders, as a person does; does nothing where a file stands in the way.
+    pub(crate) fn write(&mut self, at: &str, bytes: &[u8]) {
+        let at = path(at);
+        let folders: Vec<_> = crate::sync::plan::folders_above(&at).collect();
+        let blocked = folders.iter().any(|folder| self.nodes.get(folder).is_some_and(|node| *node != Node::Folder));
+        if blocked || self.nodes.get(&at) == Some(&Node::Folder) {
+            return;
+        }
+        for folder in folders {
+            self.nodes.insert(folder, Node::Folder);
+        }
+        self.put(&at, bytes, 0o644);
+    }
+
+    /// Removes a path with everything below it.
+    pub(crate) fn remove(&mut self, at: &str) {
+        let at = path(at);
+        self.nodes.retain(|path, _| !path.starts_with(&at));
+    }
+
+    pub(crate) fn text(&self, at: &str) -> Option<String> {
+        match self.nodes.get(&path(at))? {
+            Node::File { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Node::Folder => Some("/".to_owned()),
+            Node::Link(target) => Some(format!("-> {target}")),
+        }
+    }
+
+    fn parent_ok(&self, path: &RelPath) -> bool {
+        path.parent().is_none_or(|folder| self.nodes.get(&folder) == Some(&Node::Folder))
+    }
+
+    fn children(&self, folder: &RelPath) -> u64 {
+        self.nodes.keys().filter(|path| path.parent().as_ref() == Some(folder)).count() as u64
+    }
+
+    fn is(&self, path: &RelPath, expect: &Expect) -> bool {
+        match (self.nodes.get(path).map(Node::content), expect) {
+            (None, Expect::Absent) | (Some(Content::Folder), Expect::Folder) => true,
+            (Some(Content::File { hash, .. }), Expect::File { hash: wanted, .. }) => hash == *wanted,
+            (Some(Content::Link { target }), Expect::Link { target: wanted }) => target == *wanted,
+            (None | Some(_), _) => false,
+        }
+    }
+}
+
+/// A tree that several sides hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(Arc<Mutex<Tree>>);
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tree> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Race = Box<dyn FnOnce(&mut Tree) + Send>;
+
+/// What goes wrong on the remote, and when.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Operations until the link is cut; the last of them is done but never acknowledged.
+    pub(crate) cut_after: Option<usize>,
+    /// Answers that are given instead of doing the operation, in order.
+    pub(crate) reject: BTreeMap<RelPath, VecDeque<Rejected>>,
+    /// Done to the remote just before the next operation.
+    pub(crate) race: Option<Race>,
+    /// Whether opening fails because another machine is here.
+    pub(crate) leased: bool,
+    /// Whether names are compared without case.
+    pub(crate) ignores_case: bool,
+    /// Answers of `apply` that are swallowed, so that the number of answers is wrong.
+    pub(crate) mute: bool,
+}
+
+/// A remote folder in memory.
+#[derive(Clone)]
+pub(crate) struct FakeTarget {
+    pub(crate) tree: Shared,
+    pub(crate) faults: Arc<Mutex<Faults>>,
+    pub(crate) copy: Arc<Mutex<String>>,
+    open: Arc<Mutex<bool>>,
+    pub(crate) applied: Arc<Mutex<Vec<RelPath>>>,
+}
+
+impl fmt::Debug for FakeTarget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FakeTarget").finish_non_exhaustive()
+    }
+}
+
+impl Default for FakeTarget {
+    fn default() -> Self {
+        Self {
+            tree: Shared::default(),
+            faults: Arc::default(),
+            copy: Arc::new(Mutex::new("copy-1".to_owned())),
+            open: Arc::default(),
+            applied: Arc::default(),
+        }
+    }
+}
+
+pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lost() -> SyncError {
+    SyncError::Lost(Error {
+        code: Code::AgentLost,
+        message: "the agent's connection ended".to_owned(),
+        help: "Connect again.".to_owned(),
+        causes: Vec::new(),
+    })
+}
+
+impl FakeTarget {
+    pub(crate) fn cut(&self) {
+        *locked(&self.open) = false;
+    }
+
+    fn alive(&self) -> Result<(), SyncError> {
+        if *locked(&self.open) { Ok(()) } else { Err(lost()) }
+    }
+
+    fn one(&self, op: &Op, body: Option<(Vec<u8>, u32)>) -> Outcome {
+        let mut faults = locked(&self.faults);
+        let mut tree = self.tree.lock();
+        if let Some(race) = faults.race.take() {
+            race(&mut tree);
+        }
+        if let Some(rejected) = faults.reject.get_mut(&op.path).and_then(VecDeque::pop_front) {
+            return Outcome::Rejected(rejected);
+        }
+        apply(&mut tree, op, body)
+    }
+}
+
+fn apply(tree: &mut Tree, op: &Op, body: Option<(Vec<u8>, u32)>) -> Outcome {
+    let present = tree.nodes.get(&op.path).cloned();
+    let applied = |stamp| Outcome::Applied { stamp, kept_as: None };
+    let stamp = |node: Option<&Node>| node.and_then(|node| node.found().stamp);
+    if !tree.parent_ok(&op.path) {
+        return Outcome::Rejected(Rejected::Unsafe { reason: "its folder is not there".to_owned() });
+    }
+    let wanted = match (&op.action, &body) {
+        (Action::MakeFolder { .. }, _) => Some(Content::Folder),
+        (Action::Put { .. }, Some((bytes, mode))) => {
+            Some(Node::File { bytes: bytes.clone(), mode: *mode, stamp: zero() }.content())
+        }
+        (Action::Link { target }, _) => Some(Content::Link { target: target.clone() }),
+        (Action::Put { .. } | Action::SetMode { .. } | Action::Remove, _) => None,
+    };
+    let there = present.as_ref().map(Node::content);
+    if wanted.is_some() && wanted == there {
+        return Outcome::Already { stamp: stamp(present.as_ref()) };
+    }
+    if op.action == Action::Remove && present.is_none() {
+        return Outcome::Already { stamp: None };
+    }
+    if !tree.is(&op.path, &op.expect) {
+        return Outcome::Rejected(Rejected::Changed { found: present.map(|node| node.found()) });
+    }
+    match (&op.action, body) {
+        (Action::MakeFolder { .. }, _) => {
+            tree.nodes.insert(op.path.clone(), Node::Folder);
+        }
+        (Action::Put { .. }, Some((bytes, mode))) => {
+            if let Some(Node::File { bytes, .. }) = present {
+                tree.trash.push(bytes);
+            }
+            tree.put(&op.path, &bytes, mode);
+        }
+        (Action::Put { .. }, None) => return Outcome::Rejected(Rejected::Torn),
+        (Action::Link { target }, _) => {
+            if let Some(Node::File { bytes, .. }) = present {
+                tree.trash.push(bytes);
+            }
+            tree.nodes.insert(op.path.clone(), Node::Link(target.clone()));
+        }
+        (Action::SetMode { mode: new }, _) => {
+            if let Some(Node::File { mode, .. }) = tree.nodes.get_mut(&op.path) {
+                *mode = *new;
+            }
+        }
+        (Action::Remove, _) => match present {
+            Some(Node::Folder) if tree.children(&op.path) > 0 => {
+                return Outcome::Rejected(Rejected::NotEmpty { kept: tree.children(&op.path) });
+            }
+            Some(Node::File { bytes, .. }) => {
+                tree.trash.push(bytes);
+                tree.nodes.remove(&op.path);
+            }
+            Some(Node::Folder | Node::Link(_)) | None => {
+                tree.nodes.remove(&op.path);
+            }
+        },
+    }
+    applied(stamp(tree.nodes.get(&op.path)))
+}
+
+fn zero() -> Stamp {
+    Stamp { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, device: 0 }
+}
+
+#[async_trait]
+impl SyncTarget for FakeTarget {
+    async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
+        let faults = locked(&self.faults);
+        if faults.leased && !open.take_over {
+            let error = |code| Error { code, message: "in use".to_owned(), help: String::new(), causes: Vec::new() };
+            return Err(SyncError::Leased(error(Code::SyncLeased)));
+        }
+        *locked(&self.open) = true;
+        let empty = self.tree.lock().nodes.is_empty();
+        Ok(Opened {
+            root: 1,
+            path: open.path.as_str().to_owned(),
+            copy: locked(&self.copy).clone(),
+            created: false,
+            empty,
+            free_bytes: u64::MAX,
+            ignores_case: faults.ignores_case,
+        })
+    }
+
+    async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
+        self.alive()?;
+        let tree = self.tree.lock();
+        let differs = entries.into_iter().filter(|known| !tree.is(&known.path, &known.expect));
+        Ok(differs
+            .map(|known| Differs {
+                found: tree.nodes.get(&known.path).map(Node::found),
+                path: known.path,
+                problem: None,
+            })
+            .collect())
+    }
+
+    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        for (index, op) in batch.ops.iter().enumerate() {
+            self.alive()?;
+            let (body, sent) = match &op.action {
+                Action::Put { mode, .. } => match read(&*batch.bodies, &op.path) {
+                    Ok((bytes, sent)) => (Some((bytes, *mode)), Some(sent)),
+                    Err(unread) => {
+                        // The receiver is the engine; without it nobody wants to know.
+                        done.send((index, Done::Unread(unread))).await.ok();
+                        continue;
+                    }
+                },
+                Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => {
+                    (None, None)
+                }
+            };
+            let outcome = self.one(op, body);
+            locked(&self.applied).push(op.path.clone());
+            let cut = {
+                let mut faults = locked(&self.faults);
+                match &mut faults.cut_after {
+                    Some(0) => {
+                        faults.cut_after = None;
+                        true
+                    }
+                    Some(left) => {
+                        *left -= 1;
+                        false
+                    }
+                    None => false,
+                }
+            };
+            if cut {
+                self.cut();
+                return Err(lost());
+            }
+            if !locked(&self.faults).mute {
+                done.send((index, Done::Answered(outcome, sent))).await.ok();
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError> {
+        self.alive()?;
+        let node = self.tree.lock().nodes.get(path).cloned();
+        match node {
+            Some(Node::File { bytes, .. }) => {
+                to.write_all(&bytes).await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
+                Ok(Node::File { bytes, mode: 0o644, stamp: zero() }.found())
+            }
+            Some(Node::Folder | Node::Link(_)) | None => Err(SyncError::Protocol("no file".to_owned())),
+        }
+    }
+
+    async fn flush(&self) -> Result<(), SyncError> {
+        self.alive()
+    }
+
+    async fn empty_trash(&self) -> Result<(), SyncError> {
+        self.alive()
+    }
+
+    async fn close(&self) -> Result<(), SyncError> {
+        self.cut();
+        Ok(())
+    }
+}
+
+fn read(source: &dyn Source, path: &RelPath) -> Result<(Vec<u8>, Seal), Unread> {
+    let mut reading = source.open(path).map_err(|_| Unread::Gone)?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 3];
+    loop {
+        let length = reading.read(&mut buffer).map_err(|error| Unread::Failed(error.to_string()))?;
+        if length == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&buffer[..length]);
+    }
+    match reading.finish() {
+        Ok(Some(seal)) => Ok((bytes, seal)),
+        Ok(None) => Err(Unread::Changing),
+        Err(error) => Err(Unread::Failed(error.to_string())),
+    }
+}
+
+/// A workspace in memory.
+#[derive(Clone, Default)]
+pub(crate) struct FakeSource {
+    pub(crate) tree: Shared,
+    /// Done to the workspace in the middle of the next reading.
+    pub(crate) race: Arc<Mutex<Option<Race>>>,
+    pub(crate) gone: Arc<Mutex<bool>>,
+    pub(crate) inode: Arc<Mutex<u64>>,
+}
+
+impl fmt::Debug for FakeSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FakeSource").finish_non_exhaustive()
+    }
+}
+
+struct FakeReading {
+    source: FakeSource,
+    path: RelPath,
+    stamp: Stamp,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+impl Source for FakeSource {
+    fn scan(&self, paths: Option<&BTreeSet<RelPath>>, base: &BTreeMap<RelPath, Base>) -> io::Result<Scan> {
+        if *locked(&self.gone) {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
+        let tree = self.tree.lock();
+        let asked = |path: &RelPath| {
+            paths.is_none_or(|paths| {
+                paths.contains(path) || crate::sync::plan::folders_above(path).any(|folder| paths.contains(&folder))
+            })
+        };
+        let found = tree.nodes.iter().filter(|(path, _)| asked(path)).map(|(path, node)| {
+            let local = match node {
+                Node::File { bytes, mode, stamp } => Local {
+                    held: Held::File {
+                        hash: base.contains_key(path).then(|| Hash(*blake3::hash(bytes).as_bytes())),
+                        size: bytes.len() as u64,
+                    },
+                    mode: *mode,
+                    stamp: Some(*stamp),
+                },
+                Node::Folder => Local { held: Held::Folder, mode: 0o755, stamp: None },
+                Node::Link(target) => Local { held: Held::Link { target: target.clone() }, mode: 0o777, stamp: None },
+            };
+            (path.clone(), local)
+        });
+        Ok(Scan {
+            root: Some((*locked(&self.inode), 1)),
+            found: found.collect(),
+            looked_at: paths.cloned(),
+            ..Scan::default()
+        })
+    }
+
+    fn open(&self, path: &RelPath) -> io::Result<Box<dyn Reading>> {
+        match self.tree.lock().nodes.get(path) {
+            Some(Node::File { mode, stamp, .. }) => Ok(Box::new(FakeReading {
+                source: self.clone(),
+                path: path.clone(),
+                stamp: *stamp,
+                mode: *mode,
+                bytes: Vec::new(),
+            })),
+            Some(Node::Folder | Node::Link(_)) | None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+
+    fn replace(&self, path: &RelPath, expected: Option<&Local>, with: &Replacement<'_>, _: &Path) -> io::Result<()> {
+        let mut tree = self.tree.lock();
+        let present = tree.nodes.get(path).cloned();
+        let as_expected = match (&present, expected) {
+            (None, None) => true,
+            (Some(Node::File { bytes, .. }), Some(Local { held: Held::File { hash, .. }, .. })) => {
+                *hash == Some(Hash(*blake3::hash(bytes).as_bytes()))
+            }
+            (Some(Node::Link(target)), Some(Local { held: Held::Link { target: wanted }, .. })) => target == wanted,
+            (None | Some(_), _) => false,
+        };
+        if !as_expected {
+            return Err(io::Error::other("it changed meanwhile"));
+        }
+        if let Some(Node::File { bytes, .. }) = present {
+            tree.trash.push(bytes);
+        }
+        match with {
+            Replacement::File { from, executable } => {
+                let bytes = std::fs::read(from)?;
+                tree.put(path, &bytes, if *executable { 0o755 } else { 0o644 });
+            }
+            Replacement::Link(target) => {
+                tree.nodes.insert(path.clone(), Node::Link((*target).to_owned()));
+            }
+            Replacement::Nothing => {
+                tree.nodes.remove(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reading for FakeReading {
+    fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.bytes.is_empty()
+            && let Some(race) = locked(&self.source.race).take()
+        {
+            race(&mut self.source.tree.lock());
+        }
+        let tree = self.source.tree.lock();
+        let Some(Node::File { bytes, .. }) = tree.nodes.get(&self.path) else { return Ok(0) };
+        let rest = bytes.get(self.bytes.len()..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.bytes.extend_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<Option<Seal>> {
+        let tree = self.source.tree.lock();
+        let unchanged = matches!(tree.nodes.get(&self.path), Some(Node::File { stamp, .. }) if *stamp == self.stamp);
+        Ok(unchanged.then(|| Seal {
+            hash: Hash(*blake3::hash(&self.bytes).as_bytes()),
+            size: self.bytes.len() as u64,
+            mode: self.mode,
+            mtime_ns: self.stamp.mtime_ns,
+            stamp: Some(self.stamp),
+        }))
+    }
+}

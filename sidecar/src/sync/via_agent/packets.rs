@@ -1,0 +1,311 @@
+//! Cuts a batch into packets and keeps several of them on the way.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use protocol::agent::{Reply, Trailer};
+use protocol::frame::{MAX_BULK_DATA, MAX_PRIORITY_DATA};
+use protocol::sync::{Action, Op};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::super::look::blocking;
+use super::super::scan::Seal;
+use super::super::source::{Reading, Source};
+use super::super::target::{Batch, Done, SyncError, Unread};
+use super::{Root, apply_request, died, frames, link_error, unexpected};
+use crate::session::Lane;
+use crate::session::link::Exchange;
+
+/// Longest file that travels together with others.
+const SMALL: u64 = 1024 * 1024;
+/// Most bytes of files in one packet.
+const PACKET_BYTES: u64 = 1024 * 1024;
+/// Most operations in one packet: a lost link leaves no more than these in doubt.
+const PACKET_OPS: usize = 512;
+/// Bytes that may be on the way unacknowledged; enough for 160 MB/s at a round trip of 100 ms.
+const BULK_WINDOW: usize = 16 * 1024 * 1024;
+/// The same where people wait: more would only queue before their next save.
+const PRIORITY_WINDOW: usize = 2 * 1024 * 1024;
+/// What a packet costs of the window at least, so that thousands of empty ones do not pile up.
+const LEAST_COST: usize = 256 * 1024;
+/// Pieces of a large file that wait between the reader and the link.
+const READ_AHEAD: usize = 4;
+
+/// Sends a batch and says of each operation what came of it.
+pub(super) async fn send(root: Root, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+    let window = match batch.lane {
+        Lane::Priority => PRIORITY_WINDOW,
+        Lane::Bulk => BULK_WINDOW,
+    };
+    let window = Arc::new(Semaphore::new(window));
+    let mut travelling: JoinSet<Result<(), SyncError>> = JoinSet::new();
+    for packet in cut(&batch.ops) {
+        let cost = usize::try_from(packet.bytes).unwrap_or(usize::MAX).clamp(LEAST_COST, PRIORITY_WINDOW);
+        let cost = u32::try_from(cost).expect("a packet's cost is clamped to 2 MiB");
+        let permit = Arc::clone(&window).acquire_many_owned(cost).await.expect("the window is never closed");
+        while let Some(ended) = travelling.try_join_next() {
+            ended.map_err(died)??;
+        }
+        let done = done.clone();
+        if packet.large {
+            large(&root, &batch, packet, done, permit, &mut travelling).await?;
+        } else {
+            small(&root, &batch, packet, done, permit, &mut travelling).await?;
+        }
+    }
+    while let Some(ended) = travelling.join_next().await {
+        ended.map_err(died)??;
+    }
+    Ok(())
+}
+
+/// Operations that travel in one request.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Packet {
+    /// Places in the batch.
+    indexes: Vec<usize>,
+    bytes: u64,
+    large: bool,
+}
+
+fn cut(ops: &[Op]) -> Vec<Packet> {
+    let mut packets = Vec::new();
+    let mut open = Packet::default();
+    for (index, op) in ops.iter().enumerate() {
+        let size = match op.action {
+            Action::Put { size, .. } => size,
+            Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => 0,
+        };
+        let large = size > SMALL;
+        if large || open.indexes.len() >= PACKET_OPS || open.bytes + size > PACKET_BYTES {
+            packets.push(std::mem::take(&mut open));
+        }
+        if large {
+            packets.push(Packet { indexes: vec![index], bytes: size, large });
+        } else {
+            open.indexes.push(index);
+            open.bytes += size;
+        }
+    }
+    packets.push(open);
+    packets.retain(|packet| !packet.indexes.is_empty());
+    packets
+}
+
+async fn small(
+    root: &Root,
+    batch: &Batch,
+    packet: Packet,
+    done: mpsc::Sender<(usize, Done)>,
+    permit: OwnedSemaphorePermit,
+    travelling: &mut JoinSet<Result<(), SyncError>>,
+) -> Result<(), SyncError> {
+    let wanted: Vec<(usize, Op)> =
+        packet.indexes.into_iter().filter_map(|index| batch.ops.get(index).map(|op| (index, op.clone()))).collect();
+    let source = Arc::clone(&batch.bodies);
+    let (ready, bytes, unread) = blocking(move || read_all(&*source, wanted)).await.map_err(died)?;
+    for (index, unread) in unread {
+        tell(&done, index, Done::Unread(unread)).await;
+    }
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let ops = ready.iter().map(|(_, op, _)| op.clone()).collect();
+    let request = apply_request(root.id, batch, ops);
+    let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
+    let most = frame_size(batch.lane);
+    travelling.spawn(async move {
+        for frame in frames(bytes, most) {
+            exchange.send(frame).await.map_err(|error| link_error(&error))?;
+        }
+        exchange.finish(Trailer::default()).await.map_err(|error| link_error(&error))?;
+        answers(exchange, ready.into_iter().map(|(index, _, seal)| (index, seal)).collect(), &done).await?;
+        drop(permit);
+        Ok(())
+    });
+    Ok(())
+}
+
+type Ready = Vec<(usize, Op, Option<Seal>)>;
+
+/// Reads the files of a packet; each consistently, or not at all.
+fn read_all(source: &dyn Source, wanted: Vec<(usize, Op)>) -> (Ready, Bytes, Vec<(usize, Unread)>) {
+    let (mut ready, mut bytes, mut unread) = (Vec::new(), BytesMut::new(), Vec::new());
+    for (index, mut op) in wanted {
+        let Action::Put { size, hash, .. } = &mut op.action else {
+            ready.push((index, op, None));
+            continue;
+        };
+        let start = bytes.len();
+        match read_small(source, &op.path, &mut bytes) {
+            Ok(seal) => {
+                (*size, *hash) = (seal.size, Some(seal.hash));
+                ready.push((index, op, Some(seal)));
+            }
+            Err(reason) => {
+                bytes.truncate(start);
+                unread.push((index, reason));
+            }
+        }
+    }
+    (ready, bytes.freeze(), unread)
+}
+
+fn read_small(source: &dyn Source, path: &protocol::path::RelPath, bytes: &mut BytesMut) -> Result<Seal, Unread> {
+    let mut reading = source.open(path).map_err(|error| unreadable(&error))?;
+    if reading.size() > SMALL {
+        // It grew since it was looked at; the next look sends it alone.
+        return Err(Unread::Changing);
+    }
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = reading.read(&mut buffer).map_err(|error| unreadable(&error))?;
+        if length == 0 {
+            break;
+        }
+        bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
+    }
+    reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)
+}
+
+fn unreadable(error: &std::io::Error) -> Unread {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Unread::Gone,
+        _ => Unread::Failed(error.to_string()),
+    }
+}
+
+async fn large(
+    root: &Root,
+    batch: &Batch,
+    packet: Packet,
+    done: mpsc::Sender<(usize, Done)>,
+    permit: OwnedSemaphorePermit,
+    travelling: &mut JoinSet<Result<(), SyncError>>,
+) -> Result<(), SyncError> {
+    let Some((index, mut op)) = packet.indexes.first().and_then(|&index| Some((index, batch.ops.get(index)?.clone())))
+    else {
+        return Ok(());
+    };
+    let (source, path) = (Arc::clone(&batch.bodies), op.path.clone());
+    let reading = match blocking(move || source.open(&path)).await.map_err(died)? {
+        Ok(reading) => reading,
+        Err(error) => {
+            tell(&done, index, Done::Unread(unreadable(&error))).await;
+            return Ok(());
+        }
+    };
+    if let Action::Put { size, hash, .. } = &mut op.action {
+        (*size, *hash) = (reading.size(), None);
+    }
+    let request = apply_request(root.id, batch, vec![op]);
+    let exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
+    let most = frame_size(batch.lane);
+    travelling.spawn(async move {
+        stream(exchange, reading, most, index, &done).await?;
+        drop(permit);
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Streams a file while it is read. One that changes meanwhile is cancelled, so that no mixture arrives.
+async fn stream(
+    mut exchange: Exchange,
+    reading: Box<dyn Reading>,
+    most: usize,
+    index: usize,
+    done: &mpsc::Sender<(usize, Done)>,
+) -> Result<(), SyncError> {
+    let (pieces, mut read) = mpsc::channel(READ_AHEAD);
+    let reader = tokio::task::spawn_blocking(move || read_pieces(reading, most, &pieces));
+    while let Some(piece) = read.recv().await {
+        exchange.send(piece).await.map_err(|error| link_error(&error))?;
+    }
+    let seal = match reader.await.map_err(died)? {
+        Ok(seal) => seal,
+        Err(unread) => {
+            drop(exchange);
+            tell(done, index, Done::Unread(unread)).await;
+            return Ok(());
+        }
+    };
+    let trailer = Trailer { hash: Some(seal.hash), error: None };
+    exchange.finish(trailer).await.map_err(|error| link_error(&error))?;
+    answers(exchange, vec![(index, Some(seal))], done).await
+}
+
+fn read_pieces(mut reading: Box<dyn Reading>, most: usize, pieces: &mpsc::Sender<Bytes>) -> Result<Seal, Unread> {
+    loop {
+        let mut piece = BytesMut::zeroed(most);
+        let length = reading.read(&mut piece).map_err(|error| unreadable(&error))?;
+        if length == 0 {
+            break;
+        }
+        piece.truncate(length);
+        if pieces.blocking_send(piece.freeze()).is_err() {
+            // The link is gone, and with it whoever wanted to know.
+            return Err(Unread::Changing);
+        }
+    }
+    reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)
+}
+
+async fn answers(
+    mut exchange: Exchange,
+    asked: Vec<(usize, Option<Seal>)>,
+    done: &mpsc::Sender<(usize, Done)>,
+) -> Result<(), SyncError> {
+    let outcomes = match exchange.reply().await.map_err(|error| link_error(&error))? {
+        Reply::Applied(outcomes) => outcomes,
+        other => return Err(unexpected(other)),
+    };
+    if outcomes.len() != asked.len() {
+        let text = format!("{} answers to {} operations", outcomes.len(), asked.len());
+        return Err(SyncError::Protocol(text));
+    }
+    for ((index, seal), outcome) in asked.into_iter().zip(outcomes) {
+        tell(done, index, Done::Answered(outcome, seal)).await;
+    }
+    Ok(())
+}
+
+async fn tell(done: &mpsc::Sender<(usize, Done)>, index: usize, what: Done) {
+    // Without a receiver the sync has ended, and the remote is compared anew at the next start.
+    done.send((index, what)).await.ok();
+}
+
+fn frame_size(lane: Lane) -> usize {
+    match lane {
+        Lane::Priority => MAX_PRIORITY_DATA,
+        Lane::Bulk => MAX_BULK_DATA,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::path::RelPath;
+    use protocol::sync::Expect;
+
+    use super::*;
+
+    fn put(size: u64) -> Op {
+        Op {
+            path: RelPath::new("f").expect("a plain path"),
+            expect: Expect::Absent,
+            action: Action::Put { size, hash: None, mode: 0o644, mtime_ns: None },
+        }
+    }
+
+    #[test]
+    fn packets_are_bounded_and_keep_the_order() {
+        let sizes = [10, SMALL, 5, SMALL + 1, 7, 0];
+        let packets = cut(&sizes.map(put));
+        let indexes: Vec<_> = packets.iter().map(|packet| packet.indexes.clone()).collect();
+        assert_eq!(indexes, [vec![0], vec![1], vec![2], vec![3], vec![4, 5]]);
+        assert_eq!(packets.iter().map(|packet| packet.large).collect::<Vec<_>>(), [false, false, false, true, false]);
+        let many = cut(&vec![put(0); PACKET_OPS * 2 + 1]);
+        assert_eq!(many.iter().map(|packet| packet.indexes.len()).collect::<Vec<_>>(), [PACKET_OPS, PACKET_OPS, 1]);
+    }
+}
