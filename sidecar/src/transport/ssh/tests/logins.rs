@@ -109,8 +109,8 @@ async fn the_agent_spares_the_passphrase() {
     // A named key that the agent holds needs no passphrase and no other offer.
     let sshd = Sshd::start(&[&home.public("two")], &["ed25519"], "MaxAuthTries 1");
     let locked =
-        Command::new("ssh-keygen").args(["-q", "-p", "-N", "new passphrase", "-f"]).arg(home.key("two")).status();
-    assert!(locked.expect("it is installed").success());
+        Command::new("ssh-keygen").args(["-q", "-p", "-N", "new passphrase", "-f"]).arg(home.key("two")).output();
+    assert!(locked.expect("it is installed").status.success());
     let named = RemoteRow { key: Some("~/.ssh/two".to_owned()), ..remote(sshd.address) };
     let person = Person::default();
     let ssh = connect(&named, &options, &person, &CancellationToken::new()).await.expect("the agent holds it");
