@@ -109,8 +109,8 @@ async fn the_agent_spares_the_passphrase() {
     // A named key that the agent holds needs no passphrase and no other offer.
     let sshd = Sshd::start(&[&home.public("two")], &["ed25519"], "MaxAuthTries 1");
     let locked =
-        Command::new("ssh-keygen").args(["-q", "-p", "-N", "new passphrase", "-f"]).arg(home.key("two")).status();
-    assert!(locked.expect("it is installed").success());
+        Command::new("ssh-keygen").args(["-q", "-p", "-N", "new passphrase", "-f"]).arg(home.key("two")).output();
+    assert!(locked.expect("it is installed").status.success());
     let named = RemoteRow { key: Some("~/.ssh/two".to_owned()), ..remote(sshd.address) };
     let person = Person::default();
     let ssh = connect(&named, &options, &person, &CancellationToken::new()).await.expect("the agent holds it");
@@ -134,9 +134,12 @@ async fn a_crowded_agent_stops_before_the_server_does() {
     let error = reach(sshd.address, &options).await.expect_err("its key would be the ninth");
     let TransportError::Refused { tried, accepted, .. } = &error else { panic!("{error:?}") };
     assert_eq!((tried.len(), accepted.as_str()), (5, "publickey"));
-    // Naming the key is what helps.
+    // Naming the key is what helps, or giving it to the agent under its usual name.
     let named = RemoteRow { key: Some("~/.ssh/id_ed25519".to_owned()), ..remote(sshd.address) };
     connect(&named, &options, &Person::default(), &CancellationToken::new()).await.expect("it is offered first");
+    agent.add(&home.key("id_ed25519"));
+    let ssh = reach(sshd.address, &options).await.expect("the usual key goes before the others");
+    assert!(ssh.about().authentication.starts_with("agent `"), "{:?}", ssh.about());
 }
 
 #[tokio::test(flavor = "multi_thread")]
