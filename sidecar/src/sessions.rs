@@ -7,12 +7,15 @@ use protocol::editor::RemoteRow;
 use protocol::error::{Code, Error, Explain, Result};
 
 use crate::cx::Cx;
+pub use crate::session::by_ssh::Identity;
+
 use crate::session::by_ssh::BySsh;
 use crate::session::{Handle, State};
 
 /// The sessions of this process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions {
+    identity: Identity,
     open: Arc<Mutex<HashMap<String, Session>>>,
 }
 
@@ -63,6 +66,11 @@ impl Explain for SessionsError {
 }
 
 impl Sessions {
+    /// Returns sessions that use the keys and known hosts of `identity` instead of the user's own.
+    pub fn of(identity: Identity) -> Self {
+        Self { identity, ..Self::default() }
+    }
+
     /// Returns the session with the remote of that name, connecting when there is none yet. Questions
     /// (host key, passphrase, consent to install) go to the context's front end.
     pub async fn get(&self, cx: &Cx, remote: &str) -> Result<Handle> {
@@ -106,7 +114,12 @@ impl Sessions {
             session.handle.speak_to(&cx.frontend);
             return session.handle.clone();
         }
-        let connector = BySsh { remote: remote.clone(), store: cx.store.clone(), yes: cx.scope.yes };
+        let connector = BySsh {
+            identity: self.identity.clone(),
+            remote: remote.clone(),
+            store: cx.store.clone(),
+            yes: cx.scope.yes,
+        };
         let handle = Handle::start(Arc::new(connector), &cx.frontend);
         table.insert(remote.name.clone(), Session { remote, handle: handle.clone() });
         handle

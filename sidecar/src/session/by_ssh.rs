@@ -15,9 +15,30 @@ use crate::frontend::{Frontend, Progress};
 use crate::store::Store;
 use crate::transport::{Transport, ssh};
 
+/// Whose keys and known hosts are used.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The folder that holds `.ssh`.
+    pub home: PathBuf,
+    /// The socket of an SSH agent.
+    pub agent: Option<PathBuf>,
+}
+
+impl Default for Identity {
+    /// Returns the user's own.
+    fn default() -> Self {
+        Self {
+            home: env::home().unwrap_or_else(|| PathBuf::from("/")),
+            agent: env::get(env::SSH_AUTH_SOCK).map(PathBuf::from),
+        }
+    }
+}
+
 /// Reaches one remote.
 #[derive(Debug)]
 pub struct BySsh {
+    /// Who connects.
+    pub identity: Identity,
     /// The remote as it was when the session began.
     pub remote: RemoteRow,
     /// Where consent and facts are recorded.
@@ -38,11 +59,8 @@ impl Connector for BySsh {
             Lane::Priority => ssh::Purpose::Control,
             Lane::Bulk => ssh::Purpose::Bulk,
         };
-        let home = env::home().unwrap_or_else(|| PathBuf::from("/"));
-        let options = ssh::Options {
-            yes: self.yes,
-            ..ssh::Options::new(&home, env::get(env::SSH_AUTH_SOCK).map(PathBuf::from), purpose)
-        };
+        let Identity { home, agent } = &self.identity;
+        let options = ssh::Options { yes: self.yes, ..ssh::Options::new(home, agent.clone(), purpose) };
         if lane == Lane::Priority {
             let title = format!("Connecting to {}", self.remote.name);
             frontend.report(Progress { title, ..Progress::default() });

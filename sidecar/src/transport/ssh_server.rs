@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, Sig};
@@ -90,6 +91,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stopping.cancel();
     }
+}
+
+/// Makes a key pair, writes its private half to `path` with mode 0600 and returns the public one.
+pub fn write_key(path: &Path) -> io::Result<PublicKey> {
+    let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).map_err(io::Error::other)?;
+    key.write_openssh_file(path, LineEnding::LF).map_err(io::Error::other)?;
+    Ok(key.public_key().clone())
 }
 
 /// What every connection is given.
