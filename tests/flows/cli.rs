@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 #[test]
 fn help_fits_a_small_terminal_and_lists_every_noun() {
     let work = Work::new();
-    check(&work, "--help", &expect![[r#"
+    check(
+        &work,
+        "--help",
+        &expect![[r#"
         $ mltoolbox-sidecar --help
         Keeps a project here equal to its copy on a remote machine, and runs commands
         there
@@ -50,8 +53,12 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
         Start with: mltoolbox-sidecar try
         Without a command: this help on a terminal, the language server on a pipe.
         [exit 0]
-    "#]]);
-    check(&work, "help sync push", &expect![[r#"
+    "#]],
+    );
+    check(
+        &work,
+        "help sync push",
+        &expect![[r#"
         $ mltoolbox-sidecar help sync push
         Bring the remote up to date once
 
@@ -85,7 +92,8 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
           mltoolbox-sidecar sync push
           mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
         [exit 0]
-    "#]]);
+    "#]],
+    );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{}", ran.text());
@@ -97,7 +105,10 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
 #[test]
 fn a_typo_gets_a_suggestion_and_status_2() {
     let work = Work::new();
-    check(&work, "snyc", &expect![[r#"
+    check(
+        &work,
+        "snyc",
+        &expect![[r#"
         $ mltoolbox-sidecar snyc
         error: unrecognized subcommand 'snyc'
 
@@ -107,8 +118,12 @@ fn a_typo_gets_a_suggestion_and_status_2() {
 
         For more information, try '--help'.
         [exit 2]
-    "#]]);
-    check(&work, "remote ad", &expect![[r#"
+    "#]],
+    );
+    check(
+        &work,
+        "remote ad",
+        &expect![[r#"
         $ mltoolbox-sidecar remote ad
         error: unrecognized subcommand 'ad'
 
@@ -118,12 +133,17 @@ fn a_typo_gets_a_suggestion_and_status_2() {
 
         For more information, try '--help'.
         [exit 2]
-    "#]]);
-    check(&work, "--json snyc", &expect![[r#"
+    "#]],
+    );
+    check(
+        &work,
+        "--json snyc",
+        &expect![[r#"
         $ mltoolbox-sidecar --json snyc
         {"error":{"causes":[],"code":"params.invalid","help":"Run `mltoolbox-sidecar --help` for the commands and their flags.","message":"unrecognized subcommand 'snyc'"}}
         [exit 2]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
