@@ -26,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(250);
 /// A client that says nothing for this time after connecting is sent away.
 const HELLO: Duration = Duration::from_secs(5);
+/// The sync gets this long to finish what it is writing; whatever it leaves is found again at the next start.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Clients at a time; more wait in the socket's own queue.
 const CLIENTS: usize = 64;
 /// Lines that wait for a slow client.
@@ -40,7 +42,7 @@ pub struct Server {
 
 impl Server {
     /// Becomes the owner of `workspace`.
-    pub(super) fn start(jobs: Jobs, workspace: &Path, place: Place) -> Result<Self> {
+    pub(super) fn start(jobs: Jobs, workspace: &Path, place: &Place) -> Result<Self> {
         let Some(lock) = place.own()? else {
             return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
         };
@@ -89,10 +91,12 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(start(workspace))?;
     let jobs = Jobs::new(Role::Owner);
     tokio::select! {
-        _ = serve(&listener, &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
+        () = serve(&listener, &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
         _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
     }
-    jobs.close().await;
+    if tokio::time::timeout(FAREWELL, jobs.close()).await.is_err() {
+        tracing::warn!("the sync or a session does not end; it ends with this process");
+    }
     std::fs::remove_file(&place.socket).map_err(file(&place.socket))
 }
 
@@ -209,14 +213,10 @@ async fn converse(stream: UnixStream, jobs: &Jobs) -> io::Result<()> {
 
 /// Passes answers on; returns when the client cancels or is gone.
 async fn listen(mut reading: BufReader<OwnedReadHalf>, answers: mpsc::Sender<Option<Said>>, gone: mpsc::Sender<()>) {
-    loop {
-        match words::read(&mut reading, words::REQUEST_LIMIT).await {
-            Ok(Some(ToOwner::Answer(said))) => {
-                if answers.send(said).await.is_err() {
-                    tracing::debug!("nothing was asked");
-                }
-            }
-            Ok(Some(ToOwner::Cancel | ToOwner::Run { .. }) | None) | Err(_) => break,
+    // Anything but an answer means that it is over: a cancel, nonsense, or the end.
+    while let Ok(Some(ToOwner::Answer(said))) = words::read(&mut reading, words::REQUEST_LIMIT).await {
+        if answers.send(said).await.is_err() {
+            tracing::debug!("nothing was asked");
         }
     }
     // Closing the channel says as much as a message would.
