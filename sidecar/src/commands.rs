@@ -45,6 +45,12 @@ pub enum Where {
 /// A running command's future.
 pub type Running = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
 
+/// What runs a command.
+pub type Run = Box<dyn Fn(Cx, Value) -> Running + Send + Sync>;
+
+/// What writes an answer for a person.
+pub type Show = Box<dyn Fn(&Value, &mut Text) + Send + Sync>;
+
 /// One row: a command as every front end sees it.
 pub struct Command {
     /// `noun/verb`; `mltoolbox/noun/verb` on the wire.
@@ -68,9 +74,9 @@ pub struct Command {
     /// Returns the JSON Schema of its answer.
     pub output_schema: fn() -> Value,
     /// Runs it.
-    pub run: Box<dyn Fn(Cx, Value) -> Running + Send + Sync>,
+    pub run: Run,
     /// Writes its answer for a person.
-    pub show: Box<dyn Fn(&Value, &mut Text) + Send + Sync>,
+    pub show: Show,
     /// Returns the exit status that its answer means.
     pub status: Box<dyn Fn(&Value) -> u8 + Send + Sync>,
 }

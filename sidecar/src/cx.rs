@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::frontend::Frontend;
 use crate::sessions::Sessions;
 use crate::store::Store;
+use crate::sync::Syncs;
 
 /// The context of one running command. Cheap to clone; made by a front end, never global.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Cx {
     pub store: Store,
     /// Live links to remotes, shared by all commands of this process.
     pub sessions: Sessions,
+    /// The syncs that run in this process.
+    pub syncs: Syncs,
     /// The person at the other end.
     pub frontend: Arc<dyn Frontend>,
     /// Cancelled when the person no longer wants the command.

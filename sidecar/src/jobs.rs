@@ -21,6 +21,7 @@ use crate::frontend::Frontend;
 use crate::owner::{self, Route};
 use crate::sessions::Sessions;
 use crate::store::Store;
+use crate::sync::Syncs;
 use crate::{env, log};
 
 /// A cancelled command that has not ended after this time is left to itself, so that no caller waits for it.
@@ -38,6 +39,7 @@ struct Shared {
     database: PathBuf,
     store: OnceCell<Store>,
     sessions: Sessions,
+    syncs: Syncs,
     running: TaskTracker,
     last_id: AtomicU64,
 }
@@ -86,6 +88,7 @@ impl Jobs {
             database,
             store: OnceCell::new(),
             sessions: Sessions::default(),
+            syncs: Syncs::default(),
             running: TaskTracker::new(),
             last_id: AtomicU64::new(0),
         };
@@ -116,8 +119,16 @@ impl Jobs {
         self.shared.running.wait().await;
     }
 
-    /// Ends the sessions of this process.
+    /// Returns whether this process syncs anything.
+    pub fn syncs_anything(&self) -> bool {
+        !self.shared.syncs.all().is_empty()
+    }
+
+    /// Ends the syncs and the sessions of this process.
     pub async fn close(&self) {
+        for sync in self.shared.syncs.all() {
+            sync.stop().await;
+        }
         self.shared.sessions.close().await;
     }
 
@@ -134,7 +145,15 @@ impl Jobs {
         };
         let Request { command, params, scope, folder } = request;
         let store = self.store(command).await?;
-        let cx = Cx { scope, folder, store, sessions: self.shared.sessions.clone(), frontend, cancel: cancel.clone() };
+        let cx = Cx {
+            scope,
+            folder,
+            store,
+            sessions: self.shared.sessions.clone(),
+            syncs: self.shared.syncs.clone(),
+            frontend,
+            cancel: cancel.clone(),
+        };
         let mut work = (command.run)(cx, params);
         let Some(server) = &mut server else { return work.await };
         tokio::select! {

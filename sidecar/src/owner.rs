@@ -67,7 +67,7 @@ pub async fn route(
     }
     let place = Place::of(&workspace)?;
     if request.params["foreground"] == true {
-        let server = server::Server::start(jobs.clone().with_role(Role::Owner), &workspace, place)?;
+        let server = server::Server::start(jobs.clone().with_role(Role::Owner), &workspace, &place)?;
         return Ok(Route::Here(Some(server)));
     }
     client::start(&workspace, request.scope.remote.as_deref(), &place).await?;
@@ -75,9 +75,9 @@ pub async fn route(
 }
 
 /// Runs the owner of `workspace` until its sync is stopped; returns the exit status.
-pub fn main(workspace: PathBuf, remote: String) -> u8 {
+pub fn main(workspace: &Path, remote: &str) -> u8 {
     log::start(log::Also::Nowhere);
-    match server::run(&workspace, &remote) {
+    match server::run(workspace, remote) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(%error, causes = ?error.causes, "the owner ends");

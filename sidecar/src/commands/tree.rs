@@ -168,9 +168,9 @@ fn owner() -> clap::Command {
 mod tests {
     use super::*;
 
-    fn run(line: &str) -> Box<Invocation> {
+    fn run(line: &str) -> Invocation {
         match parse(line.split(' ').map(OsString::from).collect()) {
-            Ok(Asked::Run(invocation)) => invocation,
+            Ok(Asked::Run(invocation)) => *invocation,
             other => panic!("{line}: {other:?}"),
         }
     }

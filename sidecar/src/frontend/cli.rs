@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ pub fn main(mut arguments: Vec<OsString>) -> ExitCode {
         .any(|argument| argument == "--json" || argument == "--format=json");
     let status = match tree::parse(arguments) {
         Ok(Asked::Serve(globals)) => super::lsp::main(globals.verbose),
-        Ok(Asked::Own { workspace, remote }) => owner::main(workspace.into(), remote),
+        Ok(Asked::Own { workspace, remote }) => owner::main(Path::new(&workspace), &remote),
         Ok(Asked::Run(invocation)) => run(*invocation),
         Err(refused) => refuse(&refused, wants_json),
     };

@@ -135,13 +135,9 @@ pub(super) async fn call_all(
     request.params["all"] = json!(false);
     let mut syncs = Vec::new();
     for place in Place::served()? {
-        match call(&place, &request, frontend, cancel).await? {
-            Value::Object(mut answer) => {
-                if let Some(Value::Array(stopped)) = answer.remove("syncs") {
-                    syncs.extend(stopped);
-                }
-            }
-            _ => tracing::warn!("an owner gave an answer of another kind"),
+        let mut answer = call(&place, &request, frontend, cancel).await?;
+        if let Value::Array(stopped) = answer["syncs"].take() {
+            syncs.extend(stopped);
         }
     }
     Ok(Route::Answered(json!({ "syncs": syncs })))

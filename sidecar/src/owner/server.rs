@@ -3,16 +3,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::error::{Error, Result};
-use protocol::method::Method;
-use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::place::Place;
@@ -22,10 +20,14 @@ use super::{Lock, OwnerError, file};
 use crate::commands::{self, ParamsError};
 use crate::jobs::{Jobs, Request, Role};
 
-/// An owner without a sync and without clients ends after this time: long enough for the next line of a script.
+/// An owner that never got a sync ends this long after its last client.
 const IDLE: Duration = Duration::from_secs(3);
+/// How often an owner looks whether its sync still runs.
+const LOOK: Duration = Duration::from_millis(250);
 /// A client that says nothing for this time after connecting is sent away.
 const HELLO: Duration = Duration::from_secs(5);
+/// The sync gets this long to finish what it is writing; whatever it leaves is found again at the next start.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Clients at a time; more wait in the socket's own queue.
 const CLIENTS: usize = 64;
 /// Lines that wait for a slow client.
@@ -40,14 +42,14 @@ pub struct Server {
 
 impl Server {
     /// Becomes the owner of `workspace`.
-    pub(super) fn start(jobs: Jobs, workspace: &Path, place: Place) -> Result<Self> {
+    pub(super) fn start(jobs: Jobs, workspace: &Path, place: &Place) -> Result<Self> {
         let Some(lock) = place.own()? else {
             return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
         };
         let listener = place.listen(&lock)?;
         let serving = tokio::spawn(async move {
-            let idle = serve(&listener, &jobs, true).await;
-            tracing::info!(idle, "the sync of this process was stopped from elsewhere");
+            serve(&listener, &jobs, Patience::Endless).await;
+            tracing::info!("the sync of this process has ended");
         });
         Ok(Self { serving, _lock: lock })
     }
@@ -89,10 +91,12 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(start(workspace))?;
     let jobs = Jobs::new(Role::Owner);
     tokio::select! {
-        _ = serve(&listener, &jobs, false) => tracing::info!("owner ends: nothing is synced any more"),
+        () = serve(&listener, &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
         _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
     }
-    jobs.close().await;
+    if tokio::time::timeout(FAREWELL, jobs.close()).await.is_err() {
+        tracing::warn!("the sync or a session does not end; it ends with this process");
+    }
     std::fs::remove_file(&place.socket).map_err(file(&place.socket))
 }
 
@@ -106,27 +110,31 @@ fn close_stdout() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdout(nowhere)?)
 }
 
-/// Takes connections until no sync runs and nobody is connected. `syncing` says whether one runs now.
-async fn serve(listener: &UnixListener, jobs: &Jobs, syncing: bool) -> bool {
-    let syncing = watch::Sender::new(syncing);
+/// How long an owner waits for its first sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// As long as clients come: it was started for one.
+    Short,
+    /// As long as it lives: the command of this process starts it.
+    Endless,
+}
+
+/// Takes connections until the sync has ended and nobody is connected.
+async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
     let mut clients = JoinSet::new();
+    let mut look = tokio::time::interval(LOOK);
+    let mut synced = false;
+    let mut quiet_since = Instant::now();
     loop {
-        let idle = async {
-            if *syncing.borrow() {
-                std::future::pending().await
-            } else {
-                tokio::time::sleep(IDLE).await;
-            }
-        };
         tokio::select! {
             accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
                 Ok((stream, _)) if is_ours(&stream) => {
-                    clients.spawn(client(stream, jobs.clone(), syncing.clone()));
+                    clients.spawn(client(stream, jobs.clone()));
                 }
                 Ok(_) => tracing::warn!("another user tried to connect"),
                 Err(error) => {
                     tracing::error!(%error, "no connection can be taken");
-                    return false;
+                    return;
                 }
             },
             Some(ended) = clients.join_next() => {
@@ -134,7 +142,14 @@ async fn serve(listener: &UnixListener, jobs: &Jobs, syncing: bool) -> bool {
                     tracing::error!(%error, "a connection failed");
                 }
             }
-            () = idle, if clients.is_empty() => return true,
+            _ = look.tick() => {}
+        }
+        let syncs = jobs.syncs_anything();
+        synced |= syncs;
+        if syncs || !clients.is_empty() {
+            quiet_since = Instant::now();
+        } else if synced || patience == Patience::Short && quiet_since.elapsed() >= IDLE {
+            return;
         }
     }
 }
@@ -144,13 +159,13 @@ fn is_ours(stream: &UnixStream) -> bool {
 }
 
 /// Serves one connection: one command.
-async fn client(stream: UnixStream, jobs: Jobs, syncing: watch::Sender<bool>) {
-    if let Err(error) = converse(stream, &jobs, &syncing).await {
+async fn client(stream: UnixStream, jobs: Jobs) {
+    if let Err(error) = converse(stream, &jobs).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
-async fn converse(stream: UnixStream, jobs: &Jobs, syncing: &watch::Sender<bool>) -> io::Result<()> {
+async fn converse(stream: UnixStream, jobs: &Jobs) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
     words::write(&mut writing, &Hello::ours()).await?;
@@ -186,9 +201,6 @@ async fn converse(stream: UnixStream, jobs: &Jobs, syncing: &watch::Sender<bool>
                 }
             };
             listening.abort();
-            if let Ok(answer) = &answer {
-                note(command.name, answer, syncing);
-            }
             answer.map_or_else(FromOwner::Failed, FromOwner::Done)
         }
     };
@@ -201,26 +213,12 @@ async fn converse(stream: UnixStream, jobs: &Jobs, syncing: &watch::Sender<bool>
 
 /// Passes answers on; returns when the client cancels or is gone.
 async fn listen(mut reading: BufReader<OwnedReadHalf>, answers: mpsc::Sender<Option<Said>>, gone: mpsc::Sender<()>) {
-    loop {
-        match words::read(&mut reading, words::REQUEST_LIMIT).await {
-            Ok(Some(ToOwner::Answer(said))) => {
-                if answers.send(said).await.is_err() {
-                    tracing::debug!("nothing was asked");
-                }
-            }
-            Ok(Some(ToOwner::Cancel | ToOwner::Run { .. }) | None) | Err(_) => break,
+    // Anything but an answer means that it is over: a cancel, nonsense, or the end.
+    while let Ok(Some(ToOwner::Answer(said))) = words::read(&mut reading, words::REQUEST_LIMIT).await {
+        if answers.send(said).await.is_err() {
+            tracing::debug!("nothing was asked");
         }
     }
     // Closing the channel says as much as a message would.
     drop(gone);
-}
-
-/// Takes note of what begins and ends the sync that this process is for.
-fn note(name: &str, answer: &Value, syncing: &watch::Sender<bool>) {
-    use protocol::editor::{RemoteConnect, SyncStop, SyncWatch};
-    if name == SyncWatch::NAME || name == RemoteConnect::NAME {
-        syncing.send_replace(answer["state"] != "stopped");
-    } else if name == SyncStop::NAME {
-        syncing.send_replace(false);
-    }
 }

@@ -67,7 +67,7 @@ impl Stage {
 
     fn serve(&self) -> Server {
         let jobs = Jobs::with_database(Role::Owner, self.folder.path().join("state.db"));
-        Server::start(jobs, self.folder.path(), self.place.clone()).expect("the place is free")
+        Server::start(jobs, self.folder.path(), &self.place).expect("the place is free")
     }
 
     async fn call(&self, name: &str, recorder: &Arc<Recorder>) -> Result<Value> {
@@ -91,7 +91,7 @@ async fn a_second_owner_is_refused() {
     let stage = Stage::new();
     let _server = stage.serve();
     let jobs = Jobs::with_database(Role::Owner, stage.folder.path().join("state.db"));
-    let error = Server::start(jobs, stage.folder.path(), stage.place.clone()).expect_err("the place is taken");
+    let error = Server::start(jobs, stage.folder.path(), &stage.place).expect_err("the place is taken");
     assert_eq!(error.code, Code::OwnerUnavailable);
 }
 
@@ -115,7 +115,7 @@ async fn hostile_clients_harm_nobody() {
 }
 
 /// A stand-in for an owner that says what it is given, after its hello.
-async fn scripted(stage: &Stage, hello: Hello, lines: Vec<FromOwner>) -> tokio::task::JoinHandle<Vec<ToOwner>> {
+fn scripted(stage: &Stage, hello: Hello, lines: Vec<FromOwner>) -> tokio::task::JoinHandle<Vec<ToOwner>> {
     let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("a client");
@@ -145,7 +145,7 @@ async fn everything_that_an_owner_says_reaches_the_person() {
         FromOwner::Ask(Question::Confirm { text: "Go on?".to_owned() }),
         FromOwner::Done(Value::from(7)),
     ];
-    let owner = scripted(&stage, Hello::ours(), lines).await;
+    let owner = scripted(&stage, Hello::ours(), lines);
     let recorder = Arc::new(Recorder::default());
     assert_eq!(stage.call("sync/status", &recorder).await, Ok(Value::from(7)));
     let told = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -160,12 +160,12 @@ async fn everything_that_an_owner_says_reaches_the_person() {
 async fn an_owner_of_another_time_or_one_that_dies_is_an_error_with_a_next_step() {
     let stage = Stage::new();
     let newer = Hello { protocol: words::VERSION + 1, program: "9.0.0".to_owned(), pid: 4711 };
-    let _owner = scripted(&stage, newer, Vec::new()).await;
+    let _owner = scripted(&stage, newer, Vec::new());
     let error = stage.call("sync/status", &Arc::default()).await.expect_err("another version");
     assert!(error.help.contains("kill 4711"), "{error:?}");
 
     let stage = Stage::new();
-    let mute = scripted(&stage, Hello::ours(), Vec::new()).await;
+    let mute = scripted(&stage, Hello::ours(), Vec::new());
     mute.abort();
     let error = stage.call("sync/status", &Arc::default()).await.expect_err("it died");
     assert_eq!(error.code, Code::OwnerUnavailable);

@@ -76,7 +76,9 @@ pub(super) fn keys() -> Vec<DoctorCheck> {
             }
             let mode = entry.metadata().ok()?.mode() & 0o777;
             let name = format!("key `{file}`");
-            Some(if mode & 0o077 == 0 {
+            Some(if mode.trailing_zeros() >= 6 {
+                // No bit of the group's and the others' six.
+
                 good(&name, "only you can read it".to_owned())
             } else {
                 let error = DoctorError::OpenKey { key: entry.path(), mode };

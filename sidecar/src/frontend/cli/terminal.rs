@@ -57,7 +57,7 @@ pub(super) fn size() -> Option<watch::Receiver<TerminalSize>> {
     tokio::spawn(async move {
         loop {
             tokio::select! {
-                changed = changes.recv() => if changed.is_none() { return },
+                signalled = changes.recv() => if signalled.is_none() { return },
                 () = tx.closed() => return,
             }
             if let Some(size) = current_size() {

@@ -108,7 +108,7 @@ enum Incoming {
 fn sort(message: &[u8]) -> Incoming {
     let mut message: Value = match serde_json::from_slice(message) {
         Ok(message) => message,
-        Err(error) => return Incoming::Refused(refusal(&Value::Null, -32700, format!("parse error: {error}"))),
+        Err(error) => return Incoming::Refused(refusal(&Value::Null, -32700, &format!("parse error: {error}"))),
     };
     let id = message["id"].clone();
     if let Some(method) = message["method"].as_str() {
@@ -118,17 +118,17 @@ fn sort(message: &[u8]) -> Incoming {
         }
         match serde_json::from_value(message) {
             Ok(request) => Incoming::Request(request),
-            Err(error) => Incoming::Refused(refusal(&id, -32600, format!("invalid request: {error}"))),
+            Err(error) => Incoming::Refused(refusal(&id, -32600, &format!("invalid request: {error}"))),
         }
     } else {
         match serde_json::from_value(message) {
             Ok(reply) => Incoming::Reply(reply),
-            Err(error) => Incoming::Refused(refusal(&id, -32600, format!("invalid request: {error}"))),
+            Err(error) => Incoming::Refused(refusal(&id, -32600, &format!("invalid request: {error}"))),
         }
     }
 }
 
-fn refusal(id: &Value, code: i64, message: String) -> Value {
+fn refusal(id: &Value, code: i64, message: &str) -> Value {
     let data = json!({ "code": Code::ParamsInvalid, "help": "Send messages as JSON-RPC 2.0 has them.", "causes": [] });
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message, "data": data } })
 }
@@ -221,14 +221,14 @@ fn answer_json(answer: Response) -> Value {
         let known = error.data.as_ref().is_some_and(|data| data["code"].is_string());
         if !known {
             let name = error.data.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-            error.data = Some(server::data(&explained(&error, name)));
+            error.data = Some(server::data(&explained(&error, &name)));
         }
         error
     });
     json!(Response::from_parts(id, body))
 }
 
-fn explained(error: &tower_lsp::jsonrpc::Error, method: String) -> Error {
+fn explained(error: &tower_lsp::jsonrpc::Error, method: &str) -> Error {
     let plain = |code, help: &str| Error {
         code,
         message: error.message.to_string(),
@@ -236,7 +236,7 @@ fn explained(error: &tower_lsp::jsonrpc::Error, method: String) -> Error {
         causes: Vec::new(),
     };
     match error.code {
-        ErrorCode::MethodNotFound => ParamsError::UnknownMethod { name: method }.into(),
+        ErrorCode::MethodNotFound => ParamsError::UnknownMethod { name: method.to_owned() }.into(),
         ErrorCode::RequestCancelled => plain(Code::Cancelled, "Send it again to go on; what was done so far is kept."),
         ErrorCode::InternalError => plain(Code::Bug, "Report this with the last lines of the log file."),
         _ => plain(Code::ParamsInvalid, "Send `initialize` first, and each request with an id of its own."),
