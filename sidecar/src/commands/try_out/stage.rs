@@ -15,6 +15,7 @@ use super::{agent, off, project};
 use crate::cx::Cx;
 use crate::sessions::{Identity, Sessions};
 use crate::store::Store;
+use crate::sync::Syncs;
 use crate::transport::ssh_server::{self, Server};
 
 /// Name of the stand-in.
@@ -68,6 +69,7 @@ impl Stage {
             folder: workspace.clone(),
             store,
             sessions: Sessions::of(Identity { home: here, agent: None }),
+            syncs: Syncs::default(),
             frontend: Arc::clone(&cx.frontend),
             // The end of the tour is told by the tour, which then has something to clear away.
             cancel: CancellationToken::new(),
