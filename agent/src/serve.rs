@@ -58,6 +58,8 @@ where
     let link = agent.join();
     let (finished, finishes) = mpsc::unbounded_channel();
     let ended = CancellationToken::new();
+    // Threads that wait for credit must hear of the end also when this future is dropped.
+    let _ended = ended.clone().drop_guard();
     let work = Work::new(Arc::clone(&agent), link.id(), outbox.clone(), finished);
     let conversation = Conversation {
         work: work.clone(),
