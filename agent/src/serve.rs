@@ -56,8 +56,10 @@ where
     let (outbox, writing) = wire::outbox(writer);
     let writing = tokio::spawn(writing);
     let link = agent.join();
-    let (finished, finishes) = mpsc::unbounded_channel();
+    let (finished, done) = mpsc::unbounded_channel();
     let ended = CancellationToken::new();
+    // Threads that wait for credit must hear of the end also when this future is dropped.
+    let _ended = ended.clone().drop_guard();
     let work = Work::new(Arc::clone(&agent), link.id(), outbox.clone(), finished);
     let conversation = Conversation {
         work: work.clone(),
@@ -69,7 +71,7 @@ where
         stopping: agent.stopping(),
         ended: ended.clone(),
     };
-    let result = conversation.run(&mut reader, finishes).await;
+    let result = conversation.run(&mut reader, done).await;
     if result.is_err() {
         writing.abort();
     }

@@ -136,7 +136,7 @@ async fn attend(
         std::future::pending().await
     };
     let outputs = async {
-        let (_, _, exit) = tokio::join!(
+        let ((), (), exit) = tokio::join!(
             show(stdout, OutputStream::Stdout, frontend),
             show(stderr, OutputStream::Stderr, frontend),
             exit

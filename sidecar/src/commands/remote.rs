@@ -116,7 +116,7 @@ async fn put(cx: &Cx, row: RemoteRow) -> Result<RemoteRow> {
     if let Some(there) = cx.store.remote(&row.name).await? {
         let same = (&there.host, there.port, &there.user, &there.key, there.accept_new)
             == (&row.host, row.port, &row.user, &row.key, row.accept_new);
-        return if same { Ok(there) } else { Err(RemoteError::Exists { there }.into()) };
+        return if same { Ok(there) } else { Err(RemoteError::Exists { there: Box::new(there) }.into()) };
     }
     cx.store.put_remote(&row).await?;
     Ok(row)

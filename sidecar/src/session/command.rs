@@ -11,7 +11,7 @@ use crate::transport::{Exit, Transport, TransportError};
 const MAX_OUTPUT: u64 = 1024 * 1024;
 
 /// A remote shell with a slow start-up file on a loaded machine needs some seconds.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 
 /// What a command said and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

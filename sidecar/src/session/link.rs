@@ -62,8 +62,10 @@ impl Link {
         let ours = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), facts: None };
         let mut reader = FrameReader::new(reader);
         let greeting = async {
-            wire::send_hello(&mut writer, &ours).await?;
-            reader.hello().await
+            // A program that is no agent may be gone before it hears us; what it said tells more.
+            let sent = wire::send_hello(&mut writer, &ours).await;
+            let theirs = reader.hello().await?;
+            sent.map(|()| theirs)
         };
         let theirs = tokio::time::timeout(policy::HEALTHY_WITHIN, greeting)
             .await

@@ -6,14 +6,14 @@ use std::time::Duration;
 pub const TRIES: u32 = 3;
 
 /// A started agent must answer within this time.
-pub const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+pub const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Lines of the agent's log that are shown when it does not answer, and by `agent logs` unasked.
 pub const LOG_LINES: u32 = 100;
 
 /// A request about which the agent says nothing for this long has failed. The agent says every ten seconds
 /// that it works on one, so this bounds silence and never the work.
-pub const SILENT_FOR: Duration = Duration::from_secs(60);
+pub const SILENT_FOR: Duration = Duration::from_mins(1);
 
 /// Longest pause between two attempts to get a lost session back.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(5);

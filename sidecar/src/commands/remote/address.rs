@@ -56,7 +56,7 @@ pub(crate) enum RemoteError {
     #[error("the remote `{}` exists with other settings: {}@{}:{}", there.name, there.user, there.host, there.port)]
     Exists {
         /// What is stored.
-        there: RemoteRow,
+        there: Box<RemoteRow>,
     },
     /// A sync uses it.
     #[error("the remote `{name}` is used by the sync of `{folders}`")]
