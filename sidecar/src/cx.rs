@@ -21,6 +21,8 @@ pub struct Cx {
     pub store: Store,
     /// Live links to remotes, shared by all commands of this process.
     pub sessions: Sessions,
+    /// The syncs that run in this process.
+    pub syncs: crate::sync::Syncs,
     /// The person at the other end.
     pub frontend: Arc<dyn Frontend>,
     /// Cancelled when the person no longer wants the command.

@@ -11,7 +11,7 @@ use protocol::agent::Opened;
 use protocol::editor::SyncResolveOutput;
 use protocol::error::{Error, Result};
 use protocol::path::{RelPath, RemotePath};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use super::plan::{Conflict, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, OpenTarget, SyncError, SyncTarget};
-use super::{AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
+use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store};
 
 pub(super) use report::seconds as report_seconds;
@@ -96,6 +96,7 @@ pub(super) struct Actor {
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
     publisher: watch::Sender<Snapshot>,
+    arrivals: broadcast::Sender<Arrival>,
     events: mpsc::Sender<Event>,
     received: mpsc::Receiver<Event>,
     work: CancellationToken,
@@ -141,6 +142,7 @@ impl Actor {
         source: Arc<dyn Source>,
         target: Arc<dyn SyncTarget>,
         publisher: watch::Sender<Snapshot>,
+        arrivals: broadcast::Sender<Arrival>,
     ) -> Self {
         let (events, received) = mpsc::channel(EVENTS);
         Self {
@@ -149,6 +151,7 @@ impl Actor {
             source,
             target,
             publisher,
+            arrivals,
             events,
             received,
             work: CancellationToken::new(),

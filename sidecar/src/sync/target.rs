@@ -210,3 +210,13 @@ pub fn describe(content: Option<&Content>) -> String {
         Some(Content::Special) => "a socket, pipe or device".to_owned(),
     }
 }
+
+/// Returns the error for a remote folder that is no path.
+pub(crate) fn not_a_path(text: &str, why: &protocol::path::PathError) -> Error {
+    Error {
+        code: Code::ParamsInvalid,
+        message: format!("`{text}` cannot be a remote folder"),
+        help: "Give `--to` an absolute path, or one that starts with `~/`.".to_owned(),
+        causes: vec![why.to_string()],
+    }
+}

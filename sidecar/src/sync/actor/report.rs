@@ -224,6 +224,7 @@ impl Actor {
             files: tally.files,
             bytes: tally.bytes,
             removed: tally.removed,
+            opened: self.opened.is_some(),
         }
     }
 }
