@@ -9,6 +9,7 @@ mod lease;
 mod look;
 mod mode;
 mod place;
+mod put;
 mod root;
 mod side;
 mod temp;
@@ -94,7 +95,7 @@ impl Root {
             created: located.created,
             empty: root::is_empty(&folder, reserved).map_err(failed)?,
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
-            ignores_case: side.ignores_case(&workshop.folder)?,
+            ignores_case: side.ignores_case(&workshop.folder)? || root::folds_case(&folder),
         };
         drop(locked);
         let device = look::through(&folder).map_err(failed)?.stamp.device;
@@ -111,6 +112,11 @@ impl Root {
             hook: tests::Hook::default(),
         };
         Ok((root, opened))
+    }
+
+    /// Returns the absolute path of the folder.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Compares paths with what they should hold.

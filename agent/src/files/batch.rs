@@ -3,32 +3,31 @@
 //! A file's parent folder is never made on the way: only `MakeFolder` makes folders.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use protocol::path::RelPath;
-use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Outcome, Rejected};
-use rustix::fs::{AtFlags, Dir, Mode, Timespec, Timestamps, UTIME_OMIT};
+use protocol::sync::{Action, Content, Expect, Found, Op, Outcome, Rejected};
+use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::body::Body;
-use super::look::{self, CHUNK, Kind, Match, Seen};
+use super::look::{self, Kind, Match, Seen};
 use super::place::{self, Replaced};
+use super::put::Put;
 use super::temp::Temp;
 use super::trash::Shelf;
 use super::walk::Folders;
 use super::{Root, error, mode};
 
-/// Largest file that is held in memory and checked before the disk is touched.
-const SMALL: u64 = 1 << 20;
 /// Most operations that are made durable one by one; more are by one flush of the file system, which also
 /// writes what is not ours.
 const FEW: usize = 64;
 
 /// How a batch is made to survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Durability {
+pub(super) enum Durability {
     None,
     Each,
     AtEnd,
@@ -60,22 +59,14 @@ impl From<Errno> for Halt {
     }
 }
 
-/// A file to write, as [`Action::Put`] says.
-struct Put {
-    size: u64,
-    hash: Option<Hash>,
-    mode: u32,
-    mtime_ns: Option<i64>,
-}
-
 /// A batch in the making.
 pub(super) struct Batch<'a> {
-    root: &'a Root,
-    folders: Folders<'a>,
+    pub(super) root: &'a Root,
+    pub(super) folders: Folders<'a>,
     removed: Shelf<'a>,
     replaced: Shelf<'a>,
-    buffer: Vec<u8>,
-    durability: Durability,
+    pub(super) buffer: Vec<u8>,
+    pub(super) durability: Durability,
     /// Folders to flush at the end.
     touched: Vec<Arc<File>>,
 }
@@ -139,11 +130,11 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn parent_of(&mut self, path: &RelPath) -> Result<Arc<File>, Halt> {
+    pub(super) fn parent_of(&mut self, path: &RelPath) -> Result<Arc<File>, Halt> {
         Ok(self.folders.parent_of(path).map_err(|stop| stop.rejected(path))?)
     }
 
-    fn touch(&mut self, parent: &Arc<File>) {
+    pub(super) fn touch(&mut self, parent: &Arc<File>) {
         if self.durability == Durability::Each && !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, parent)) {
             self.touched.push(Arc::clone(parent));
         }
@@ -151,7 +142,7 @@ impl<'a> Batch<'a> {
 
     fn make_folder(&mut self, path: &RelPath, local: u32) -> Result<Outcome, Halt> {
         let parent = self.parent_of(path)?;
-        match rustix::fs::mkdirat(&*parent, path.name(), Mode::from_raw_mode(mode::created_folder(local))) {
+        match rustix::fs::mkdirat(&*parent, path.name(), mode::raw(mode::created_folder(local))) {
             Ok(()) => {
                 self.touch(&parent);
                 Ok(Outcome::Applied { stamp: None, kept_as: None })
@@ -165,128 +156,23 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn put(&mut self, path: &RelPath, expect: &Expect, put: &Put, body: &mut Body<'_>) -> Result<Outcome, Halt> {
-        let mut parent = self.parent_of(path)?;
-        // For a small new file the rename itself finds out whether its place is free.
-        let straight = put.size <= SMALL && *expect == Expect::Absent;
-        let mut before = None;
-        if !straight {
-            match self.examine(&parent, path, expect, put)? {
-                Examined::Settled(outcome) => return Ok(outcome),
-                Examined::Ready(seen) => before = seen,
-            }
-        }
-        let bits = match &before {
-            Some(seen) if seen.kind == Kind::File => Err(mode::updated(seen.mode, put.mode)),
-            Some(_) | None => Ok(mode::created(put.mode)),
-        };
-        let (mut temp, file, hash) = if put.size <= SMALL {
-            self.receive_small(put, body, bits.unwrap_or(0o600))?
-        } else {
-            let received = self.receive_large(put, body, bits.unwrap_or(0o600))?;
-            // Much time may have passed; what is there now is looked at with fresh eyes.
-            self.folders.forget();
-            parent = self.parent_of(path)?;
-            received
-        };
-        if let Err(bits) = bits {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
-        }
-        if let (None, Some(mtime_ns)) = (&before, put.mtime_ns) {
-            rustix::fs::futimens(&file, &modified_at(mtime_ns))?;
-        }
-        if self.durability == Durability::Each {
-            rustix::fs::fdatasync(&file)?;
-        }
-        let Some(kept_as) = self.place(&mut temp, &parent, path, before.as_ref())? else {
-            return match self.examine(&parent, path, expect, &Put { hash: Some(hash), ..*put })? {
-                Examined::Settled(outcome) => Ok(outcome),
-                // It changed and changed back while we looked: the next pass finds it quiet.
-                Examined::Ready(seen) => Err(self.changed_to(&parent, path, seen)?),
-            };
-        };
-        let stamp = Some(look::through(&file)?.stamp);
-        Ok(Outcome::Applied { stamp, kept_as })
-    }
-
-    /// Decides whether a file may be written, before its bytes are looked at.
-    fn examine(&self, parent: &File, path: &RelPath, expect: &Expect, put: &Put) -> Result<Examined, Halt> {
-        let name = path.name();
-        let (hash, seen) = match look::compare(parent.as_fd(), name, expect, self.root.clock)? {
-            Match::Yes(None) => return Ok(Examined::Ready(None)),
-            Match::No(None) => return Err(changed(None)),
-            Match::Yes(Some(seen)) => match expect {
-                Expect::File { hash, .. } if Some(*hash) == put.hash => (*hash, seen),
-                Expect::File { .. } | Expect::Link { .. } | Expect::Absent => return Ok(Examined::Ready(Some(seen))),
-                Expect::Folder => {
-                    return Err(Rejected::Failed { reason: "a folder has to be removed first".into() }.into());
-                }
-            },
-            Match::No(Some((found, seen))) => match found.content {
-                Content::File { hash, .. } if Some(hash) == put.hash => (hash, seen),
-                Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special => {
-                    return Err(changed(Some(found)));
-                }
-            },
-        };
-        // The bytes are there; the execute bits may not be.
-        let present = self.update_mode(parent, name, &seen, put.mode)?.unwrap_or(seen);
-        debug_assert_eq!(Some(hash), put.hash);
-        Ok(Examined::Settled(Outcome::Already { stamp: Some(present.stamp) }))
-    }
-
-    fn receive_small(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
-        self.buffer.resize(usize::try_from(put.size).unwrap_or(usize::MAX), 0);
-        if !body.fill(&mut self.buffer).map_err(Halt::Lost)? {
-            return Err(Rejected::Torn.into());
-        }
-        let hash = Hash(*blake3::hash(&self.buffer).as_bytes());
-        check_hash(put, hash, body)?;
-        let root = self.root;
-        let (temp, mut file) = root.workshop.file(bits)?;
-        file.write_all(&self.buffer)?;
-        Ok((temp, file, hash))
-    }
-
-    fn receive_large(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
-        let root = self.root;
-        let (temp, mut file) = root.workshop.file(bits)?;
-        let mut hasher = blake3::Hasher::new();
-        self.buffer.resize(CHUNK, 0);
-        loop {
-            match body.read(&mut self.buffer).map_err(Halt::Lost)? {
-                0 => break,
-                count => {
-                    hasher.update(&self.buffer[..count]);
-                    file.write_all(&self.buffer[..count])?;
-                }
-            }
-        }
-        let hash = Hash(*hasher.finalize().as_bytes());
-        check_hash(put, hash, body)?;
-        Ok((temp, file, hash))
-    }
-
-    /// Gives `temp` its name; `None` when something unexpected has it.
-    fn place(
+    /// Gives `temp` its name, unless something unexpected has it.
+    pub(super) fn place(
         &mut self,
         temp: &mut Temp<'_>,
         parent: &Arc<File>,
         path: &RelPath,
         before: Option<&Seen>,
-    ) -> Result<Option<Option<RelPath>>, Halt> {
+    ) -> Result<Replaced, Halt> {
         let placed = match before {
             None => {
                 let workshop = temp.workshop.folder.as_fd();
                 temp.placed = place::rename_new(workshop, &temp.name, parent.as_fd(), path.name())?;
-                temp.placed.then_some(None)
+                if temp.placed { Replaced::Done { kept_as: None } } else { Replaced::Changed }
             }
-            Some(before) => match place::replace(self.root, &mut self.replaced, temp, parent, path, before)? {
-                Replaced::Done { kept_as } => Some(kept_as),
-                Replaced::Changed => None,
-            },
+            Some(before) => place::replace(self.root, &mut self.replaced, temp, parent, path, before)?,
         };
-        if placed.is_some() {
+        if matches!(placed, Replaced::Done { .. }) {
             self.touch(parent);
         }
         Ok(placed)
@@ -309,10 +195,10 @@ impl<'a> Batch<'a> {
         let root = self.root;
         let mut temp = root.workshop.link(target)?;
         match self.place(&mut temp, &parent, path, before.as_ref())? {
-            Some(kept_as) => Ok(Outcome::Applied { stamp: None, kept_as }),
-            None => {
+            Replaced::Done { kept_as } => Ok(Outcome::Applied { stamp: None, kept_as }),
+            Replaced::Changed => {
                 let seen = look::at(parent.as_fd(), path.name())?;
-                Err(self.changed_to(&parent, path, seen)?)
+                Err(changed_to(&parent, path, seen)?)
             }
         }
     }
@@ -332,7 +218,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes over execute bits and narrowing; returns what is there now if anything had to be done.
-    fn update_mode(&self, parent: &File, name: &str, seen: &Seen, local: u32) -> Result<Option<Seen>, Halt> {
+    pub(super) fn update_mode(&self, parent: &File, name: &str, seen: &Seen, local: u32) -> Result<Option<Seen>, Halt> {
         let bits = match seen.kind {
             Kind::File => mode::updated(seen.mode, local),
             Kind::Folder => mode::updated_folder(seen.mode, local),
@@ -346,7 +232,7 @@ impl<'a> Batch<'a> {
         if look::through(&file)?.stamp.inode != seen.stamp.inode {
             return Err(changed(Some(look::found(parent.as_fd(), name, seen)?)));
         }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+        rustix::fs::fchmod(&file, mode::raw(bits))?;
         if self.durability == Durability::Each {
             rustix::fs::fsync(&file)?;
         }
@@ -389,7 +275,8 @@ impl<'a> Batch<'a> {
                 Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
             }
         })?;
-        if look::at(place.as_fd(), name)?.is_some_and(|moved| moved.is_still(&seen)) {
+        // `None`: the trash was emptied meanwhile.
+        if look::at(place.as_fd(), name)?.is_none_or(|moved| moved.is_still(&seen)) {
             bin.added(seen.stamp.size);
             self.touch(&parent);
             return Ok(applied);
@@ -399,40 +286,18 @@ impl<'a> Batch<'a> {
             place::keep_beside(place.as_fd(), name, parent.as_fd(), path)?;
         }
         let now = look::at(parent.as_fd(), name)?;
-        Err(self.changed_to(&parent, path, now)?)
-    }
-
-    /// Returns the rejection that tells what is at `path` now.
-    fn changed_to(&self, parent: &File, path: &RelPath, seen: Option<Seen>) -> Result<Halt, Halt> {
-        let found = seen.map(|seen| look::found(parent.as_fd(), path.name(), &seen)).transpose()?;
-        Ok(changed(found))
+        Err(changed_to(&parent, path, now)?)
     }
 }
 
-/// What came of looking at the place of a file.
-enum Examined {
-    /// Nothing is left to do.
-    Settled(Outcome),
-    /// The file may be written over what is there.
-    Ready(Option<Seen>),
-}
-
-fn changed(found: Option<Found>) -> Halt {
+pub(super) fn changed(found: Option<Found>) -> Halt {
     Rejected::Changed { found }.into()
 }
 
-fn check_hash(put: &Put, hash: Hash, body: &mut Body<'_>) -> Result<(), Halt> {
-    let announced = match put.hash {
-        Some(announced) => Some(announced),
-        None if body.is_whole() => body.end().map_err(Halt::Lost)?,
-        None => None,
-    };
-    if body.is_whole() && announced == Some(hash) { Ok(()) } else { Err(Rejected::Torn.into()) }
-}
-
-fn modified_at(mtime_ns: i64) -> Timestamps {
-    let modified = Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) };
-    Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified }
+/// Returns the rejection that tells what is at `path` now.
+pub(super) fn changed_to(parent: &File, path: &RelPath, seen: Option<Seen>) -> Result<Halt, Halt> {
+    let found = seen.map(|seen| look::found(parent.as_fd(), path.name(), &seen)).transpose()?;
+    Ok(changed(found))
 }
 
 fn count(parent: &File, name: &str) -> io::Result<u64> {

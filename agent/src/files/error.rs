@@ -121,3 +121,28 @@ pub(super) fn rejected(error: &io::Error) -> Rejected {
     };
     Rejected::Failed { reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_words_become_a_persons() {
+        let reason = |errno: Errno| match rejected(&errno.into()) {
+            Rejected::Failed { reason } | Rejected::Unsafe { reason } => reason,
+            other => format!("{other:?}"),
+        };
+        for (errno, words) in [
+            (Errno::NOSPC, "Full"),
+            (Errno::DQUOT, "Full"),
+            (Errno::ROFS, "the file system is read-only"),
+            (Errno::ACCESS, "permission denied"),
+            (Errno::NAMETOOLONG, "the name is too long for this file system"),
+            (Errno::LOOP, "a symbolic link stands in the way"),
+            (Errno::BUSY, "something is mounted there"),
+            (Errno::IO, "Input/output error (os error 5)"),
+        ] {
+            assert_eq!(reason(errno), words);
+        }
+    }
+}

@@ -2,6 +2,14 @@
 //!
 //! Never gives set-user-id, set-group-id or sticky bits.
 
+use rustix::fs::{Mode, RawMode};
+
+/// Returns permission bits as the system wants them.
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions, reason = "the type differs by platform")]
+pub(super) fn raw(bits: u32) -> Mode {
+    Mode::from_raw_mode(RawMode::try_from(bits & 0o777).unwrap_or(0))
+}
+
 /// Returns the bits to create a file with; the kernel's umask narrows them further.
 pub(super) fn created(local: u32) -> u32 {
     local & 0o777

@@ -111,16 +111,20 @@ fn swap(
     root.reached(Point::Checked);
     rustix::fs::renameat(&temp.workshop.folder, &temp.name, parent, name)?;
     temp.placed = true;
-    if is_before(look::at(place.as_fd(), name)?) {
-        shelf.bin.added(before.stamp.size);
-        return Ok(Replaced::Done { kept_as: None });
+    match look::at(place.as_fd(), name)? {
+        Some(displaced) if !displaced.is_still(before) => {}
+        // `None`: purged meanwhile.
+        Some(_) | None => {
+            shelf.bin.added(before.stamp.size);
+            return Ok(Replaced::Done { kept_as: None });
+        }
     }
     let kept = keep_beside(place.as_fd(), name, parent.as_fd(), path)?;
     Ok(Replaced::Done { kept_as: Some(kept) })
 }
 
 /// Exchanges `temp` with what has the name, looks at it, and exchanges back if it is not `before`.
-fn exchange(
+pub(super) fn exchange(
     root: &Root,
     shelf: &mut Shelf<'_>,
     temp: &mut Temp<'_>,
@@ -140,8 +144,11 @@ fn exchange(
     let displaced = look::at(workshop.as_fd(), &temp.name)?;
     if displaced.is_some_and(|seen| seen.is_still(before)) {
         temp.placed = true;
-        shelf.with_place(path, |place, name| rustix::fs::renameat(workshop, &temp.name, place, name))?;
-        shelf.bin.added(before.stamp.size);
+        match shelf.with_place(path, |place, name| rustix::fs::renameat(workshop, &temp.name, place, name)) {
+            Ok(_) => shelf.bin.added(before.stamp.size),
+            // The new version has its name and the old one was ours: no reason to say that nothing was done.
+            Err(error) => tracing::warn!(%error, name, "a replaced version is not kept"),
+        }
         return Ok(Replaced::Done { kept_as: None });
     }
     // From here on the temporary name holds somebody's bytes until the exchange back has worked.
@@ -157,7 +164,7 @@ fn exchange(
 }
 
 /// Copies `before` to the trash, for file systems that can neither link nor exchange.
-fn copy(
+pub(super) fn copy(
     root: &Root,
     shelf: &mut Shelf<'_>,
     temp: &mut Temp<'_>,

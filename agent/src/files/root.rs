@@ -10,6 +10,7 @@ use rustix::fs::Dir;
 
 use super::error::RootError;
 use super::look::{self, Kind};
+use super::mode;
 use super::side;
 
 /// A root folder that was found or made.
@@ -36,7 +37,7 @@ pub(super) fn locate(path: &RemotePath, create: bool) -> Result<Located, RootErr
     if create {
         std::fs::create_dir_all(parent).map_err(|error| failed("make the folders above", error))?;
     }
-    let parent = match File::open(parent) {
+    let parent = match side::open_above(parent) {
         Ok(parent) => parent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RootError::Missing { path }),
         Err(error) => return Err(failed("open the folder above", error)),
@@ -49,7 +50,7 @@ pub(super) fn locate(path: &RemotePath, create: bool) -> Result<Located, RootErr
             return Err(RootError::Link { path, target });
         }
         Some(Kind::File | Kind::Special) => return Err(RootError::NotFolder { path }),
-        None if create => match rustix::fs::mkdirat(&parent, name, rustix::fs::Mode::from_raw_mode(0o777)) {
+        None if create => match rustix::fs::mkdirat(&parent, name, mode::raw(0o777)) {
             Ok(()) => created = true,
             Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(failed("make", error.into())),
@@ -60,7 +61,7 @@ pub(super) fn locate(path: &RemotePath, create: bool) -> Result<Located, RootErr
     // By another way (a link above it, a bind mount) it may still be one of those.
     let same = |other: &Path| -> bool {
         let inode = |seen: look::Seen| (seen.stamp.device, seen.stamp.inode);
-        let other = File::open(other).and_then(look::through).map(inode).ok();
+        let other = side::open_above(other).and_then(look::through).map(inode).ok();
         other.is_some() && other == look::through(&folder).map(inode).ok()
     };
     if same(Path::new("/")) {
@@ -101,6 +102,19 @@ pub(super) fn is_empty(folder: &File, reserved: Option<&str>) -> io::Result<bool
         }
     }
     Ok(true)
+}
+
+/// Returns whether the folder itself was told to ignore case, which ext4 and f2fs can do for one folder.
+#[cfg(target_os = "linux")]
+pub(super) fn folds_case(folder: &File) -> bool {
+    /// `FS_CASEFOLD_FL` of `linux/fs.h`.
+    const CASEFOLD: u32 = 0x4000_0000;
+    rustix::fs::ioctl_getflags(folder).is_ok_and(|flags| flags.bits() & CASEFOLD != 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn folds_case(_: &File) -> bool {
+    false
 }
 
 #[cfg(test)]

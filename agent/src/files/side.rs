@@ -79,7 +79,7 @@ impl Side {
             return Err(Errno::INVAL.into());
         };
         let name = format!(".{name}.mltoolbox");
-        let parent = File::open(parent)?;
+        let parent = open_above(parent)?;
         let made = make_folder(parent.as_fd(), &name)?;
         let usable = open_private(parent.as_fd(), &name).and_then(|folder| {
             if look::through(&folder)?.stamp.device != seen.stamp.device {
@@ -219,6 +219,15 @@ impl Side {
     pub(super) fn failed(&self, error: impl Into<io::Error>) -> RootError {
         RootError::io("keep the side directory of", &self.path, error)
     }
+}
+
+/// Opens the folder above a root, through links too; it need not be readable.
+pub(super) fn open_above(path: &Path) -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    let access = OFlags::PATH;
+    #[cfg(not(target_os = "linux"))]
+    let access = OFlags::RDONLY;
+    Ok(rustix::fs::open(path, access | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
 /// Opens a folder without following a link.

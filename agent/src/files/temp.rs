@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use super::error::RootError;
+use super::mode;
 use super::side::{self, Locked, Side};
 use super::trash;
 
@@ -46,7 +47,7 @@ impl Workshop {
     pub(super) fn file(&self, mode: u32) -> io::Result<(Temp<'_>, File)> {
         let name = self.name();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.folder, &name, flags, Mode::from_raw_mode(mode))?;
+        let file = rustix::fs::openat(&self.folder, &name, flags, mode::raw(mode))?;
         Ok((Temp { workshop: self, name, placed: false }, file.into()))
     }
 

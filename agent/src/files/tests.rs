@@ -1,5 +1,12 @@
 //! Everything a root promises, tried on real file systems.
 
+mod escapes;
+mod looking;
+mod opening;
+mod races;
+mod removing;
+mod writing;
+
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
@@ -27,6 +34,7 @@ impl Hook {
 use protocol::agent::Holder;
 use protocol::path::RemotePath;
 use protocol::sync::{Action as Do, Content, Expect, Hash, Op, Rejected, Stamp};
+use std::fs;
 
 /// Bytes in memory as the stream of a batch.
 struct Bytes {
@@ -121,24 +129,69 @@ fn applied(outcome: &Outcome) -> Option<Stamp> {
     }
 }
 
-#[test]
-fn creates_replaces_and_removes() {
-    let it = fixture();
-    let outcomes = it.apply(
-        vec![
-            op("a", Expect::Absent, Do::MakeFolder { mode: 0o755 }),
-            put("a/one", Expect::Absent, b"1"),
-            put("two", Expect::Absent, b"2"),
-        ],
-        &[b"1", b"2"],
-    );
-    outcomes.iter().for_each(|outcome| drop(applied(outcome)));
-    let stamp = applied(&it.one(put("a/one", file(b"1"), b"eins"), b"eins")).expect("a stamp");
-    assert_eq!(it.text("a/one"), "eins");
-    let expect = Expect::File { hash: hash(b"eins"), stamp: Some(stamp) };
-    assert!(it.root.verify(&[Known { path: path("a/one"), expect: expect.clone() }]).is_empty());
-    applied(&it.one(op("a/one", expect, Do::Remove), b""));
-    applied(&it.one(op("a", Expect::Folder, Do::Remove), b""));
-    assert!(!it.path().join("a").exists());
-    assert!(it.opened.created && it.opened.empty);
+fn changed(outcome: &Outcome) -> Option<&Content> {
+    match outcome {
+        Outcome::Rejected(Rejected::Changed { found }) => found.as_ref().map(|found| &found.content),
+        other => panic!("not refused as changed: {other:?}"),
+    }
+}
+
+/// Every file below `folder` as text, with its path.
+fn files_below(folder: &Path) -> Vec<(String, String)> {
+    fn visit(top: &Path, folder: &Path, files: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(top).expect("below").to_str().expect("text").to_owned();
+            match path.symlink_metadata().expect("an entry").file_type() {
+                kind if kind.is_dir() => visit(top, &path, files),
+                kind if kind.is_file() => files.push((name, fs::read_to_string(&path).expect("text"))),
+                _ => files.push((name, format!("-> {}", fs::read_link(&path).expect("a link").display()))),
+            }
+        }
+    }
+    let mut files = Vec::new();
+    visit(folder, folder, &mut files);
+    files.sort();
+    files
+}
+
+impl Fixture {
+    fn side(&self) -> std::path::PathBuf {
+        self.place.path().join(".root.mltoolbox")
+    }
+
+    /// Everything in one half of the trash, without the name of the shelf.
+    fn trash(&self, half: &str) -> Vec<(String, String)> {
+        let within = |(name, text): (String, String)| (name.split_once('/').expect("a shelf").1.to_owned(), text);
+        files_below(&self.side().join("trash").join(half)).into_iter().map(within).collect()
+    }
+
+    /// No temporary file is left.
+    fn assert_tidy(&self) {
+        let left = files_below(&self.side().join("tmp"));
+        assert!(left.len() == 1 && left[0].0.ends_with("/owner"), "{left:?}");
+    }
+
+    fn write(&self, at: &str, text: &str) {
+        fs::write(self.path().join(at), text).expect("a writable file");
+    }
+
+    fn mode(&self, at: &str) -> u32 {
+        std::os::unix::fs::MetadataExt::mode(&fs::metadata(self.path().join(at)).expect("a file")) & 0o7777
+    }
+
+    fn set_mode(&self, at: &str, mode: u32) {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(self.path().join(at), mode).expect("an own file");
+    }
+
+    fn meanwhile(&self, at: Point, mut action: impl FnMut() + Send + 'static) {
+        let mut done = false;
+        let action = move |point| {
+            if point == at && !std::mem::replace(&mut done, true) {
+                action();
+            }
+        };
+        *self.root.hook.0.lock().expect("a hook") = Some(Box::new(action));
+    }
 }

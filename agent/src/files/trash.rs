@@ -20,13 +20,16 @@ use super::side::{self, Side};
 use super::utc;
 
 /// How long anything is kept.
-const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const KEEP: Duration = Duration::from_hours(24);
 /// Most bytes of replaced versions; the oldest go first.
 const REPLACED_CAP: u64 = 1 << 30;
 /// Most bytes of removed files; nothing more is removed above it.
 const REMOVED_CAP: u64 = 4 << 30;
 /// How often at most the age of what is kept is looked at.
-const PURGE_EVERY: Duration = Duration::from_secs(300);
+const PURGE_EVERY: Duration = Duration::from_mins(5);
+/// How often at most too many bytes are looked at, and how old a shelf must be to go for them: a batch may
+/// still be using a younger one.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Deepest tree that is removed; bounds the descriptors that are open at once.
 const MAX_DEPTH: usize = 400;
 
@@ -35,7 +38,7 @@ const MAX_DEPTH: usize = 400;
 pub(super) struct Trash {
     pub(super) removed: Bin,
     pub(super) replaced: Bin,
-    next_purge: Mutex<Instant>,
+    last_purge: Mutex<Option<Instant>>,
 }
 
 /// One half of the trash.
@@ -55,7 +58,7 @@ impl Trash {
         let trash = Self {
             removed: bin("trash/removed", REMOVED_CAP)?,
             replaced: bin("trash/replaced", REPLACED_CAP)?,
-            next_purge: Mutex::new(Instant::now()),
+            last_purge: Mutex::new(None),
         };
         trash.purge();
         Ok(trash)
@@ -63,12 +66,12 @@ impl Trash {
 
     /// Purges what has had its time, when that was last done a while ago or too much is held.
     pub(super) fn purge(&self) {
-        let now = Instant::now();
-        let mut next = self.next_purge.lock().unwrap_or_else(PoisonError::into_inner);
-        if now < *next && self.replaced.held() <= self.replaced.cap {
+        let every = if self.replaced.held() > self.replaced.cap { SETTLED } else { PURGE_EVERY };
+        let mut last = self.last_purge.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < every) {
             return;
         }
-        *next = now + PURGE_EVERY;
+        *last = Some(Instant::now());
         for (bin, cap) in [(&self.removed, u64::MAX), (&self.replaced, self.replaced.cap)] {
             if let Err(error) = bin.purge(SystemTime::now(), cap) {
                 tracing::warn!(%error, "the trash cannot be purged");
@@ -113,8 +116,8 @@ impl Bin {
 
     /// Removes folders older than [`KEEP`] at `now`, then the oldest until at most `cap` bytes are held.
     pub(super) fn purge(&self, now: SystemTime, cap: u64) -> io::Result<()> {
-        let now = i64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(i64::MAX);
-        let keep = i64::try_from(KEEP.as_nanos()).unwrap_or(i64::MAX);
+        let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let now = nanoseconds(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let mut shelves = Vec::new();
         for name in names(&self.folder)? {
             if let Some(seen) = look::at(self.folder.as_fd(), &name)? {
@@ -125,7 +128,8 @@ impl Bin {
         shelves.sort();
         let mut held: u64 = shelves.iter().map(|(_, _, bytes)| bytes).sum();
         for (modified, name, bytes) in shelves {
-            if now.saturating_sub(modified) >= keep || held > cap {
+            let age = now.saturating_sub(modified);
+            if age >= nanoseconds(KEEP) || (held > cap && age >= nanoseconds(SETTLED)) {
                 remove_tree(self.folder.as_fd(), &name, 0)?;
                 held = held.saturating_sub(bytes);
             }

@@ -1,0 +1,174 @@
+//! Writing one file: look, receive, check the hash, and only then give it its name.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use protocol::path::RelPath;
+use protocol::sync::{Content, Expect, Hash, Outcome, Rejected};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+
+use super::batch::{Batch, Durability, Halt, changed, changed_to};
+use super::body::Body;
+use super::look::{self, CHUNK, Kind, Match, Seen};
+use super::mode;
+use super::place::Replaced;
+use super::temp::Temp;
+
+/// Largest file that is held in memory and checked before the disk is touched.
+const SMALL: u64 = 1 << 20;
+/// A file to write, as [`Action::Put`] says.
+pub(super) struct Put {
+    pub(super) size: u64,
+    pub(super) hash: Option<Hash>,
+    pub(super) mode: u32,
+    pub(super) mtime_ns: Option<i64>,
+}
+
+/// What came of looking at the place of a file.
+enum Examined {
+    /// Nothing is left to do.
+    Settled(Outcome),
+    /// The file may be written over what is there.
+    Ready(Option<Seen>),
+}
+
+impl<'a> Batch<'a> {
+    /// Writes a file; what is there must be what is expected, before and after its bytes arrived.
+    pub(super) fn put(
+        &mut self,
+        path: &RelPath,
+        expect: &Expect,
+        put: &Put,
+        body: &mut Body<'_>,
+    ) -> Result<Outcome, Halt> {
+        let mut parent = self.parent_of(path)?;
+        // For a small new file the rename itself finds out whether its place is free.
+        let straight = put.size <= SMALL && *expect == Expect::Absent;
+        let mut before = None;
+        if !straight {
+            match self.examine(&parent, path, expect, put)? {
+                Examined::Settled(outcome) => return Ok(outcome),
+                Examined::Ready(seen) => before = seen,
+            }
+        }
+        // A replaced file's mode is given after the bytes; until then nobody else may read them.
+        let replaced = before.filter(|seen| seen.kind == Kind::File).map(|seen| mode::updated(seen.mode, put.mode));
+        let bits = replaced.map_or(mode::created(put.mode), |_| 0o600);
+        let (mut temp, file, hash) = if put.size <= SMALL {
+            self.receive_small(put, body, bits)?
+        } else {
+            let received = self.receive_large(put, body, bits)?;
+            // Much time may have passed; what is there now is looked at with fresh eyes.
+            self.folders.forget();
+            parent = self.parent_of(path)?;
+            received
+        };
+        if let Some(bits) = replaced {
+            rustix::fs::fchmod(&file, mode::raw(bits))?;
+        }
+        if let (None, Some(mtime_ns)) = (&before, put.mtime_ns) {
+            rustix::fs::futimens(&file, &modified_at(mtime_ns))?;
+        }
+        if self.durability == Durability::Each {
+            rustix::fs::fdatasync(&file)?;
+        }
+        match self.place(&mut temp, &parent, path, before.as_ref())? {
+            Replaced::Done { kept_as } => {
+                // After the rename, since that moves the change time.
+                let stamp = Some(look::through(&file)?.stamp);
+                Ok(Outcome::Applied { stamp, kept_as })
+            }
+            Replaced::Changed => match self.examine(&parent, path, expect, &Put { hash: Some(hash), ..*put })? {
+                Examined::Settled(outcome) => Ok(outcome),
+                // It changed and changed back while we looked: the next pass finds it quiet.
+                Examined::Ready(seen) => Err(changed_to(&parent, path, seen)?),
+            },
+        }
+    }
+
+    /// Decides whether a file may be written, before its bytes are looked at.
+    fn examine(&mut self, parent: &Arc<File>, path: &RelPath, expect: &Expect, put: &Put) -> Result<Examined, Halt> {
+        let name = path.name();
+        let seen = match look::compare(parent.as_fd(), name, expect, self.root.clock)? {
+            Match::Yes(None) => return Ok(Examined::Ready(None)),
+            Match::No(None) => return Err(changed(None)),
+            Match::Yes(Some(seen)) => match expect {
+                Expect::File { hash, .. } if Some(*hash) == put.hash => seen,
+                Expect::File { .. } | Expect::Link { .. } | Expect::Absent => return Ok(Examined::Ready(Some(seen))),
+                Expect::Folder => {
+                    return Err(Rejected::Failed { reason: "a folder has to be removed first".into() }.into());
+                }
+            },
+            Match::No(Some((found, seen))) => match found.content {
+                Content::File { hash, .. } if Some(hash) == put.hash => seen,
+                Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special => {
+                    return Err(changed(Some(found)));
+                }
+            },
+        };
+        // The bytes are there; the execute bits may not be.
+        let present = self.update_mode(parent, name, &seen, put.mode)?.unwrap_or(seen);
+        if self.durability == Durability::Each {
+            // They may have arrived in a batch that was not durable.
+            rustix::fs::fdatasync(look::open(parent.as_fd(), name)?)?;
+            self.touch(parent);
+        }
+        Ok(Examined::Settled(Outcome::Already { stamp: Some(present.stamp) }))
+    }
+
+    fn receive_small(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
+        let bytes = at_least(&mut self.buffer, usize::try_from(put.size).unwrap_or(usize::MAX));
+        if !body.fill(bytes).map_err(Halt::Lost)? {
+            return Err(Rejected::Torn.into());
+        }
+        let hash = Hash(*blake3::hash(bytes).as_bytes());
+        check_hash(put, hash, body)?;
+        let root = self.root;
+        let (temp, mut file) = root.workshop.file(bits)?;
+        file.write_all(bytes)?;
+        Ok((temp, file, hash))
+    }
+
+    fn receive_large(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
+        let root = self.root;
+        let (temp, mut file) = root.workshop.file(bits)?;
+        let mut hasher = blake3::Hasher::new();
+        let chunk = at_least(&mut self.buffer, CHUNK);
+        loop {
+            match body.read(chunk).map_err(Halt::Lost)? {
+                0 => break,
+                count => {
+                    hasher.update(&chunk[..count]);
+                    file.write_all(&chunk[..count])?;
+                }
+            }
+        }
+        let hash = Hash(*hasher.finalize().as_bytes());
+        check_hash(put, hash, body)?;
+        Ok((temp, file, hash))
+    }
+}
+
+/// Returns `length` bytes of a buffer that only ever grows, so that it is seldom cleared.
+fn at_least(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    &mut buffer[..length]
+}
+
+fn check_hash(put: &Put, hash: Hash, body: &mut Body<'_>) -> Result<(), Halt> {
+    let announced = match put.hash {
+        Some(announced) => Some(announced),
+        None if body.is_whole() => body.end().map_err(Halt::Lost)?,
+        None => None,
+    };
+    if body.is_whole() && announced == Some(hash) { Ok(()) } else { Err(Rejected::Torn.into()) }
+}
+
+fn modified_at(mtime_ns: i64) -> Timestamps {
+    let modified = Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) };
+    Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified }
+}
