@@ -99,7 +99,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             skipped += noise;
             match self.fill().await {
                 Ok(()) => {}
-                Err(WireError::Ended) if !self.buffer.is_empty() => return Err(self.chatter()),
+                Err(WireError::Broken(_) | WireError::Silent) if !self.buffer.is_empty() => return Err(self.chatter()),
                 Err(error) => return Err(error),
             }
         }

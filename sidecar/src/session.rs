@@ -181,3 +181,6 @@ impl Handle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

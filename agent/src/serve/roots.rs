@@ -1,4 +1,6 @@
-//! The open roots of one agent process, shared by its links. A root is given back when no link uses it.
+//! The open roots of one agent process, shared by its links. A root is forgotten when no link uses it.
+//!
+//! Only a request gives a lease back: a machine that lost its link still holds its root.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +28,6 @@ struct Table {
 struct Entry {
     root: Arc<Root>,
     path: String,
-    holder: String,
     links: HashSet<LinkId>,
 }
 
@@ -39,12 +40,7 @@ impl Roots {
             table.newest
         };
         let (root, opened) = Root::open(id, open)?;
-        let entry = Entry {
-            root: Arc::new(root),
-            path: opened.path.clone(),
-            holder: open.holder.id.clone(),
-            links: HashSet::from([link]),
-        };
+        let entry = Entry { root: Arc::new(root), path: opened.path.clone(), links: HashSet::from([link]) };
         self.table().entries.insert(id, entry);
         Ok(opened)
     }
@@ -57,27 +53,26 @@ impl Roots {
         Some(Arc::clone(&entry.root))
     }
 
-    /// Forgets a root and gives its lease back. Blocks.
+    /// Forgets a root and gives its lease back; returns whether it was open. Blocks.
     pub(super) fn close(&self, id: RootId) -> bool {
-        let Some((entry, last)) = self.table().take(id) else { return false };
-        if last {
+        let entry = self.table().entries.remove(&id);
+        if let Some(entry) = &entry {
             entry.root.close();
         }
-        true
+        entry.is_some()
     }
 
-    /// Notes that a link is gone, and closes what nobody uses any more. Blocks.
+    /// Notes that a link is gone, and forgets what nobody uses any more. Blocks.
     pub(super) fn leave(&self, link: LinkId) {
-        let unused: Vec<RootId> = {
+        let unused: Vec<Entry> = {
             let mut table = self.table();
             table.entries.values_mut().for_each(|entry| {
                 entry.links.remove(&link);
             });
-            table.entries.iter().filter(|(_, entry)| entry.links.is_empty()).map(|(id, _)| *id).collect()
+            table.entries.extract_if(|_, entry| entry.links.is_empty()).map(|(_, entry)| entry).collect()
         };
-        for id in unused {
-            self.close(id);
-        }
+        // Dropping a root closes its files, which is not done under the lock.
+        drop(unused);
     }
 
     /// Returns the paths of the open roots, in order.
@@ -91,15 +86,5 @@ impl Roots {
     /// Nothing can panic while the table is locked, so a poisoned one is still whole.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// Removes an entry, and tells whether it was the last by which its holder has that folder. After a
-    /// reconnect the same holder has it twice for a while, and the old one must not give the lease back.
-    fn take(&mut self, id: RootId) -> Option<(Entry, bool)> {
-        let entry = self.entries.remove(&id)?;
-        let last = !self.entries.values().any(|other| other.path == entry.path && other.holder == entry.holder);
-        Some((entry, last))
     }
 }

@@ -1,36 +1,167 @@
-//! Commands about the agent.
+//! Commands about the agent on a remote.
 
-use protocol::editor::{AgentLogsOutput, AgentLogsParams, AgentStatus, NoParams};
+use std::time::Instant;
+
+use protocol::editor::{AgentLogsOutput, AgentLogsParams, AgentState, AgentStatus, NoParams, RemoteRow};
 use protocol::error::Result;
+use protocol::hello::Facts;
+use serde::Deserialize;
 
+use super::remote::choice;
+use super::remote::milliseconds;
 use crate::cx::Cx;
+use crate::frontend::{Question, confirm};
+use crate::session::command;
+use crate::session::install::{self, Build, FOLDER, InstallError};
+use crate::session::{Lane, policy};
+use crate::transport::Transport;
 
-pub(super) async fn install(cx: Cx, params: NoParams) -> Result<AgentStatus> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// What was found of the agent without starting it.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) status: AgentStatus,
+    pub(super) facts: Option<Facts>,
+    pub(super) limits: Vec<String>,
 }
 
-pub(super) async fn status(cx: Cx, params: NoParams) -> Result<AgentStatus> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// What `mlt health` prints.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    version: String,
+    hostname: String,
+    pid: u32,
+    uptime_seconds: u64,
+    #[serde(default)]
+    roots: Vec<String>,
+    #[serde(default)]
+    started_by: Option<String>,
 }
 
+/// Installs or updates the agent and starts it.
+pub(super) async fn install(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
+    let (remote, transport) = reach(&cx).await?;
+    install::install(&*transport, &remote.name, &cx.store, &*cx.frontend, cx.scope.yes).await?;
+    started(&cx, &remote).await
+}
+
+/// Says how the agent is; does not start it.
+pub(super) async fn status(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
+    let (remote, transport) = reach(&cx).await?;
+    let found = look(&*transport).await?;
+    Ok(AgentStatus { remote: remote.name, ..found.status })
+}
+
+/// Returns the agent's last log lines; does not start it.
 pub(super) async fn logs(cx: Cx, params: AgentLogsParams) -> Result<AgentLogsOutput> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+    let (_, transport) = reach(&cx).await?;
+    let build = Build::ours().await?;
+    let lines = params.tail.unwrap_or(policy::LOG_LINES);
+    let ran = install::verb(&*transport, &build, &format!("logs --tail {lines}")).await?;
+    if !ran.is_success() {
+        return Err(InstallError::Missing.into());
+    }
+    Ok(AgentLogsOutput { lines: ran.stdout.lines().map(str::to_owned).collect() })
 }
 
-pub(super) async fn restart(cx: Cx, params: NoParams) -> Result<AgentStatus> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// Stops the agent and starts it again.
+pub(super) async fn restart(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
+    let (remote, transport) = reach(&cx).await?;
+    let build = Build::ours().await?;
+    if !install::verb(&*transport, &build, "stop").await?.is_success() {
+        tracing::debug!("no agent of this build was stopped");
+    }
+    started(&cx, &remote).await
 }
 
-pub(super) async fn stop(cx: Cx, params: NoParams) -> Result<AgentStatus> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// Stops the agent; the next sync starts it again.
+pub(super) async fn stop(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
+    let (remote, transport) = reach(&cx).await?;
+    end(&*transport).await?;
+    let found = look(&*transport).await?;
+    Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
-pub(super) async fn uninstall(cx: Cx, params: NoParams) -> Result<AgentStatus> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// Removes the agent and what it made for itself; files of the user stay.
+pub(super) async fn uninstall(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
+    let (remote, transport) = reach(&cx).await?;
+    let text = format!("Stop the agent on `{}` and remove `~/{FOLDER}` there? Synced files stay.", remote.name);
+    if !confirm(&*cx.frontend, cx.scope.yes, &Question::Confirm { text }).await? {
+        return Err(InstallError::Kept { remote: remote.name }.into());
+    }
+    end(&*transport).await?;
+    install::uninstall(&*transport).await?;
+    cx.store.allow_agent(&remote.name, false).await?;
+    let found = look(&*transport).await?;
+    Ok(AgentStatus { remote: remote.name, ..found.status })
+}
+
+/// Looks for the agent on a machine without starting it.
+pub(super) async fn look(transport: &dyn Transport) -> Result<Found> {
+    let build = Build::ours().await?;
+    let path = format!("~/{}", build.path());
+    let ran = install::verb(transport, &build, "health").await?;
+    let health = ran.stdout.lines().rev().find_map(|line| serde_json::from_str::<Health>(line.trim()).ok());
+    if let Some(health) = health {
+        let status = AgentStatus {
+            state: AgentState::Running,
+            version: Some(health.version),
+            path: Some(path),
+            hostname: Some(health.hostname),
+            pid: Some(health.pid),
+            uptime_seconds: Some(health.uptime_seconds),
+            started_by: health.started_by,
+            roots: health.roots,
+            ..AgentStatus::default()
+        };
+        return Ok(Found { status, ..Found::default() });
+    }
+    let (state, version, path) = if install::verb(transport, &build, "--version").await?.is_success() {
+        (AgentState::Stopped, Some(env!("CARGO_PKG_VERSION").to_owned()), Some(path))
+    } else {
+        let others = command::run(transport, &format!("sh -c 'ls -t ~/{FOLDER}/bin'")).await?;
+        match others.stdout.lines().map(str::trim).find_map(|name| name.strip_prefix("mlt-")) {
+            Some(rest) if others.is_success() => {
+                let version = rest.rsplit_once('-').map_or(rest, |(version, _)| version).to_owned();
+                (AgentState::Outdated, Some(version), Some(format!("~/{FOLDER}/bin/mlt-{rest}")))
+            }
+            Some(_) | None => (AgentState::Missing, None, None),
+        }
+    };
+    let probed = install::probe(transport).await;
+    let limits = match &probed {
+        Ok(_) => Vec::new(),
+        Err(error) => vec![error.to_string()],
+    };
+    let status = AgentStatus { state, version, path, ..AgentStatus::default() };
+    Ok(Found { status, facts: None, limits })
+}
+
+async fn reach(cx: &Cx) -> Result<(RemoteRow, std::sync::Arc<dyn Transport>)> {
+    let remote = choice::chosen(cx).await?;
+    let session = cx.sessions.get(cx, &remote.name).await?;
+    Ok((remote, session.transport().await?))
+}
+
+/// Starts the agent, or finds it running, and says how it is.
+async fn started(cx: &Cx, remote: &RemoteRow) -> Result<AgentStatus> {
+    let session = cx.sessions.get(cx, &remote.name).await?;
+    let began = Instant::now();
+    session.link(Lane::Priority).await?;
+    let start_ms = milliseconds(began.elapsed());
+    let transport = session.transport().await?;
+    let found = look(&*transport).await?;
+    Ok(AgentStatus { remote: remote.name.clone(), start_ms: Some(start_ms), ..found.status })
+}
+
+/// Stops the agent that runs, of whatever build.
+async fn end(transport: &dyn Transport) -> Result<()> {
+    let build = Build::ours().await?;
+    if install::verb(transport, &build, "stop").await?.is_success() {
+        return Ok(());
+    }
+    // Our build is not there; one that is can stop what runs.
+    let command = format!("sh -c 'for agent in ~/{FOLDER}/bin/mlt-*; do \"$agent\" stop && exit; done; :'");
+    command::run(transport, &command).await?;
+    Ok(())
 }

@@ -1,11 +1,236 @@
-//! Running commands.
+//! Runs a command on the remote machine itself, as if it were typed there.
 
-use protocol::editor::{ContainerExecOutput, ContainerExecParams};
-use protocol::error::Result;
+use std::time::Duration;
 
+use bytes::Bytes;
+use protocol::editor::{ContainerExecOutput, ContainerExecParams, OutputStream};
+use protocol::error::{Code, Explain, Result};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::remote::choice;
 use crate::cx::Cx;
+use crate::env;
+use crate::frontend::{Frontend, Terminal};
+use crate::transport::{Control, Exit, Process, Pty, TransportError};
+
+/// Most bytes of one piece of output.
+const PIECE: usize = 64 * 1024;
+
+/// A cancelled command gets this long to end by itself, and then as long to be killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The terminal type when the person's own is not known.
+const DEFAULT_TERM: &str = "xterm-256color";
+
+/// Why a command was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExecError {
+    /// Without `--host` it would run in a container.
+    #[error("commands run in containers in a later version only")]
+    NoContainer {
+        /// What was asked for, as typed.
+        command: String,
+    },
+    /// Nothing to run.
+    #[error("there is no command to run")]
+    Empty,
+    /// A NUL byte cannot be passed on.
+    #[error("a command's arguments cannot hold a NUL byte")]
+    Nul,
+    /// The person no longer wants it.
+    #[error("the command was cancelled")]
+    Cancelled,
+}
+
+impl Explain for ExecError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoContainer { .. } => Code::ContainerAbsent,
+            Self::Empty | Self::Nul => Code::ParamsInvalid,
+            Self::Cancelled => Code::Cancelled,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NoContainer { command } => {
+                format!("Run it on the remote machine itself: `mltoolbox-sidecar exec --host -- {command}`.")
+            }
+            Self::Empty => "Name a command after `--`: `mltoolbox-sidecar exec --host -- uname -a`.".to_owned(),
+            Self::Nul => "Pass such bytes through standard input.".to_owned(),
+            Self::Cancelled => "Run the command again when it is wanted after all.".to_owned(),
+        }
+    }
+}
 
 pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<ContainerExecOutput> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+    if !params.host {
+        return Err(ExecError::NoContainer { command: shell_words::join(&params.command) }.into());
+    }
+    let remote = choice::chosen(&cx).await?;
+    let session = cx.sessions.get(&cx, &remote.name).await?;
+    let transport = session.transport().await?;
+    let terminal = cx.frontend.terminal();
+    let size = terminal.as_ref().and_then(|terminal| terminal.size.clone());
+    let pty = size.as_ref().map(|size| Pty {
+        term: env::text(env::TERM).unwrap_or_else(|| DEFAULT_TERM.to_owned()),
+        size: *size.borrow(),
+    });
+    let line = line(&params, pty.is_some())?;
+    let process = transport.exec(&line, pty.as_ref()).await?;
+    let exit = attend(process, terminal, &*cx.frontend, &cx.cancel).await?;
+    if cx.cancel.is_cancelled() {
+        return Err(ExecError::Cancelled.into());
+    }
+    Ok(output(exit))
+}
+
+/// Returns the line that the remote's shell takes apart into exactly these words again.
+fn line(params: &ContainerExecParams, terminal: bool) -> Result<String, ExecError> {
+    if params.command.is_empty() {
+        return Err(ExecError::Empty);
+    }
+    if params.command.iter().any(|word| word.contains('\0')) {
+        return Err(ExecError::Nul);
+    }
+    let command = shell_words::join(&params.command);
+    Ok(match (params.sudo, terminal) {
+        (false, _) => command,
+        (true, true) => format!("sudo -- {command}"),
+        // Nobody could type a password.
+        (true, false) => format!("sudo -n -- {command}"),
+    })
+}
+
+/// Passes input, output, sizes and cancellation on until the command has ended.
+async fn attend(
+    process: Process,
+    terminal: Option<Terminal>,
+    frontend: &dyn Frontend,
+    cancel: &CancellationToken,
+) -> Result<Exit, TransportError> {
+    let Process { mut stdin, stdout, stderr, control, exit } = process;
+    let (input, size) = terminal.map_or((None, None), |terminal| (Some(terminal.input), terminal.size));
+    let typed = async move {
+        if let Some(mut input) = input
+            && let Err(error) = tokio::io::copy(&mut input, &mut stdin).await
+        {
+            tracing::debug!(%error, "the command takes no more input");
+        }
+        if let Err(error) = stdin.shutdown().await {
+            tracing::debug!(%error, "the command took no end of input");
+        }
+        std::future::pending().await
+    };
+    let resized = async {
+        if let Some(mut size) = size {
+            while size.changed().await.is_ok() {
+                let now = *size.borrow_and_update();
+                if control.send(Control::Resize(now)).await.is_err() {
+                    break;
+                }
+            }
+        }
+        std::future::pending().await
+    };
+    let outputs = async {
+        let (_, _, exit) = tokio::join!(
+            show(stdout, OutputStream::Stdout, frontend),
+            show(stderr, OutputStream::Stderr, frontend),
+            exit
+        );
+        exit
+    };
+    tokio::select! {
+        exit = outputs => exit,
+        never = typed => never,
+        never = resized => never,
+        given_up = end(&control, cancel) => Ok(given_up),
+    }
+}
+
+/// Ends the command once it is cancelled: asks, then kills, then gives up waiting for it.
+async fn end(control: &mpsc::Sender<Control>, cancel: &CancellationToken) -> Exit {
+    cancel.cancelled().await;
+    for signal in ["TERM", "KILL"] {
+        if control.send(Control::Signal(signal.to_owned())).await.is_err() {
+            tracing::debug!(signal, "the command is gone already");
+        }
+        tokio::time::sleep(GRACE).await;
+    }
+    Exit::Signal("KILL".to_owned())
+}
+
+async fn show(mut from: impl AsyncRead + Unpin, stream: OutputStream, frontend: &dyn Frontend) {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(length) => frontend.output(stream, Bytes::copy_from_slice(&buffer[..length])).await,
+            Err(error) => return tracing::debug!(%error, "an output broke off"),
+        }
+    }
+}
+
+fn output(exit: Exit) -> ContainerExecOutput {
+    match exit {
+        Exit::Status(status) => ContainerExecOutput { status, signal: None },
+        Exit::Signal(signal) => ContainerExecOutput { status: 128 + number(&signal), signal: Some(signal) },
+    }
+}
+
+/// Returns the number of a signal named without `SIG`, as on Linux; 0 for one that has none everywhere.
+fn number(signal: &str) -> i32 {
+    match signal {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "ILL" => 4,
+        "TRAP" => 5,
+        "ABRT" => 6,
+        "BUS" => 7,
+        "FPE" => 8,
+        "KILL" => 9,
+        "USR1" => 10,
+        "SEGV" => 11,
+        "USR2" => 12,
+        "PIPE" => 13,
+        "ALRM" => 14,
+        "TERM" => 15,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(sudo: bool, words: &[&str]) -> ContainerExecParams {
+        ContainerExecParams { host: true, sudo, command: words.iter().map(ToString::to_string).collect() }
+    }
+
+    #[test]
+    fn words_arrive_as_they_are() {
+        let words = ["printf", "%s\n", "a b", "", "it's", "$HOME", "*", "\"", "\\", ";", "ü\n"];
+        let line = line(&asked(false, &words), false).expect("a line");
+        let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
+        let expected = words[2..].iter().map(|word| format!("{word}\n")).collect::<String>();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
+    }
+
+    #[test]
+    fn sudo_asks_for_a_password_only_where_one_can_be_typed() {
+        assert_eq!(line(&asked(true, &["id"]), true).expect("a line"), "sudo -- id");
+        assert_eq!(line(&asked(true, &["id"]), false).expect("a line"), "sudo -n -- id");
+        assert!(matches!(line(&asked(true, &[]), true), Err(ExecError::Empty)));
+        assert!(matches!(line(&asked(false, &["a\0b"]), true), Err(ExecError::Nul)));
+    }
+
+    #[test]
+    fn signals_are_counted_as_a_shell_does() {
+        assert_eq!(output(Exit::Signal("KILL".to_owned())).status, 137);
+        assert_eq!(output(Exit::Status(3)).status, 3);
+    }
 }

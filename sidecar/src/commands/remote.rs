@@ -1,39 +1,132 @@
-//! Commands about remotes.
+//! Commands about remotes: name them, look at them, reach them, forget them.
+
+use std::time::Duration;
 
 use protocol::editor::{
     NoParams, RemoteAddParams, RemoteConnectParams, RemoteListOutput, RemoteNameParams, RemoteRow, RemoteTestOutput,
-    RemoteTestParams, SyncStatus,
+    RemoteTestParams, SyncStartParams, SyncStatus, SyncWatchParams,
 };
 use protocol::error::Result;
 
+pub(crate) mod address;
+pub(crate) mod choice;
+
 use crate::cx::Cx;
+use crate::frontend::{Question, confirm};
+use crate::sessions;
+use address::{Address, RemoteError};
 
+/// Round trips whose median is shown: enough to leave out a single slow one.
+const ROUND_TRIPS: usize = 5;
+
+/// Adds a remote; the same settings again change nothing.
 pub(super) async fn add(cx: Cx, params: RemoteAddParams) -> Result<RemoteRow> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+    let row = address::row(&cx, params).await?;
+    put(&cx, row).await
 }
 
-pub(super) async fn list(cx: Cx, params: NoParams) -> Result<RemoteListOutput> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// Returns every remote and the one that this workspace uses.
+pub(super) async fn list(cx: Cx, _params: NoParams) -> Result<RemoteListOutput> {
+    let remotes = cx.store.remotes().await?;
+    let chosen = choice::chosen(&cx).await.ok().map(|remote| remote.name);
+    Ok(RemoteListOutput { remotes, chosen })
 }
 
+/// Returns all that is known about a remote without reaching it.
 pub(super) async fn show(cx: Cx, params: RemoteNameParams) -> Result<RemoteRow> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+    sessions::known(&cx, &params.name).await
 }
 
+/// Connects to a remote and measures it. Installs nothing.
 pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestOutput> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+    let remote = match params.name {
+        Some(name) => sessions::known(&cx, &name).await?,
+        None => choice::chosen(&cx).await?,
+    };
+    let session = cx.sessions.get(&cx, &remote.name).await?;
+    let transport = session.transport().await?;
+    let mut trips = Vec::with_capacity(ROUND_TRIPS);
+    for _ in 0..ROUND_TRIPS {
+        trips.push(transport.round_trip().await?);
+    }
+    let about = transport.about().clone();
+    let found = super::agent::look(&*transport).await?;
+    if let Some(facts) = &found.facts {
+        cx.store.reached(&remote.name, Some(facts)).await?;
+    }
+    let mut limits = found.limits;
+    if about.interactive {
+        limits.push("A person had to answer to log in, so large transfers share the one connection.".to_owned());
+    }
+    Ok(RemoteTestOutput {
+        name: remote.name,
+        connect_ms: milliseconds(about.connect),
+        round_trip_ms: milliseconds(median(trips)),
+        authentication: about.authentication,
+        host_key: about.host_key,
+        cipher: about.cipher,
+        facts: found.facts.or(remote.facts),
+        agent: found.status.state,
+        limits,
+    })
 }
 
+/// Forgets a remote; nothing is changed on it.
 pub(super) async fn remove(cx: Cx, params: RemoteNameParams) -> Result<RemoteRow> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+    let remote = sessions::known(&cx, &params.name).await?;
+    let pairs = cx.store.pairs().await?;
+    let used: Vec<String> = pairs
+        .into_iter()
+        .filter(|pair| pair.remote == remote.name)
+        .map(|pair| pair.workspace.display().to_string())
+        .collect();
+    if !used.is_empty() {
+        let folders = used.join("`, `");
+        let text = format!("`{}` is used by the sync of `{folders}`. Forget both?", remote.name);
+        if !confirm(&*cx.frontend, cx.scope.yes, &Question::Confirm { text }).await? {
+            return Err(RemoteError::InUse { name: remote.name, folders }.into());
+        }
+    }
+    cx.sessions.end(&remote.name);
+    cx.store.remove_remote(&remote.name).await?;
+    Ok(remote)
 }
 
-pub(super) async fn connect(cx: Cx, params: RemoteConnectParams) -> Result<SyncStatus> {
-    drop((cx, params));
-    todo!("placeholder: the merge takes the other builder's file")
+/// Adds a remote when it is new, brings the agent there, and starts the sync of the workspace.
+pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<SyncStatus> {
+    let remote = match cx.store.remote(&params.host).await? {
+        Some(remote) => remote,
+        None => match Address::parse(&params.host) {
+            Some(address) if address.looks_like_an_address() => {
+                let row = address::row(&cx, address.into_params()).await?;
+                put(&cx, row).await?
+            }
+            Some(_) | None => sessions::known(&cx, &params.host).await?,
+        },
+    };
+    let session = cx.sessions.get(&cx, &remote.name).await?;
+    session.link(crate::session::Lane::Priority).await?;
+    cx.store.choose(&choice::workspace(&cx), &remote.name).await?;
+    cx.scope.remote = Some(remote.name);
+    super::sync::watch(cx, SyncWatchParams { start: SyncStartParams::default(), foreground: false }).await
+}
+
+/// Stores a new remote, or returns the one that is there with the same settings.
+async fn put(cx: &Cx, row: RemoteRow) -> Result<RemoteRow> {
+    if let Some(there) = cx.store.remote(&row.name).await? {
+        let same = (&there.host, there.port, &there.user, &there.key, there.accept_new)
+            == (&row.host, row.port, &row.user, &row.key, row.accept_new);
+        return if same { Ok(there) } else { Err(RemoteError::Exists { there }.into()) };
+    }
+    cx.store.put_remote(&row).await?;
+    Ok(row)
+}
+
+fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }

@@ -124,8 +124,8 @@ pub async fn uninstall(transport: &dyn Transport) -> Result<()> {
     Err(InstallError::Folder { path: format!("~/{FOLDER}"), source: error::Said(ran.last_words()) }.into())
 }
 
-/// Asks what machine it is, and returns the home directory there.
-async fn probe(transport: &dyn Transport) -> Result<String> {
+/// Asks what machine it is, and returns the home directory there; refuses what our agent cannot run on.
+pub async fn probe(transport: &dyn Transport) -> Result<String> {
     let ran = command::run(transport, &format!("sh -c 'echo; echo \"{MARK} $(uname -s) $(uname -m) $HOME\"'")).await?;
     let Some((system, machine, home)) = probed(&ran.stdout) else {
         return Err(InstallError::Probe { source: error::Said(ran.last_words()) }.into());

@@ -25,6 +25,12 @@ pub enum InstallError {
         /// The remote.
         remote: String,
     },
+    /// A person said no to its removal.
+    #[error("the agent stays on `{remote}`")]
+    Kept {
+        /// The remote.
+        remote: String,
+    },
     /// Our own program cannot be read.
     #[error("cannot read the agent's program on this machine")]
     Own(#[source] std::io::Error),
@@ -91,6 +97,7 @@ impl Explain for InstallError {
         match self {
             Self::Transport(error) => error.code(),
             Self::Missing | Self::Declined { .. } => Code::AgentMissing,
+            Self::Kept { .. } => Code::Cancelled,
             Self::Platform { .. } => Code::AgentPlatform,
             Self::Own(_)
             | Self::Probe { .. }
@@ -114,6 +121,9 @@ impl Explain for InstallError {
             Self::Missing => "Run `mltoolbox-sidecar agent install`.".to_owned(),
             Self::Declined { remote } => {
                 format!("Run `mltoolbox-sidecar agent install --remote {remote}` when it may be installed.")
+            }
+            Self::Kept { remote } => {
+                format!("Run `mltoolbox-sidecar agent uninstall --remote {remote}` when it shall go after all.")
             }
             Self::Own(_) => "Install MLToolbox again; its program file is gone or cannot be read.".to_owned(),
             Self::Probe { .. } => {
