@@ -16,6 +16,7 @@ use crate::frontend::TerminalSize;
 mod error;
 pub mod local;
 pub mod ssh;
+#[cfg(unix)]
 pub mod ssh_server;
 
 pub use error::TransportError;

@@ -93,7 +93,7 @@ pub enum TransportError {
         /// `host` or `[host]:port`.
         host: String,
     },
-    /// A known_hosts file that cannot be used.
+    /// A `known_hosts` file that cannot be used.
     #[error("cannot use the known hosts in `{}`", file.display())]
     KnownHosts {
         /// The file.
@@ -318,8 +318,8 @@ impl Explain for TransportError {
                 let accepted =
                     if accepted.is_empty() { String::new() } else { format!(" The server accepts: {accepted}.") };
                 format!(
-                    "Check the user name, and run `ssh-copy-id -p {port} {user}@{host}` to allow your key there.\
-                     {accepted}"
+                    "Check the user name, run `ssh-copy-id -p {port} {user}@{host}` to allow your key there, or name \
+                     another key with `--key PATH`.{accepted}"
                 )
             }
             Self::NoKey { host } => format!(
@@ -374,3 +374,6 @@ fn list(tried: &[String]) -> String {
 fn quote(text: &str) -> String {
     if text.contains('[') { format!("'{text}'") } else { shell_words::quote(text).into_owned() }
 }
+
+#[cfg(test)]
+mod tests;

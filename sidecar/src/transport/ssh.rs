@@ -16,12 +16,13 @@ mod authenticate;
 mod channel;
 pub(super) mod ciphers;
 mod connect;
+mod host_key;
 mod identity;
 pub mod known_hosts;
-mod queue;
+pub(super) mod queue;
 mod record;
 pub(super) mod signal;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 mod upload;
 
@@ -49,7 +50,8 @@ pub enum Purpose {
 pub enum SlowReader {
     /// The command is ended once [`SlowReader::CAP`] bytes wait; everything else goes on.
     EndCommand,
-    /// The connection waits, with all that is on it: for a connection that serves one process alone.
+    /// The connection waits, with all that is on it: for a connection that serves one process alone, whose
+    /// reader never waits for its own writer.
     StopReading,
 }
 

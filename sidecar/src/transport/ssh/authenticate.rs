@@ -21,7 +21,7 @@ const MAX_OFFERS: usize = 5;
 /// A server answers an offer within this, even one that looks the user up over a network.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An agent answers within this; some ask a person to touch a device.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
+const AGENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// An agent that lists its keys asks nobody.
 const AGENT_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The files that are tried when no key is named, in this order.
@@ -52,7 +52,16 @@ pub(super) async fn log_in(
             None => Err(attempt.refused()),
         };
     }
-    let held = agent.as_ref().map(|agent| agent.identities.clone()).unwrap_or_default();
+    let mut usual = Vec::new();
+    for name in USUAL_KEYS {
+        match read(options.home.join(".ssh").join(name)).await {
+            Err(TransportError::KeyUnreadable { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            identity => usual.push(identity),
+        }
+    }
+    let mut held = agent.as_ref().map(|agent| agent.identities.clone()).unwrap_or_default();
+    // As OpenSSH does it: an agent may hold more keys than a server lets one offer.
+    held.sort_by_key(|held| !usual.iter().flatten().any(|usual| usual.is(&held.key)));
     for identity in held {
         if attempt.is_over() {
             break;
@@ -64,16 +73,12 @@ pub(super) async fn log_in(
         }
     }
     let mut obstacle = None;
-    for name in USUAL_KEYS {
+    for identity in usual {
         if attempt.is_over() {
             break;
         }
-        let path = options.home.join(".ssh").join(name);
-        let found = match read(path).await {
+        let found = match identity {
             Ok(identity) => attempt.file(identity, &mut None).await,
-            Err(TransportError::KeyUnreadable { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                continue;
-            }
             Err(error) => Err(error),
         };
         match found {

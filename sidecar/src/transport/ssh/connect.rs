@@ -5,26 +5,23 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use protocol::editor::RemoteRow;
 use russh::Preferred;
 use russh::client::{self, DisconnectReason};
-use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::known_hosts::{self, Verdict};
+use super::host_key::{Accepted, HostKey};
 use super::{Connection, Options, Purpose, Ssh, authenticate, ciphers};
-use crate::frontend::{Answer, Frontend, Question};
+use crate::frontend::Frontend;
 use crate::transport::{About, TransportError};
 
-/// A `known_hosts` file larger than this is no `known_hosts` file; a thousand hosts need 100 KiB.
-const MAX_KNOWN_HOSTS: u64 = 16 * 1024 * 1024;
 /// Unanswered signs of life after which the connection is dead.
 const KEEPALIVE_MAX: usize = 2;
 /// Messages of one channel that may wait for its task, which never waits itself on the control connection.
@@ -48,12 +45,7 @@ async fn attempt(remote: &RemoteRow, options: &Options, frontend: &dyn Frontend)
     let start = Instant::now();
     let stream = dial(remote, options).await?;
     let socket = Socket::of(&stream, options).map_err(|source| unreachable_remote(remote, source))?;
-    let files = read_known_hosts(options).await?;
-    let name = known_hosts::recorded_name(&remote.host, remote.port);
-    for warning in known_hosts::warnings(&files, &name) {
-        frontend.tell(warning);
-    }
-    let host_key = HostKey { remote, options, frontend, files, name };
+    let host_key = HostKey::prepare(remote, options, frontend).await?;
     let (handle, seen, asked) = agree(stream, &host_key).await?;
     let mut connection = Connection {
         handle,
@@ -146,17 +138,12 @@ struct Seen {
     farewell: Arc<Mutex<Option<String>>>,
 }
 
-/// A host key that was accepted.
-struct Accepted {
-    fingerprint: String,
-}
-
 /// Runs the handshake. The time a person needs for an answer does not count.
 async fn agree(
     stream: TcpStream,
     host_key: &HostKey<'_>,
 ) -> Result<(client::Handle<Client>, Seen, Accepted), TransportError> {
-    let HostKey { remote, options, .. } = *host_key;
+    let (remote, options) = (host_key.remote, host_key.options);
     let (offers_tx, mut offers) = mpsc::channel(1);
     let ended = CancellationToken::new();
     let seen = Seen { cipher: Arc::default(), ended: ended.clone(), farewell: Arc::default() };
@@ -167,7 +154,7 @@ async fn agree(
         farewell: Arc::clone(&seen.farewell),
         _ended: ended.drop_guard(),
     };
-    let config = configuration(options, &host_key.files, &host_key.name);
+    let config = configuration(options, host_key.algorithms());
     let connecting = client::connect_stream(Arc::new(config), stream, client);
     tokio::pin!(connecting);
     let mut accepted = None;
@@ -211,9 +198,9 @@ fn protocol(remote: &RemoteRow, error: russh::Error) -> TransportError {
     TransportError::Protocol { host: remote.host.clone(), port: remote.port, source: Box::new(error) }
 }
 
-fn configuration(options: &Options, files: &[known_hosts::File], name: &str) -> client::Config {
+fn configuration(options: &Options, host_keys: Vec<Algorithm>) -> client::Config {
     let mut preferred = Preferred::DEFAULT;
-    preferred.key = Cow::Owned(known_hosts::reorder(files, name, &preferred.key));
+    preferred.key = Cow::Owned(host_keys);
     preferred.cipher = Cow::Owned(ciphers::preferred());
     // What is synced is compressed by whoever knows whether that pays.
     preferred.compression = Cow::Borrowed(&[russh::compression::NONE]);
@@ -230,94 +217,6 @@ fn configuration(options: &Options, files: &[known_hosts::File], name: &str) -> 
         keepalive_max: KEEPALIVE_MAX,
         nodelay: true,
         ..client::Config::default()
-    }
-}
-
-async fn read_known_hosts(options: &Options) -> Result<Vec<known_hosts::File>, TransportError> {
-    let paths = options.known_hosts.clone();
-    let read = tokio::task::spawn_blocking(move || paths.into_iter().filter_map(read_one).collect()).await;
-    read.expect("reading files does not panic")
-}
-
-fn read_one(path: PathBuf) -> Option<Result<known_hosts::File, TransportError>> {
-    let length = match std::fs::metadata(&path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return None,
-        Err(source) => return Some(Err(TransportError::KnownHosts { file: path, source })),
-    };
-    let read = if length > MAX_KNOWN_HOSTS {
-        Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"))
-    } else {
-        std::fs::read(&path)
-    };
-    Some(match read {
-        Ok(bytes) => Ok(known_hosts::File { path, text: String::from_utf8_lossy(&bytes).into_owned() }),
-        Err(source) => Err(TransportError::KnownHosts { file: path, source }),
-    })
-}
-
-/// What is needed to judge the server's key.
-struct HostKey<'a> {
-    remote: &'a RemoteRow,
-    options: &'a Options,
-    frontend: &'a dyn Frontend,
-    files: Vec<known_hosts::File>,
-    name: String,
-}
-
-impl HostKey<'_> {
-    async fn judge(&self, key: Option<&PublicKey>) -> Result<Accepted, TransportError> {
-        let host = self.name.clone();
-        let Some(key) = key else {
-            return Err(TransportError::HostCertificate { host });
-        };
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        match known_hosts::check(&self.files, &self.name, key, &Preferred::DEFAULT.key) {
-            Verdict::Known => Ok(Accepted { fingerprint }),
-            Verdict::Changed(place) => Err(TransportError::HostKeyChanged {
-                host,
-                algorithm: key.algorithm().to_string(),
-                fingerprint,
-                file: place.file,
-                line: place.line,
-            }),
-            Verdict::Revoked(place) => {
-                Err(TransportError::HostKeyRevoked { host, fingerprint, file: place.file, line: place.line })
-            }
-            Verdict::Unknown => {
-                self.ask(key, &fingerprint).await?;
-                self.record(key).await?;
-                Ok(Accepted { fingerprint })
-            }
-        }
-    }
-
-    async fn ask(&self, key: &PublicKey, fingerprint: &str) -> Result<(), TransportError> {
-        if self.options.yes || self.remote.accept_new {
-            return Ok(());
-        }
-        let question = Question::HostKey {
-            host: self.name.clone(),
-            algorithm: key.algorithm().to_string(),
-            fingerprint: fingerprint.to_owned(),
-        };
-        match self.frontend.ask(&question).await {
-            Some(Answer::Yes) => Ok(()),
-            Some(Answer::No | Answer::Secret(_)) => {
-                Err(TransportError::HostKeyDeclined { host: self.name.clone(), fingerprint: fingerprint.to_owned() })
-            }
-            None => Err(TransportError::HostKeyUnknown(question.unanswered())),
-        }
-    }
-
-    async fn record(&self, key: &PublicKey) -> Result<(), TransportError> {
-        let (path, name, key) = (self.options.new_hosts.clone(), self.name.clone(), key.clone());
-        let recorded = tokio::task::spawn_blocking(move || super::record::append(&path, &name, &key)).await;
-        let recorded = recorded.expect("writing a file does not panic");
-        recorded.map_err(|source| TransportError::KnownHosts { file: self.options.new_hosts.clone(), source })?;
-        let file = self.options.new_hosts.display();
-        self.frontend.tell(format!("The host key of `{}` is now recorded in `{file}`", self.name));
-        Ok(())
     }
 }
 

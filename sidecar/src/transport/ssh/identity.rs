@@ -70,6 +70,11 @@ impl Identity {
         Ok(Self { path: path.to_owned(), public, text: Secret::new(text), plain })
     }
 
+    /// Returns whether this is the private half of `key`, as far as that is known without a passphrase.
+    pub(super) fn is(&self, key: &PublicKey) -> bool {
+        self.public.as_ref().is_some_and(|public| public.key_data() == key.key_data())
+    }
+
     /// Returns the private key and whether a person had to type a passphrase for it.
     pub(super) async fn unlock(self, frontend: &dyn Frontend) -> Result<(PrivateKey, bool), TransportError> {
         if let Some(key) = self.plain {

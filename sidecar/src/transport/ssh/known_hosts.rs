@@ -50,7 +50,7 @@ pub struct Place {
 
 /// Returns the name under which a host is recorded: `host`, or `[host]:port` away from port 22.
 pub fn recorded_name(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_lowercase();
     if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
@@ -67,14 +67,12 @@ pub fn check(files: &[File], name: &str, key: &PublicKey, supported: &[Algorithm
             fingerprint: line.key.fingerprint(HashAlg::Sha256).to_string(),
         };
         let same = line.key.key_data() == key.key_data();
+        let comparable = supported.iter().any(|algorithm| same_kind(algorithm, &line.key.algorithm()));
         match line.marker {
             Some(Marker::Revoked) if same => return Verdict::Revoked(place()),
-            Some(Marker::Revoked | Marker::Authority) => {}
             None if same => known = true,
-            None if supported.iter().any(|algorithm| same_kind(algorithm, &line.key.algorithm())) => {
-                changed.get_or_insert_with(place);
-            }
-            None => {}
+            None if comparable => _ = changed.get_or_insert_with(place),
+            Some(Marker::Revoked | Marker::Authority) | None => {}
         }
     }
     match changed {

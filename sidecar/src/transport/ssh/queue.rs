@@ -12,8 +12,11 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 
+/// What a chunk costs beside its bytes: without it a peer that sends single bytes would fill the memory.
+const CHUNK_COST: usize = 128;
+
 /// Returns both ends of a new, empty queue.
-pub(super) fn queue() -> (Writer, Reader) {
+pub(in crate::transport) fn queue() -> (Writer, Reader) {
     let shared = Arc::new(Shared::default());
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
@@ -43,16 +46,16 @@ impl Shared {
 
 /// The end of the connection. Dropping it ends the stream.
 #[derive(Debug)]
-pub(super) struct Writer(Arc<Shared>);
+pub(in crate::transport) struct Writer(Arc<Shared>);
 
 impl Writer {
-    /// Adds a chunk and returns how many bytes now wait. Nothing waits for a reader that is gone.
-    pub(super) fn push(&self, chunk: Bytes) -> usize {
+    /// Adds a chunk and returns how many bytes now wait, what keeping them costs included. Nothing waits for a reader that is gone.
+    pub(in crate::transport) fn push(&self, chunk: Bytes) -> usize {
         let mut state = self.0.state();
         if state.abandoned || state.ended || chunk.is_empty() {
             return 0;
         }
-        state.bytes += chunk.len();
+        state.bytes += chunk.len() + CHUNK_COST;
         state.chunks.push_back(chunk);
         if let Some(reader) = state.reader.take() {
             reader.wake();
@@ -61,7 +64,7 @@ impl Writer {
     }
 
     /// Returns once fewer than `limit` bytes wait, or nobody will read them.
-    pub(super) async fn below(&self, limit: usize) {
+    pub(in crate::transport) async fn below(&self, limit: usize) {
         loop {
             let room = self.0.room.notified();
             {
@@ -75,7 +78,7 @@ impl Writer {
     }
 
     /// Ends the stream: after what waits the reader sees the end, or `failure`.
-    pub(super) fn end(&self, failure: Option<String>) {
+    pub(in crate::transport) fn end(&self, failure: Option<String>) {
         let mut state = self.0.state();
         if !state.ended {
             state.ended = true;
@@ -95,7 +98,7 @@ impl Drop for Writer {
 
 /// The end of the reader. Dropping it throws away what comes.
 #[derive(Debug)]
-pub(super) struct Reader(Arc<Shared>);
+pub(in crate::transport) struct Reader(Arc<Shared>);
 
 impl AsyncRead for Reader {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -110,6 +113,7 @@ impl AsyncRead for Reader {
             taken += length;
             if chunk.is_empty() {
                 state.chunks.pop_front();
+                taken += CHUNK_COST;
             }
         }
         state.bytes -= taken;
@@ -149,8 +153,8 @@ mod tests {
     #[tokio::test]
     async fn keeps_order_and_counts() {
         let (writer, mut reader) = queue();
-        assert_eq!(writer.push(Bytes::from_static(b"hello ")), 6);
-        assert_eq!(writer.push(Bytes::from_static(b"world")), 11);
+        assert_eq!(writer.push(Bytes::from_static(b"hello ")), 6 + CHUNK_COST);
+        assert_eq!(writer.push(Bytes::from_static(b"world")), 11 + 2 * CHUNK_COST);
         writer.end(None);
         assert_eq!(writer.push(Bytes::from_static(b"late")), 0);
         let mut text = String::new();
@@ -163,9 +167,9 @@ mod tests {
         let (writer, mut reader) = queue();
         writer.push(Bytes::from_static(b"0123456789"));
         let room = tokio::spawn(async move {
-            writer.below(5).await;
+            writer.below(CHUNK_COST + 5).await;
             writer.push(Bytes::from_static(b"0123456789"));
-            writer.below(5).await;
+            writer.below(CHUNK_COST + 5).await;
         });
         let mut six = [0; 6];
         reader.read_exact(&mut six).await.expect("six of ten");
@@ -181,5 +185,16 @@ mod tests {
         let mut bytes = Vec::new();
         let error = reader.read_to_end(&mut bytes).await.expect_err("the stream was cut");
         assert_eq!((bytes.as_slice(), error.to_string().as_str()), (b"data".as_slice(), "cut"));
+    }
+
+    #[tokio::test]
+    async fn single_bytes_are_counted_with_their_cost_and_forgotten_with_it() {
+        let (writer, mut reader) = queue();
+        for _ in 0..1000 {
+            writer.push(Bytes::from_static(b"x"));
+        }
+        assert!(writer.push(Bytes::from_static(b"x")) > 100_000);
+        reader.read_exact(&mut [0; 1001]).await.expect("all of them");
+        assert_eq!(writer.push(Bytes::from_static(b"x")), 1 + CHUNK_COST);
     }
 }

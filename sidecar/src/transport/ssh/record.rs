@@ -41,7 +41,7 @@ pub(super) fn append(path: &Path, name: &str, key: &PublicKey) -> io::Result<()>
     file.write_all(line.as_bytes())
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,6 +1,7 @@
 //! The transport against real servers: OpenSSH, the embedded one, and ones that misbehave.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -170,7 +171,7 @@ impl Sshd {
             let path = folder.path().join(format!("host_{kind}"));
             let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", kind, "-f"]).arg(&path).status();
             assert!(made.expect("ssh-keygen is installed").success());
-            config.push_str(&format!("HostKey {}\n", path.display()));
+            writeln!(config, "HostKey {}", path.display()).expect("a string takes it");
         }
         let lines: Vec<_> = authorized.iter().map(|key| key.to_openssh().expect("it is a key")).collect();
         let keys = folder.path().join("authorized_keys");
@@ -178,11 +179,13 @@ impl Sshd {
         let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = probe.local_addr().expect("it is bound");
         drop(probe);
-        config.push_str(&format!(
+        writeln!(
+            config,
             "{more}\nListenAddress {address}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\n",
+             PasswordAuthentication no\nKbdInteractiveAuthentication no",
             keys.display()
-        ));
+        )
+        .expect("a string takes it");
         if !more.contains("Subsystem") {
             config.push_str("Subsystem sftp internal-sftp\n");
         }

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use protocol::path::RemotePath;
 use russh::keys::ssh_key::rand_core::Rng as _;
 use russh_sftp::client::{Config, RawSftpSession, error::Error as SftpError};
-use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode, Version};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -44,10 +44,30 @@ pub(super) async fn upload(
     let mut file = File::open(from).await.map_err(unreadable)?;
     let length = file.metadata().await.map_err(unreadable)?.len();
     let job = Job { connection, from, to: relative(to), length, mode: mode & 0o7777, sent };
-    match channel::start(connection, Request::Subsystem("sftp")).await {
-        Ok(process) => job.by_sftp(process, &mut file).await,
-        Err(TransportError::Forbidden { .. }) => job.by_shell(&mut file).await,
-        Err(error) => Err(error),
+    match open_sftp(connection).await? {
+        Some((sftp, version)) => job.by_sftp(&sftp, &version, &mut file).await,
+        None => job.by_shell(&mut file).await,
+    }
+}
+
+/// Opens an SFTP session, or returns `None` where the server has none that works.
+async fn open_sftp(connection: &Arc<Connection>) -> Result<Option<(RawSftpSession, Version)>, TransportError> {
+    let process = match channel::start(connection, Request::Subsystem("sftp")).await {
+        Ok(process) => process,
+        Err(TransportError::Forbidden { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let config =
+        Config { max_concurrent_writes: DEPTH, request_timeout_secs: ANSWER_TIMEOUT_SECONDS, ..Config::default() };
+    let sftp = RawSftpSession::new_with_config(tokio::io::join(process.stdout, process.stdin), config);
+    match sftp.init().await {
+        Ok(version) => Ok(Some((sftp, version))),
+        Err(_) if connection.is_closed() => Err(connection.lost(None)),
+        Err(error) => {
+            // A configured program that is not there, or a login shell that chats into the protocol.
+            tracing::debug!(%error, "the server's SFTP does not work");
+            Ok(None)
+        }
     }
 }
 
@@ -69,15 +89,11 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn by_sftp(&self, process: Process, file: &mut File) -> Result<(), TransportError> {
-        let config =
-            Config { max_concurrent_writes: DEPTH, request_timeout_secs: ANSWER_TIMEOUT_SECONDS, ..Config::default() };
-        let sftp = RawSftpSession::new_with_config(tokio::io::join(process.stdout, process.stdin), config);
-        let version = sftp.init().await.map_err(|error| self.failed(error))?;
+    async fn by_sftp(&self, sftp: &RawSftpSession, version: &Version, file: &mut File) -> Result<(), TransportError> {
         let temporary = self.temporary();
         let placed = async {
-            let handle = self.create(&sftp, &temporary).await?;
-            self.write(&sftp, &handle, file).await?;
+            let handle = self.create(sftp, &temporary).await?;
+            self.write(sftp, &handle, file).await?;
             if version.extensions.contains_key(FSYNC) {
                 sftp.fsync(handle.clone()).await.map_err(|error| self.failed(error))?;
             }
@@ -86,7 +102,7 @@ impl Job<'_> {
             self.check_length(attributes.size)?;
             let mode = FileAttributes { permissions: Some(self.mode), ..FileAttributes::empty() };
             sftp.setstat(temporary.clone(), mode).await.map_err(|error| self.failed(error))?;
-            self.rename(&sftp, &temporary, version.extensions.contains_key(POSIX_RENAME)).await
+            self.rename(sftp, &temporary, version.extensions.contains_key(POSIX_RENAME)).await
         };
         let placed = placed.await;
         if placed.is_err()
@@ -198,9 +214,9 @@ impl Job<'_> {
         };
         let mut complaint = Vec::new();
         let mut stderr = stderr.take(COMPLAINT);
-        let (fed, heard, exit) = tokio::join!(feed, stderr.read_to_end(&mut complaint), exit);
-        fed?;
-        if let Err(error) = heard {
+        let (sent, complained, exit) = tokio::join!(feed, stderr.read_to_end(&mut complaint), exit);
+        sent?;
+        if let Err(error) = complained {
             tracing::debug!(%error, "the complaint was cut");
         }
         match exit? {

@@ -1,6 +1,6 @@
 //! One command of the embedded server: a shell of its own process group, wired to its channel.
 //!
-//! Its output waits for the channel's window, its input for the command: nothing piles up on either side.
+//! Its output waits for the channel's window, its input for the command; what piles up is bounded.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,15 +13,17 @@ use bytes::BytesMut;
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::transport::ssh::signal;
+use crate::transport::ssh::{queue, signal};
 
 /// What is read from a command at once.
 const CHUNK: usize = 64 * 1024;
+/// Input that waits for its command before the connection waits: more than anything echoes unread.
+const INPUT_CAP: usize = 64 * 1024 * 1024;
 /// Where commands find programs, as a login finds them.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -60,7 +62,9 @@ pub(super) async fn run(
     let write = Arc::new(write);
     // Cancelled when the client closes the channel or is gone.
     let closed = gone.child_token();
-    let input = tokio::spawn(take_input(read, child.stdin.take(), closed.clone()));
+    let (input, given) = queue::queue();
+    let taking = tokio::spawn(take_input(read, input, closed.clone()));
+    let giving = tokio::spawn(give_input(given, child.stdin.take()));
     let stdout = send_output(child.stdout.take(), Arc::clone(&write), None);
     let stderr = send_output(child.stderr.take(), Arc::clone(&write), Some(1));
     let output = async { tokio::join!(stdout, stderr) };
@@ -87,7 +91,8 @@ pub(super) async fn run(
     if !closed.is_cancelled() {
         tell_end(&handle, &write, id, status).await;
     }
-    input.abort();
+    taking.abort();
+    giving.abort();
 }
 
 async fn tell_end(handle: &Handle, write: &ChannelWriteHalf<Msg>, id: russh::ChannelId, status: Option<ExitStatus>) {
@@ -105,27 +110,32 @@ async fn tell_end(handle: &Handle, write: &ChannelWriteHalf<Msg>, id: russh::Cha
     }
 }
 
-async fn take_input(mut read: ChannelReadHalf, stdin: Option<ChildStdin>, closed: CancellationToken) {
+/// Takes what the client sends. The queue keeps the connection's one loop going while the command waits for
+/// its own output to be read; only when it is full does the connection wait.
+async fn take_input(mut read: ChannelReadHalf, input: queue::Writer, closed: CancellationToken) {
     let _closed = closed.clone().drop_guard();
-    let mut stdin = stdin;
     while let Some(message) = read.wait().await {
         match message {
             ChannelMsg::Data { data } => {
-                if let Some(input) = &mut stdin {
-                    let written = tokio::select! {
-                        written = input.write_all(&data) => written,
-                        () = closed.cancelled() => return,
-                    };
-                    // A command may close its input early; what still comes is for nobody.
-                    if written.is_err() {
-                        stdin = None;
-                    }
+                input.push(data);
+                tokio::select! {
+                    () = input.below(INPUT_CAP) => {}
+                    () = closed.cancelled() => return,
                 }
             }
-            ChannelMsg::Eof => stdin = None,
+            ChannelMsg::Eof => input.end(None),
             ChannelMsg::Close => return,
             _ => {}
         }
+    }
+}
+
+/// Gives a command its input. One that closes it early is no error; what still comes is for nobody.
+async fn give_input(mut from: queue::Reader, to: Option<ChildStdin>) {
+    if let Some(mut to) = to
+        && let Err(error) = tokio::io::copy(&mut from, &mut to).await
+    {
+        tracing::trace!(%error, "the command reads no more");
     }
 }
 

@@ -42,7 +42,7 @@ impl Files {
             return Ok(self.home.clone());
         }
         let (Some(folder), Some(name)) = (asked.parent(), asked.file_name()) else { return Err(outside()) };
-        let folder = folder.canonicalize().map_err(failed)?;
+        let folder = folder.canonicalize().map_err(|error| failed(&error))?;
         if folder.starts_with(&self.home) { Ok(folder.join(name)) } else { Err(outside()) }
     }
 
@@ -201,12 +201,12 @@ fn text(bytes: &mut &[u8]) -> Result<String, StatusReply> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, StatusReply> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(failed),
+        Ok(done) => done.map_err(|error| failed(&error)),
         Err(_) => Err(StatusCode::Failure.into()),
     }
 }
 
-fn failed(error: io::Error) -> StatusReply {
+fn failed(error: &io::Error) -> StatusReply {
     let code = match error.kind() {
         io::ErrorKind::NotFound => StatusCode::NoSuchFile,
         io::ErrorKind::PermissionDenied => StatusCode::PermissionDenied,

@@ -46,11 +46,38 @@ async fn the_embedded_server_takes_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn openssh_takes_files_by_sftp_and_by_shell() {
     let home = Home::with_key();
-    for more in ["", "Subsystem sftp /nowhere/at/all"] {
+    for more in ["", "#Subsystem", "Subsystem sftp /nowhere/at/all"] {
         let sshd = Sshd::start(&[&home.public("id_ed25519")], &["ed25519"], more);
         let ssh = reach(sshd.address, &home.accepting()).await.expect("sshd lets the key in");
         let folder = tempfile::tempdir().expect("a folder");
         let to = folder.path().join("made/new/bin");
         upload(&ssh, folder.path(), to.to_str().expect("it is text")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_told_and_leaves_nothing() {
+    let embedded = Embedded::start().await;
+    let home = Home::with_key();
+    let ssh = embedded.reach().await;
+    let from = home.key("id_ed25519.pub");
+    let missing = ssh.upload(Path::new("/no/such/file"), &path("x"), 0o600, &|_| {}).await.expect_err("no file");
+    assert!(matches!(missing, TransportError::LocalFile { .. }), "{missing:?}");
+    for outside in ["/etc/mltoolbox-test", "link/x"] {
+        if !embedded.there.path().join("link").exists() {
+            std::os::unix::fs::symlink("/tmp", embedded.there.path().join("link")).expect("a fresh folder");
+        }
+        let error = ssh.upload(&from, &path(outside), 0o600, &|_| {}).await.expect_err("it is outside");
+        assert!(matches!(error, TransportError::RemoteFile { .. }), "{error:?}");
+    }
+    std::fs::write(embedded.there.path().join("file"), "not a folder").expect("a fresh folder");
+    let below = ssh.upload(&from, &path("file/x"), 0o600, &|_| {}).await.expect_err("a file is no folder");
+    assert!(matches!(below, TransportError::RemoteFile { .. }), "{below:?}");
+    let mut names: Vec<_> = std::fs::read_dir(embedded.there.path())
+        .expect("it is there")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["file", "link"]);
 }
