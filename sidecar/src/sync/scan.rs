@@ -80,7 +80,8 @@ pub struct Scan {
 pub enum Under<'a> {
     /// The whole workspace.
     Everything,
-    /// These paths and all below them. One that is not in the entries afterwards, nor unknown, is gone.
+    /// These paths and all below them. One that is not in the entries afterwards, nor unknown, is gone, or
+    /// ignored by now: ask [`Rules::verdict`] before taking it for deleted.
     Paths(&'a [RelPath]),
 }
 

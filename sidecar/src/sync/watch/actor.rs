@@ -266,7 +266,6 @@ impl Actor<'_> {
     /// Events were lost: watches everything anew and marks everything. Whoever waits for a cookie, whose event
     /// may be among the lost, gets all of it.
     fn start_over(&mut self) {
-        let waiting = self.shared.waiting();
         self.rules.reload(None);
         match Folders::start(self.root, Arc::clone(&self.rules), self.shared) {
             Ok(folders) => self.folders = folders,
@@ -274,6 +273,8 @@ impl Actor<'_> {
             Err(error) => tracing::warn!(%error, "the watch cannot be renewed"),
         }
         self.publish_health();
+        // Only now: the event of a cookie may have been in the queue of the old watches.
+        let waiting = self.shared.waiting();
         let now = Instant::now();
         self.settling.everything(now);
         if !waiting.is_empty() {

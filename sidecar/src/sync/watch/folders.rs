@@ -25,7 +25,7 @@ pub(super) struct Folders {
     root: PathBuf,
     rules: Arc<Rules>,
     /// `None` when the system gives not even the watch of the workspace itself.
-    watcher: Option<RecommendedWatcher>,
+    system: Option<RecommendedWatcher>,
     watched: BTreeSet<RelPath>,
     /// Folders that could not be watched, so nothing below them is.
     unwatched: BTreeSet<RelPath>,
@@ -37,20 +37,20 @@ impl Folders {
     /// Watches the workspace and the folder for cookies.
     pub(super) fn start(root: &Path, rules: Arc<Rules>, shared: &Arc<Shared>) -> Result<Self, WatchError> {
         let failed = |source| WatchError::Start { path: root.to_owned(), source };
-        let (watcher, reason) = match watcher(root, shared) {
-            Ok(watcher) => (Some(watcher), None),
+        let (system, reason) = match watcher(root, shared) {
+            Ok(system) => (Some(system), None),
             Err(error) if is_limit(&error) => (None, Some(advice(&error))),
             Err(error) => return Err(failed(error)),
         };
         let (watched, unwatched) = (BTreeSet::new(), BTreeSet::new());
-        let mut folders = Self { root: root.to_owned(), rules, watcher, watched, unwatched, reason };
+        let mut folders = Self { root: root.to_owned(), rules, system, watched, unwatched, reason };
         folders.add_below(vec![None]);
         Ok(folders)
     }
 
     /// Returns whether nothing at all is watched, cookies neither.
     pub(super) fn is_blind(&self) -> bool {
-        self.watcher.is_none()
+        self.system.is_none()
     }
 
     /// Returns how well the workspace is seen.
@@ -150,9 +150,9 @@ impl Folders {
         let mut todo: Vec<PathOp> =
             folders.iter().map(|path| PathOp::Watch(self.root.join(path.as_str()), config.clone())).collect();
         let mut left_out = BTreeSet::new();
-        let Some(watcher) = &mut self.watcher else { return Vec::new() };
+        let Some(system) = &mut self.system else { return Vec::new() };
         while !todo.is_empty() {
-            let Err(failure) = watcher.update_paths(std::mem::take(&mut todo)) else { break };
+            let Err(failure) = system.update_paths(std::mem::take(&mut todo)) else { break };
             let rest = failure.remaining;
             let failed = failure.origin.map(PathOp::into_path).and_then(|path| rel_path(&self.root, &path));
             if is_limit(&failure.source) {
@@ -178,9 +178,9 @@ impl Folders {
             self.watched.remove(folder);
         }
         // The system forgets the watch of a deleted folder by itself and then says that there is none.
-        let Some(watcher) = &mut self.watcher else { return };
+        let Some(system) = &mut self.system else { return };
         while !todo.is_empty() {
-            todo = watcher.update_paths(todo).err().map(|failure| failure.remaining).unwrap_or_default();
+            todo = system.update_paths(todo).err().map(|failure| failure.remaining).unwrap_or_default();
         }
     }
 }

@@ -17,7 +17,7 @@ const STORM_CAP: Duration = Duration::from_millis(100);
 const STORM: usize = 64;
 /// Wait for the close of a file that was written; without it a save could be sent half done. Other systems
 /// report no close, so the wait is shorter there.
-const UNCLOSED: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 250 } else { 30 });
+pub(super) const UNCLOSED: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 250 } else { 30 });
 /// Longest such wait for a file that is written all the time, as logs are.
 const UNCLOSED_CAP: Duration = Duration::from_secs(2);
 /// Longest wait while git holds its index lock; a checkout is one change then.

@@ -164,10 +164,12 @@ async fn a_half_written_file_waits_for_its_close() {
     std::io::Write::write_all(&mut file, b"half").expect("written");
     write(&bed.root, "b", "whole");
     let Change::Dirty(first) = bed.next().await else { panic!("the root is there") };
-    assert_eq!(first.paths, Paths::Some([path("b")].into()));
+    assert!(covers(&first.paths, "b"));
+    // Only a machine that stalled for so long may have given up waiting by now.
+    let waited = first.settled_at.duration_since(first.first_event);
+    assert!(!covers(&first.paths, "a") || waited >= settling::UNCLOSED, "{first:?}");
     drop(file);
-    let Change::Dirty(second) = bed.next().await else { panic!("the root is there") };
-    assert_eq!(second.paths, Paths::Some([path("a")].into()));
+    assert!(covers(&first.paths, "a") || covers(&bed.seen().await, "a"));
 }
 
 #[tokio::test]
@@ -219,8 +221,12 @@ async fn lost_events_become_everything() {
     let root = bed.root.clone();
     tokio::task::spawn_blocking(move || {
         let _held = lock(held.inbox.content());
-        for number in 0..40_000 {
-            write(&root, &format!("sub/f{}", number % 100), "x");
+        // The kernel folds equal events in a row into one, so two files take turns.
+        let mut files = ["sub/a", "sub/b"].map(|name| fs::File::create(root.join(name)).expect("ours"));
+        for _ in 0..20_000 {
+            for file in &mut files {
+                std::io::Write::write_all(file, b"x").expect("written");
+            }
         }
         fs::create_dir(root.join("late")).expect("made");
     })
