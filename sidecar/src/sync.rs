@@ -17,6 +17,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch as published};
 use tokio_util::sync::CancellationToken;
 
 mod actor;
+#[cfg(test)]
+mod agent_tests;
 pub mod disk;
 pub mod guard;
 pub mod ignored;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::{Brake, Large};
 use super::look::{self, Ask, Look};
-use super::pending::Pending;
+use super::pending::{Due, Pending};
 use super::plan::{Conflict, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
@@ -89,6 +89,7 @@ enum Halt {
 }
 
 /// What one pair's task owns.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 #[derive(Debug)]
 pub(super) struct Actor {
     config: Config,
@@ -434,7 +435,11 @@ impl Actor {
     }
 
     fn start_look(&mut self, now: Instant) {
-        let Some(paths) = self.pending.take(now) else { return };
+        let paths = match self.pending.take(now) {
+            None => return,
+            Some(Due::Everything) => None,
+            Some(Due::Paths(paths)) => Some(paths),
+        };
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let request = look::Request { paths, ask, overlay: self.overlay.clone() };
         let (base, source, target) = (Arc::clone(&self.base), Arc::clone(&self.source), Arc::clone(&self.target));

@@ -131,8 +131,12 @@ impl SyncError {
     pub fn is_lost(&self) -> bool {
         match self {
             Self::Lost(_) => true,
-            Self::Session(_) | Self::Leased(_) | Self::Root { .. } | Self::Refused(_) => false,
-            Self::Protocol(_) | Self::Store { .. } => false,
+            Self::Session(_)
+            | Self::Leased(_)
+            | Self::Root { .. }
+            | Self::Refused(_)
+            | Self::Protocol(_)
+            | Self::Store { .. } => false,
         }
     }
 }
@@ -183,8 +187,15 @@ pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Seal>) -> Result<(), 
         }
         (Action::Put { .. }, None, _) => Err(format!("`{}` was acknowledged before it was sent", op.path)),
         (Action::Put { .. }, Some(_), None) => Err(format!("`{}` was acknowledged without a stamp", op.path)),
-        (Action::Put { .. } | Action::MakeFolder { .. } | Action::Link { .. }, _, _)
-        | (Action::SetMode { .. } | Action::Remove, _, _) => Ok(()),
+        (
+            Action::Put { .. }
+            | Action::MakeFolder { .. }
+            | Action::Link { .. }
+            | Action::SetMode { .. }
+            | Action::Remove,
+            _,
+            _,
+        ) => Ok(()),
     }
 }
 

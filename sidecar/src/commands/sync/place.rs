@@ -106,11 +106,11 @@ pub(super) async fn check(cx: &Cx, workspace: &Path) -> Result<()> {
 
 /// Returns the name of the remote that a workspace uses.
 pub(super) async fn remote(cx: &Cx, workspace: &Path) -> Result<String> {
-    let named = match &cx.scope.remote {
+    let chosen = match &cx.scope.remote {
         Some(name) => Some(name.clone()),
         None => cx.store.choice(workspace).await?,
     };
-    if let Some(name) = named {
+    if let Some(name) = chosen {
         return Ok(sessions::known(cx, &name).await?.name);
     }
     let mut names: Vec<String> = cx.store.remotes().await?.into_iter().map(|remote| remote.name).collect();
