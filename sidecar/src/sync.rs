@@ -116,6 +116,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Paths removed since the start.
     pub removed: u64,
+    /// Some of the paths that are not on the remote yet.
+    pub pending: Vec<String>,
     /// Whether its remote folder was opened.
     pub opened: bool,
     /// Whether it cannot go on by itself, or has nothing left to do.
@@ -283,7 +285,7 @@ impl Handle {
 
     fn pending(&self) -> AskError {
         let snapshot = self.snapshots.borrow();
-        let paths = snapshot.status.problems.iter().map(|problem| problem.path.clone()).take(5).collect();
+        let paths = snapshot.pending.clone();
         AskError::Pending { count: snapshot.status.pending, paths, source: snapshot.status.error.clone() }
     }
 

@@ -144,7 +144,14 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
             cx.syncs.remove(&workspace);
             handle.stop().await;
         }
-        return Err(error);
+        if !params.foreground || !handle.can_go_on() || cx.cancel.is_cancelled() {
+            if params.foreground {
+                end(&cx, &workspace).await;
+            }
+            return Err(error);
+        }
+        // Whoever stays in the foreground sees how it goes on.
+        cx.frontend.tell(format!("{error}. {}", error.help));
     }
     if params.foreground {
         show(&cx, &handle).await;

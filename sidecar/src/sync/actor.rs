@@ -273,7 +273,7 @@ impl Actor {
     }
 
     fn flush(&mut self, durable: bool, answer: oneshot::Sender<Result<()>>, cookie: Option<&Cookie>) {
-        if self.was_lost || self.halt.is_some() || self.config.pair.paused {
+        if self.was_lost || self.error.is_some() || self.halt.is_some() || self.config.pair.paused {
             return reply(answer, Err(self.not_arrived().into()));
         }
         self.ids += 1;
@@ -341,6 +341,8 @@ impl Actor {
             Ok(opened) => opened,
             Err(error) => {
                 self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
+                // It is no loss any more but an error that whoever waits has to hear.
+                self.was_lost = false;
                 self.error = Some(error.into());
                 return;
             }
@@ -379,7 +381,7 @@ impl Actor {
             let not_before = (!error.is_lost()).then(|| Instant::now() + TRY_AGAIN);
             self.link = Link::Closed { not_before };
         }
-        self.was_lost = true;
+        self.was_lost = error.is_lost();
         self.error = Some(error.into());
         for waiter in std::mem::take(&mut self.waiters) {
             reply(waiter.answer, Err(self.not_arrived().into()));

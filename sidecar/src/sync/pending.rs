@@ -198,7 +198,8 @@ impl Pending {
 
     /// Returns some of the paths that are left.
     pub(super) fn some(&self, most: usize) -> Vec<String> {
-        let paths = self.waiting.keys().chain(self.looking.keys()).chain(self.flying.keys());
+        let (waiting, looking, flying) = (self.waiting.keys(), self.looking.keys(), self.flying.keys());
+        let paths = waiting.take(most).chain(looking.take(most)).chain(flying.take(most));
         paths.collect::<BTreeSet<_>>().into_iter().take(most).map(ToString::to_string).collect()
     }
 
