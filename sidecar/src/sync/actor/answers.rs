@@ -65,24 +65,21 @@ impl Actor {
         self.arrivals.send(Arrival { change, latency }).ok();
         self.refused.remove(&path);
         self.overlay.remove(&path);
-        match step.base {
-            Some(mut base) => {
-                if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
-                    (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
-                    base.local = sent.stamp;
-                }
-                base.remote = match base.content {
-                    Content::File { .. } => stamp,
-                    Content::Folder | Content::Link { .. } | Content::Special => None,
-                };
-                let sent_bytes = sent.map(|sent| sent.size);
-                self.tally.written(sent_bytes, latency);
-                self.record(path, Some(base));
+        if let Some(mut base) = step.base {
+            if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
+                (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
+                base.local = sent.stamp;
             }
-            None => {
-                self.tally.removed(latency);
-                self.record(path, None);
-            }
+            base.remote = match base.content {
+                Content::File { .. } => stamp,
+                Content::Folder | Content::Link { .. } | Content::Special => None,
+            };
+            let sent_bytes = sent.map(|sent| sent.size);
+            self.tally.written(sent_bytes, latency);
+            self.record(path, Some(base));
+        } else {
+            self.tally.removed(latency);
+            self.record(path, None);
         }
     }
 
