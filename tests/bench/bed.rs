@@ -60,9 +60,10 @@ impl Bed {
         cli::command(&self.work, arguments)
     }
 
-    /// Returns the tree of that kind, made at first use, with its text files.
+    /// Makes the tree of that kind anew and returns it with its text files.
     pub(crate) fn tree(&self, kind: Kind, name: &str, seed: u64) -> (PathBuf, Vec<String>) {
         let root = self.work.path().join("data").join(name);
+        remove(&root);
         let texts = data::make(&root, kind, seed).expect("enough memory for the data");
         (root, texts)
     }

@@ -59,8 +59,8 @@ fn sound(source: &Path, target: &Path) -> Result<(), String> {
 
 /// Counts bytes in a run of its own, over a wire whose copying would disturb the clock.
 fn bytes(bed: &Bed, tool: Tool, source: &Path) -> Option<(u64, u64)> {
-    if matches!(tool, Tool::Mutagen) {
-        // Its connection is made by a wrapper that knows one port only.
+    if matches!(tool, Tool::Mutagen | Tool::Unison) {
+        // The one connects by a wrapper that knows one port only, the other needs minutes for many files.
         return None;
     }
     bed.forget();
