@@ -63,7 +63,7 @@ pub(crate) fn make(root: &Path, kind: Kind, seed: u64) -> io::Result<Vec<String>
                 fs::create_dir_all(root.join(&path))?;
                 // 4 or 5 files each: 30 000 in all.
                 for file in 0..4 + usize::from(folder % 7 < 2) {
-                    let size = size(&mut random, 240, 6);
+                    let size = size(&mut random, 174, 6);
                     let binary = random.below(5) == 0;
                     let name = format!("{path}/f{file}.{}", if binary { "bin" } else { "py" });
                     write(&root.join(&name), size, binary, &words, &mut random)?;
@@ -78,7 +78,7 @@ pub(crate) fn make(root: &Path, kind: Kind, seed: u64) -> io::Result<Vec<String>
                 let path = format!("src/part{:02}/area{}", file % 40, file % 3);
                 fs::create_dir_all(root.join(&path))?;
                 let name = format!("{path}/module_{file:04}.py");
-                let size = size(&mut random, 180, 6);
+                let size = size(&mut random, 122, 6);
                 write(&root.join(&name), size, false, &words, &mut random)?;
                 texts.push(name);
             }
