@@ -6,6 +6,7 @@ use protocol::sync::{Content, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
+use super::super::look::Ask;
 use super::super::plan::Step;
 use super::super::scan::Seal;
 use super::super::target::{Done, SyncError, Unread, plausible};
@@ -126,7 +127,14 @@ impl Actor {
                 self.unread(path, Unread::Changing);
                 return;
             }
-            Rejected::Unsafe { reason } => format!("the remote will not write there: {reason}"),
+            Rejected::Unsafe { reason } => {
+                // Its folder may be gone or another thing by now, which only a comparison tells; not each time.
+                if (self.pending.attempts(path) + 1).is_power_of_two() {
+                    self.ask = Ask::All;
+                    self.pending.touch_everything();
+                }
+                format!("the remote will not write there: {reason}")
+            }
             Rejected::Full => "the remote's disk is full; free some space there".to_owned(),
             Rejected::Failed { reason } => format!("the remote refuses: {reason}"),
         };
