@@ -329,7 +329,8 @@ impl Actor {
         if self.config.pair.paused {
             return reply(answer, Err(AskError::Paused.into()));
         }
-        if self.was_lost || self.error.is_some() || self.halt.is_some() {
+        // A lost link is being made again; only when that fails is there something to say.
+        if self.error.is_some() && !self.was_lost || self.halt.is_some() {
             return reply(answer, Err(self.not_arrived().into()));
         }
         self.ids += 1;
@@ -401,6 +402,7 @@ impl Actor {
                 self.was_lost = false;
                 self.note_lease(&error);
                 self.error = Some(error.into());
+                self.refuse_waiters();
                 return;
             }
         };
@@ -440,6 +442,12 @@ impl Actor {
         self.was_lost = error.is_lost();
         self.note_lease(&error);
         self.error = Some(error.into());
+        if !self.was_lost {
+            self.refuse_waiters();
+        }
+    }
+
+    fn refuse_waiters(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
             reply(waiter.answer, Err(self.not_arrived().into()));
         }
@@ -470,8 +478,12 @@ impl Actor {
                 self.start_flush(now);
             }
         }
-        self.answer_waiters();
+        let arrived = self.arrived_waiters();
+        // Whoever has an answer may look at once, so how it stands is published before.
         self.publish();
+        for waiter in arrived {
+            reply(waiter.answer, Ok(()));
+        }
     }
 
     fn may_look(&self, now: Instant) -> bool {
@@ -562,25 +574,22 @@ impl Actor {
         self.commit().await;
     }
 
-    fn answer_waiters(&mut self) {
+    /// Refuses those who wait for what cannot come, and returns those whose wait is over.
+    fn arrived_waiters(&mut self) -> Vec<Waiter> {
         if self.config.pair.paused {
             for waiter in std::mem::take(&mut self.waiters) {
                 reply(waiter.answer, Err(AskError::Paused.into()));
             }
         }
         if self.halt.is_some() {
-            for waiter in std::mem::take(&mut self.waiters) {
-                reply(waiter.answer, Err(self.not_arrived().into()));
-            }
+            self.refuse_waiters();
         }
         let arrived = |waiter: &mut Waiter| {
             waiter.after.is_some_and(|after| {
                 self.pending.done(after) && self.uncommitted.is_empty() && (!waiter.durable || self.flushed >= after)
             })
         };
-        for waiter in self.waiters.extract_if(.., arrived).collect::<Vec<_>>() {
-            reply(waiter.answer, Ok(()));
-        }
+        self.waiters.extract_if(.., arrived).collect()
     }
 
     /// Writes what arrived into the database, in one transaction; what it refuses is written later.
