@@ -12,18 +12,20 @@ use protocol::editor::SyncResolveOutput;
 use protocol::error::{Error, Result};
 use protocol::path::{RelPath, RemotePath};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Brake, Large};
+use super::ignored::Rules;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
-use super::plan::{Conflict, Overlay, Step};
+use super::plan::{self, Conflict, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, OpenTarget, SyncError, SyncTarget};
 use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
-use crate::store::{Base, BaseChange, Store};
+use crate::store::{Base, BaseChange, Store, StoreError};
 
 pub(super) use report::seconds as report_seconds;
 
@@ -37,6 +39,8 @@ const EVENTS: usize = 1024;
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Quiet time after which changes are made durable; at most once in this time.
 const DURABLE_AFTER: Duration = Duration::from_secs(1);
+/// Age up to which a scan made while connecting is believed; who answered questions meanwhile took longer.
+const AHEAD: Duration = Duration::from_secs(10);
 /// Longest wait for the lease to be given back at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -113,6 +117,8 @@ pub(super) struct Actor {
     refused: BTreeMap<RelPath, String>,
     trouble: Option<String>,
     uncommitted: Vec<BaseChange>,
+    /// Earlier changes on their way into the database; one transaction at a time keeps their order.
+    committing: Option<JoinHandle<Result<(), StoreError>>>,
 
     link: Link,
     opened: Option<Opened>,
@@ -120,6 +126,8 @@ pub(super) struct Actor {
     was_lost: bool,
     pending: Pending,
     looking: bool,
+    /// A scan that began while the link was being opened, and when; dropped as soon as something changes.
+    ahead: Option<(look::Ahead, Instant)>,
     look_not_before: Option<Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
@@ -165,12 +173,14 @@ impl Actor {
             refused: BTreeMap::new(),
             trouble: None,
             uncommitted: Vec::new(),
+            committing: None,
             link: Link::Closed { not_before: None },
             opened: None,
             ask: Ask::All,
             was_lost: false,
             pending: Pending::default(),
             looking: false,
+            ahead: None,
             look_not_before: None,
             transfers: BTreeMap::new(),
             resolving: 0,
@@ -198,17 +208,23 @@ impl Actor {
             Some(watching) => (Some(watching.notices), Some(watching.cookie)),
             None => (None, None),
         };
+        // Connecting, reading the base and looking at the workspace take their time side by side.
+        self.open();
         match self.store.base(self.config.pair.id).await {
             Ok(base) => self.base = Arc::new(base.into_iter().collect()),
             Err(error) => {
+                self.work.cancel();
                 self.error = Some(error.into());
                 self.publish();
                 return;
             }
         }
         self.pending.touch_everything();
+        if !self.config.pair.paused {
+            self.ahead = Some((look::ahead(&self.source, &self.base), Instant::now()));
+        }
         loop {
-            self.advance().await;
+            self.advance();
             let next = self.next();
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -223,6 +239,7 @@ impl Actor {
                         self.event(event, &mut notices).await;
                     }
                 }
+                result = ended(&mut self.committing) => self.committed(result),
                 () = sleep_until(next) => {}
             }
         }
@@ -232,7 +249,7 @@ impl Actor {
 
     async fn end(&mut self) {
         self.work.cancel();
-        self.commit().await;
+        self.commit_rest().await;
         if matches!(self.link, Link::Open) {
             match tokio::time::timeout(CLOSE_WITHIN, self.target.close()).await {
                 Ok(Ok(())) => {}
@@ -259,6 +276,7 @@ impl Actor {
     }
 
     fn touch(&mut self, paths: Vec<RelPath>, since: Option<Instant>) {
+        self.ahead = None;
         for path in paths {
             self.pending.touch(path, since);
         }
@@ -267,7 +285,10 @@ impl Actor {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Dirty { paths, since } => self.touch(paths, since.map(Instant::from_std)),
-            Notice::Everything | Notice::RootGone => self.pending.touch_everything(),
+            Notice::Everything | Notice::RootGone => {
+                self.ahead = None;
+                self.pending.touch_everything();
+            }
             Notice::Trouble(text) => self.trouble = Some(text).filter(|text| !text.is_empty()),
         }
     }
@@ -349,7 +370,10 @@ impl Actor {
         };
         let pair = &mut self.config.pair;
         if pair.copy.as_deref() != Some(opened.copy.as_str()) {
-            // Another folder than the one the base describes: nothing that is known of it may be believed.
+            // Another folder than the one the base describes: nothing that is known of it may be believed, and
+            // nothing of it may be written after the base was cleared.
+            self.commit_ended().await;
+            let pair = &mut self.config.pair;
             if !self.base.is_empty() {
                 if let Err(error) = self.store.clear_base(pair.id).await {
                     self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
@@ -389,10 +413,14 @@ impl Actor {
     }
 
     /// Starts everything that can be started now, answers who waits, and publishes how it stands.
-    async fn advance(&mut self) {
-        self.commit().await;
+    fn advance(&mut self) {
+        self.commit();
         let now = Instant::now();
-        let idle = self.transfers.is_empty() && !self.looking && self.resolving == 0 && !self.flushing;
+        let idle = self.transfers.is_empty()
+            && !self.looking
+            && self.resolving == 0
+            && !self.flushing
+            && self.committing.is_none();
         match self.link {
             // What was under way ends first, so that nothing old is taken for an answer of the new link.
             Link::Closed { not_before } if idle && not_before.is_none_or(|then| then <= now) => self.open(),
@@ -443,10 +471,26 @@ impl Actor {
             Some(Due::Paths(paths)) => Some(paths),
         };
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
-        let request = look::Request { paths, ask, overlay: self.overlay.clone() };
-        let (base, source, target) = (Arc::clone(&self.base), Arc::clone(&self.source), Arc::clone(&self.target));
+        let ahead =
+            self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
+        let request = look::Request { paths, ask, overlay: self.overlay.clone(), ahead };
+        let base = self.base_for(request.paths.as_ref());
+        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;
         self.spawn(async move { Event::Looked(Box::new(look::look(request, base, source, target).await)) });
+    }
+
+    /// Returns as much of the base as a look at `paths` needs. Whoever holds all of it while something arrives
+    /// makes that arrival copy the whole.
+    fn base_for(&self, paths: Option<&BTreeSet<RelPath>>) -> Arc<BTreeMap<RelPath, Base>> {
+        match paths {
+            // A rule file is about its whole folder.
+            Some(paths) if !paths.iter().any(Rules::is_rule_file) => {
+                let known = paths.iter().flat_map(|path| plan::below(&self.base, path));
+                Arc::new(known.map(|(path, base)| (path.clone(), base.clone())).collect())
+            }
+            Some(_) | None => Arc::clone(&self.base),
+        }
     }
 
     fn start_flush(&mut self, now: Instant) {
@@ -503,9 +547,10 @@ impl Actor {
                 reply(waiter.answer, Err(self.not_arrived().into()));
             }
         }
+        let committed = self.is_committed();
         let arrived = |waiter: &mut Waiter| {
             waiter.after.is_some_and(|after| {
-                self.pending.done(after) && self.uncommitted.is_empty() && (!waiter.durable || self.flushed >= after)
+                committed && self.pending.done(after) && (!waiter.durable || self.flushed >= after)
             })
         };
         for waiter in self.waiters.extract_if(.., arrived).collect::<Vec<_>>() {
@@ -513,16 +558,42 @@ impl Actor {
         }
     }
 
-    /// Writes what arrived into the database, in one transaction.
-    async fn commit(&mut self) {
-        if self.uncommitted.is_empty() {
+    /// Returns whether everything that arrived is in the database.
+    pub(super) fn is_committed(&self) -> bool {
+        self.uncommitted.is_empty() && self.committing.is_none()
+    }
+
+    /// Starts to write what arrived into the database, in one transaction. What arrives meanwhile goes with the
+    /// next one, so that the remote's answers never wait for this machine's disk.
+    fn commit(&mut self) {
+        if self.uncommitted.is_empty() || self.committing.is_some() {
             return;
         }
-        let changes = std::mem::take(&mut self.uncommitted);
-        if let Err(error) = self.store.commit(self.config.pair.id, changes).await {
+        let (changes, store, pair) = (std::mem::take(&mut self.uncommitted), self.store.clone(), self.config.pair.id);
+        self.committing = Some(tokio::spawn(async move { store.commit(pair, changes).await }));
+    }
+
+    fn committed(&mut self, result: Result<(), StoreError>) {
+        self.committing = None;
+        if let Err(error) = result {
             // The base in memory stays right; after a restart the remote is compared with the older one.
             self.error = Some(error.into());
         }
+    }
+
+    /// Waits until nothing is on its way into the database.
+    async fn commit_ended(&mut self) {
+        if self.committing.is_some() {
+            let result = ended(&mut self.committing).await;
+            self.committed(result);
+        }
+    }
+
+    /// Writes what is left at the end.
+    async fn commit_rest(&mut self) {
+        self.commit_ended().await;
+        self.commit();
+        self.commit_ended().await;
     }
 
     fn record(&mut self, path: RelPath, base: Option<Base>) {
@@ -628,6 +699,15 @@ async fn receive(notices: &mut Option<mpsc::Receiver<Notice>>) -> Notice {
         return Notice::Trouble("the workspace is no longer watched; start the sync again".to_owned());
     }
     std::future::pending().await
+}
+
+/// Returns what came of a commit once it ended; never, when there is none.
+async fn ended(committing: &mut Option<JoinHandle<Result<(), StoreError>>>) -> Result<(), StoreError> {
+    match committing {
+        // A commit that died is as one whose database is gone.
+        Some(commit) => commit.await.unwrap_or(Err(StoreError::Closed)),
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(then: Option<Instant>) {
