@@ -99,6 +99,11 @@ impl Bed {
         for entry in fs::read_dir(self.host.home()).expect("our own folder").flatten() {
             remove(&entry.path());
         }
+        self.forget_here();
+    }
+
+    /// Forgets what ours knows.
+    pub(crate) fn forget_here(&self) {
         for name in [".config", ".local", ".cache"] {
             remove(&self.work.home().join(name));
         }

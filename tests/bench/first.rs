@@ -1,6 +1,7 @@
 //! One-shot rows: the first copy of a tree, the same again without a change, a connection.
 
 use std::path::Path;
+use std::time::Duration;
 
 use harness::oracle;
 use harness::proxy::{Proxy, Way};
@@ -15,10 +16,13 @@ use crate::tools::{self, Tool};
 /// Most runs of a tool that needs many times as long as the others.
 const SLOW_RUNS: usize = 2;
 
+/// How long the files were left alone that are then copied again.
+const QUIET: Duration = Duration::from_millis(2500);
+
 /// Measures the first copy of a tree to an empty remote.
 pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, arguments: &Arguments) {
     let (source, _) = bed.tree(kind, kind.name(), arguments.seed);
-    let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_here()).collect();
+    let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_here() && tool.takes(kind)).collect();
     let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, tool.name(), tool.is_ours())).collect();
     for run in 0..arguments.runs {
         for step in 0..tools.len() {
@@ -35,6 +39,10 @@ pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, argume
     for (tool, row) in tools.iter().zip(&mut rows) {
         if !row.failed() {
             row.bytes = bytes(bed, *tool, &source);
+            if tool.is_ours() {
+                // A push ends when everything is durable, so what is visible was so by then.
+                row.durable = Some(row.median());
+            }
         }
     }
     bed.forget();
@@ -76,7 +84,10 @@ pub(crate) fn again(bed: &Bed, report: &mut Report, row: &str, arguments: &Argum
     for kind in [Kind::Typical, Kind::Many] {
         let row = format!("{row}, {}", kind.name());
         let (source, _) = bed.tree(kind, kind.name(), arguments.seed);
-        let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_here() && tool.compares()).collect();
+        let tools: Vec<Tool> =
+            Tool::ALL.into_iter().filter(|tool| tool.is_here() && tool.takes(kind) && tool.compares()).collect();
+        // What was saved within the last two seconds is read again by whoever distrusts coarse clocks.
+        std::thread::sleep(QUIET);
         let target = |tool: Tool| format!("again-{}", tool as usize);
         let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(&row, tool.name(), tool.is_ours())).collect();
         for (tool, row) in tools.iter().zip(&mut rows) {

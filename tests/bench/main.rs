@@ -54,6 +54,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    for program in
+        ["rsync", "zstd", "mutagen", "unison", "lsyncd"].into_iter().filter(|program| !harness::skip::has(program))
+    {
+        say(&format!("{program} is not on the PATH and is left out"));
+    }
     let wanted = |row: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row);
     for row in ROWS.iter().filter(|row| wanted(row)) {
         say(&format!("{row} …"));

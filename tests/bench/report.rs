@@ -58,6 +58,11 @@ impl Row {
         self.ours
     }
 
+    /// Returns the seconds of the run in the middle.
+    pub(crate) fn median(&self) -> f64 {
+        median(self.wall())
+    }
+
     fn wall(&self) -> impl Iterator<Item = f64> + '_ {
         self.samples.iter().map(|sample| sample.wall)
     }
@@ -139,7 +144,8 @@ impl Report {
         let mut text = format!(
             "Seed {}, {} runs, {}. Data in memory; tools take turns; every copy is compared with its source.\n\
              CPU is that of all processes at each end, the SSH server's among them, to 10 ms. Visible: the clock stops\n\
-             when the whole content is on the remote; durable: when it survives a power cut, where a tool can say so.\n",
+             when the whole content is on the remote; durable: when it survives a power cut, where a tool can say so\n\
+             (a push of ours ends only then, so that its visible time is an upper bound).\n",
             self.seed,
             self.runs,
             machine()

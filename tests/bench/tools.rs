@@ -6,6 +6,7 @@ use std::process::Command;
 use harness::skip::has;
 
 use crate::bed::{Bed, REMOTE};
+use crate::data::Kind;
 
 /// A tool that copies a tree once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,11 @@ impl Tool {
         }
     }
 
+    /// Returns whether it copies that tree in the time of a run; unison needs minutes for many files.
+    pub(crate) fn takes(self, kind: Kind) -> bool {
+        self != Self::Unison || kind != Kind::Many
+    }
+
     /// Returns whether it is one of ours.
     pub(crate) fn is_ours(self) -> bool {
         matches!(self, Self::OursCold | Self::Ours)
@@ -82,15 +88,21 @@ impl Tool {
     /// Does what is not timed: makes the target empty and opens what is meant to be open.
     pub(crate) fn prepare(self, bed: &Bed, target: &str, port: u16) -> Result<(), String> {
         crate::bed::remove(&bed.remote(target));
+        // What ours keeps beside a folder: an earlier run is not to be remembered.
+        crate::bed::remove(&bed.remote(&format!(".{target}.mltoolbox")));
         match self {
             Self::OursCold => {
                 bed.forget();
                 bed.add_remote(REMOTE, port)
             }
             Self::Ours => {
+                // The agent is installed and runs; this workspace was never pushed.
+                bed.forget_here();
                 bed.add_remote(REMOTE, port)?;
                 let mut install = bed.ours(&["agent", "install", "--remote", REMOTE, "--yes", "--json"]);
-                crate::measure::run(bed, &mut install).map(|_| ())
+                crate::measure::run(bed, &mut install)?;
+                let mut start = bed.ours(&["remote", "test", REMOTE, "--yes", "--json"]);
+                crate::measure::run(bed, &mut start).map(|_| ())
             }
             Self::RsyncMux => open_master(bed, port),
             Self::Mutagen => {

@@ -173,7 +173,10 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
 async fn joined(cx: &Cx, workspace: &Path, take_over: bool) -> Result<Option<Handle>> {
     let Some(handle) = cx.syncs.get(workspace) else { return Ok(None) };
     match handle.stuck() {
-        None => Ok(Some(handle)),
+        None => {
+            handle.again(false).await?;
+            Ok(Some(handle))
+        }
         Some(error) if error.code == Code::SyncLeased => {
             handle.again(take_over).await?;
             Ok(Some(handle))

@@ -31,6 +31,10 @@ type Opening = (Lane, Result<(Link, Arc<dyn Transport>)>);
 struct Live {
     transport: Arc<dyn Transport>,
     bulk: Option<Arc<dyn Transport>>,
+    /// The second connection in the making, or the first where there is to be no second; at most one.
+    connecting: JoinSet<Arc<dyn Transport>>,
+    /// What it came to, until the bulk lane's link is opened on it.
+    connected: Option<Arc<dyn Transport>>,
     priority: Slot,
     bulk_slot: Slot,
     /// At most one: both lanes need the same agent, and only one of them shall install it.
@@ -145,7 +149,15 @@ impl Task {
 
 impl Live {
     fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, bulk: None, priority: Slot::default(), bulk_slot: Slot::default(), opening: JoinSet::new() }
+        Self {
+            transport,
+            bulk: None,
+            connecting: JoinSet::new(),
+            connected: None,
+            priority: Slot::default(),
+            bulk_slot: Slot::default(),
+            opening: JoinSet::new(),
+        }
     }
 
     /// Answers questions until the connection is lost.
@@ -167,6 +179,11 @@ impl Live {
                     }
                 }
                 Some(opened) = self.opening.join_next() => self.opened(task, opened),
+                Some(connected) = self.connecting.join_next() => {
+                    // One that panicked is as one that failed.
+                    self.connected = Some(connected.unwrap_or_else(|_| Arc::clone(&transport)));
+                    self.open_next(task);
+                }
                 ask = asks.recv() => match ask {
                     // The task is cancelled when the last handle goes; this is the same a moment earlier.
                     None => std::future::pending().await,
@@ -176,12 +193,13 @@ impl Live {
             }
         }
         self.opening.shutdown().await;
+        self.connecting.shutdown().await;
         for slot in [&mut self.priority, &mut self.bulk_slot] {
             slot.refuse(&SessionError::Lost.into());
         }
         transport.close().await;
-        if let Some(bulk) = self.bulk {
-            bulk.close().await;
+        for second in self.bulk.into_iter().chain(self.connected) {
+            second.close().await;
         }
     }
 
@@ -204,28 +222,49 @@ impl Live {
         }
     }
 
-    /// Starts to open the link that somebody waits for, unless one is being opened.
+    /// Starts to open the link that somebody waits for, unless one is being opened. The second connection is
+    /// made meanwhile.
     fn open_next(&mut self, task: &Task) {
-        let wanted = [Lane::Priority, Lane::Bulk].into_iter().find(|lane| !self.slot(*lane).waiting.is_empty());
-        let Some(lane) = wanted.filter(|_| self.opening.is_empty()) else { return };
-        let (connector, frontend, end) = (Arc::clone(&task.connector), task.audience.now(), task.end.clone());
-        let (first, second) = (Arc::clone(&self.transport), self.bulk.clone());
+        let bulk = if self.bulk_slot.waiting.is_empty() { None } else { self.bulk.clone().or(self.connected.clone()) };
+        if bulk.is_none() && !self.bulk_slot.waiting.is_empty() {
+            self.connect_second(task);
+        }
+        if !self.opening.is_empty() {
+            return;
+        }
+        let (lane, transport) = match bulk {
+            _ if !self.priority.waiting.is_empty() => (Lane::Priority, Arc::clone(&self.transport)),
+            Some(bulk) => (Lane::Bulk, bulk),
+            None => return,
+        };
+        if lane == Lane::Bulk {
+            self.connected = None;
+        }
+        let (connector, frontend) = (Arc::clone(&task.connector), task.audience.now());
         self.opening.spawn(async move {
-            let transport = match (lane, second) {
-                (Lane::Priority, _) => first,
-                (Lane::Bulk, Some(second)) => second,
-                // A person would have to answer again; two links on one connection are the smaller evil.
-                (Lane::Bulk, None) if first.about().interactive => first,
-                (Lane::Bulk, None) => match connector.connect(Lane::Bulk, &*frontend, &end).await {
-                    Ok(second) => second,
-                    Err(failed) => {
-                        tracing::info!(error = %failed.error, "no second connection; one carries all");
-                        first
-                    }
-                },
-            };
             let link = connector.agent(&transport, &*frontend).await;
             (lane, link.map(|link| (link, transport)))
+        });
+    }
+
+    fn connect_second(&mut self, task: &Task) {
+        if !self.connecting.is_empty() {
+            return;
+        }
+        let (connector, frontend, end) = (Arc::clone(&task.connector), task.audience.now(), task.end.clone());
+        let first = Arc::clone(&self.transport);
+        self.connecting.spawn(async move {
+            // A person would have to answer again; two links on one connection are the smaller evil.
+            if first.about().interactive {
+                return first;
+            }
+            match connector.connect(Lane::Bulk, &*frontend, &end).await {
+                Ok(second) => second,
+                Err(failed) => {
+                    tracing::info!(error = %failed.error, "no second connection; one carries all");
+                    first
+                }
+            }
         });
     }
 

@@ -13,13 +13,15 @@ use protocol::error::{Code, Error, Explain, Result};
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::Content;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Brake, Large};
+use super::ignored::Rules;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
-use super::plan::{Conflict, Held, Local, Overlay, Step};
+use super::plan::{self, Conflict, Held, Local, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, OpenTarget, SyncError, SyncTarget};
@@ -41,6 +43,8 @@ const DURABLE_AFTER: Duration = Duration::from_secs(1);
 /// How often a quiet sync asks the remote whether it still holds what was brought there: nobody tells when
 /// somebody edits a file there, and a comparison by stamps costs little.
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
+/// Age up to which a scan made while connecting is believed; who answered questions meanwhile took longer.
+const AHEAD: Duration = Duration::from_secs(10);
 /// Longest wait for the lease to be given back at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -66,6 +70,18 @@ enum Link {
     },
     Opening,
     Open,
+}
+
+/// What became of changes on their way into the database.
+type Committed = Result<(), Refused>;
+
+/// Changes that the database refused.
+#[derive(Debug)]
+struct Refused {
+    changes: Vec<BaseChange>,
+    /// Whether the pair's own row is among them.
+    pair: bool,
+    error: StoreError,
 }
 
 /// Steps that travel together.
@@ -121,6 +137,8 @@ pub(super) struct Actor {
     pair_unsaved: bool,
     /// When the database is tried again after it refused.
     commit_not_before: Option<Instant>,
+    /// Earlier changes on their way into the database; one transaction at a time keeps their order.
+    committing: Option<JoinHandle<Committed>>,
 
     link: Link,
     opened: Option<Opened>,
@@ -131,6 +149,8 @@ pub(super) struct Actor {
     compare_at: Option<Instant>,
     pending: Pending,
     looking: bool,
+    /// A scan that began while the link was being opened, and when; dropped as soon as something changes.
+    ahead: Option<(look::Ahead, Instant)>,
     look_not_before: Option<Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
@@ -178,6 +198,7 @@ impl Actor {
             uncommitted: Vec::new(),
             pair_unsaved: false,
             commit_not_before: None,
+            committing: None,
             link: Link::Closed { not_before: None },
             opened: None,
             ask: Ask::All,
@@ -186,6 +207,7 @@ impl Actor {
             compare_at: None,
             pending: Pending::default(),
             looking: false,
+            ahead: None,
             look_not_before: None,
             transfers: BTreeMap::new(),
             resolving: 0,
@@ -213,17 +235,23 @@ impl Actor {
             Some(watching) => (Some(watching.notices), Some(watching.cookie)),
             None => (None, None),
         };
+        // Connecting, reading the base and looking at the workspace take their time side by side.
+        self.open();
         match self.store.base(self.config.pair.id).await {
             Ok(base) => self.base = Arc::new(base.into_iter().collect()),
             Err(error) => {
+                self.work.cancel();
                 self.error = Some(error.into());
                 self.publish();
                 return;
             }
         }
         self.pending.touch_everything();
+        if !self.config.pair.paused {
+            self.ahead = Some((look::ahead(&self.source, &self.base), Instant::now()));
+        }
         loop {
-            self.advance().await;
+            self.advance();
             let next = self.next();
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -238,6 +266,7 @@ impl Actor {
                         self.event(event, &mut notices).await;
                     }
                 }
+                result = ended(&mut self.committing) => self.committed(result),
                 () = sleep_until(next) => {}
             }
         }
@@ -247,8 +276,7 @@ impl Actor {
 
     async fn end(&mut self) {
         self.work.cancel();
-        self.commit_not_before = None;
-        self.commit().await;
+        self.commit_rest().await;
         if matches!(self.link, Link::Open) {
             match tokio::time::timeout(CLOSE_WITHIN, self.target.close()).await {
                 Ok(Ok(())) => {}
@@ -290,14 +318,24 @@ impl Actor {
         }
     }
 
-    /// Opens the remote folder now, if it is not open.
+    /// Opens the remote folder now if it is not open, and looks again at what a brake stopped.
     fn again(&mut self, take_over: bool) {
-        if let Link::Closed { not_before } = &mut self.link {
-            *not_before = None;
-            self.leased = false;
-            self.was_lost = true;
-            self.error = None;
-            self.config.take_over |= take_over;
+        match &mut self.link {
+            Link::Closed { not_before } => {
+                *not_before = None;
+                self.leased = false;
+                self.was_lost = true;
+                self.error = None;
+                self.config.take_over |= take_over;
+            }
+            // What the brake was about may have been mended; nothing goes before it was looked at again.
+            Link::Open if matches!(self.halt, Some(Halt::Brake(_))) => {
+                self.halt = None;
+                self.error = None;
+                self.look_not_before = None;
+                self.pending.touch_everything();
+            }
+            Link::Opening | Link::Open => {}
         }
     }
 
@@ -312,6 +350,7 @@ impl Actor {
     }
 
     fn touch(&mut self, paths: Vec<RelPath>, since: Option<Instant>) {
+        self.ahead = None;
         for path in paths {
             self.pending.touch(path, since);
         }
@@ -320,7 +359,10 @@ impl Actor {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Dirty { paths, since } => self.touch(paths, since.map(Instant::from_std)),
-            Notice::Everything | Notice::RootGone => self.pending.touch_everything(),
+            Notice::Everything | Notice::RootGone => {
+                self.ahead = None;
+                self.pending.touch_everything();
+            }
             Notice::Trouble(text) => self.trouble = Some(text).filter(|text| !text.is_empty()),
         }
     }
@@ -383,7 +425,7 @@ impl Actor {
                     Err(error) => reply(self.waiters.swap_remove(at).answer, Err(error)),
                 }
             }
-            Event::Flushed { generation, result } => self.flushed(generation, result).await,
+            Event::Flushed { generation, result } => self.flushed(generation, result),
             Event::TrashEmptied(Ok(())) => {
                 self.halt = None;
                 self.pending.touch_everything();
@@ -408,7 +450,10 @@ impl Actor {
         };
         let pair = &mut self.config.pair;
         if pair.copy.as_deref() != Some(opened.copy.as_str()) {
-            // Another folder than the one the base describes: nothing that is known of it may be believed.
+            // Another folder than the one the base describes: nothing that is known of it may be believed, and
+            // nothing of it may be written after the base was cleared.
+            self.commit_ended().await;
+            let pair = &mut self.config.pair;
             if !self.base.is_empty() {
                 if let Err(error) = self.store.clear_base(pair.id).await {
                     self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
@@ -419,7 +464,7 @@ impl Actor {
             }
             self.uncommitted.clear();
             pair.copy = Some(opened.copy.clone());
-            self.remember_pair().await;
+            self.pair_unsaved = true;
         }
         self.ask = if opened.empty && self.base.is_empty() { Ask::Base } else { Ask::All };
         self.overlay.clear();
@@ -458,10 +503,14 @@ impl Actor {
     }
 
     /// Starts everything that can be started now, answers who waits, and publishes how it stands.
-    async fn advance(&mut self) {
-        self.commit().await;
+    fn advance(&mut self) {
+        self.commit();
         let now = Instant::now();
-        let idle = self.transfers.is_empty() && !self.looking && self.resolving == 0 && !self.flushing;
+        let idle = self.transfers.is_empty()
+            && !self.looking
+            && self.resolving == 0
+            && !self.flushing
+            && self.committing.is_none();
         match self.link {
             // What was under way ends first, so that nothing old is taken for an answer of the new link.
             Link::Closed { .. } if self.leased => {}
@@ -521,10 +570,26 @@ impl Actor {
             Some(Due::Paths(paths)) => Some(paths),
         };
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
-        let request = look::Request { paths, ask, overlay: self.overlay.clone() };
-        let (base, source, target) = (Arc::clone(&self.base), Arc::clone(&self.source), Arc::clone(&self.target));
+        let ahead =
+            self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
+        let request = look::Request { paths, ask, overlay: self.overlay.clone(), ahead };
+        let base = self.base_for(request.paths.as_ref());
+        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;
         self.spawn(async move { Event::Looked(Box::new(look::look(request, base, source, target).await)) });
+    }
+
+    /// Returns as much of the base as a look at `paths` needs. Whoever holds all of it while something arrives
+    /// makes that arrival copy the whole.
+    fn base_for(&self, paths: Option<&BTreeSet<RelPath>>) -> Arc<BTreeMap<RelPath, Base>> {
+        match paths {
+            // A rule file is about its whole folder.
+            Some(paths) if !paths.iter().any(Rules::is_rule_file) => {
+                let known = paths.iter().flat_map(|path| plan::below(&self.base, path));
+                Arc::new(known.map(|(path, base)| (path.clone(), base.clone())).collect())
+            }
+            Some(_) | None => Arc::clone(&self.base),
+        }
     }
 
     fn start_flush(&mut self, now: Instant) {
@@ -554,24 +619,19 @@ impl Actor {
         self.spawn(async move { Event::Flushed { generation: done, result: target.flush().await } });
     }
 
-    async fn flushed(&mut self, generation: u64, result: Result<(), SyncError>) {
+    fn flushed(&mut self, generation: u64, result: Result<(), SyncError>) {
         self.flushing = false;
         match result {
             Ok(()) => {
                 self.flushed = self.flushed.max(generation);
                 self.config.pair.last_durable = Some(report::seconds());
-                self.remember_pair().await;
+                self.pair_unsaved = true;
             }
             Err(error) => {
                 self.tally.flush_failed();
                 self.failed(error);
             }
         }
-    }
-
-    async fn remember_pair(&mut self) {
-        self.pair_unsaved = true;
-        self.commit().await;
     }
 
     /// Refuses those who wait for what cannot come, and returns those whose wait is over.
@@ -584,40 +644,75 @@ impl Actor {
         if self.halt.is_some() {
             self.refuse_waiters();
         }
+        let committed = self.is_committed();
         let arrived = |waiter: &mut Waiter| {
             waiter.after.is_some_and(|after| {
-                self.pending.done(after) && self.uncommitted.is_empty() && (!waiter.durable || self.flushed >= after)
+                committed && self.pending.done(after) && (!waiter.durable || self.flushed >= after)
             })
         };
         self.waiters.extract_if(.., arrived).collect()
     }
 
-    /// Writes what arrived into the database, in one transaction; what it refuses is written later.
-    async fn commit(&mut self) {
+    /// Returns whether everything that arrived is in the database.
+    pub(super) fn is_committed(&self) -> bool {
+        self.uncommitted.is_empty() && !self.pair_unsaved && self.committing.is_none()
+    }
+
+    /// Starts to write what arrived into the database, in one transaction. What arrives meanwhile goes with the
+    /// next one, so that the remote's answers never wait for this machine's disk; what it refuses is written later.
+    fn commit(&mut self) {
         let waits = self.commit_not_before.is_some_and(|then| then > Instant::now());
-        if waits || self.uncommitted.is_empty() && !self.pair_unsaved {
+        if waits || self.is_committed() || self.committing.is_some() {
             return;
         }
-        if let Err(error) = self.try_commit().await {
-            // The base in memory stays right; after a restart the remote is compared with the older one.
-            tracing::warn!(%error, "what arrived is not remembered yet");
-            self.commit_not_before = Some(Instant::now() + TRY_AGAIN);
-            self.error = Some(error.into());
-        } else if self.commit_not_before.take().is_some() {
-            self.error = None;
+        let (changes, store, id) = (std::mem::take(&mut self.uncommitted), self.store.clone(), self.config.pair.id);
+        let pair = std::mem::take(&mut self.pair_unsaved).then(|| self.config.pair.clone());
+        self.committing = Some(tokio::spawn(async move {
+            if !changes.is_empty()
+                && let Err(error) = store.commit(id, changes.clone()).await
+            {
+                return Err(Refused { changes, pair: pair.is_some(), error });
+            }
+            match pair {
+                Some(pair) => {
+                    store.update_pair(&pair).await.map_err(|error| Refused { changes: Vec::new(), pair: true, error })
+                }
+                None => Ok(()),
+            }
+        }));
+    }
+
+    fn committed(&mut self, result: Committed) {
+        self.committing = None;
+        match result {
+            Ok(()) if self.commit_not_before.take().is_some() => self.error = None,
+            Ok(()) => {}
+            Err(Refused { mut changes, pair, error }) => {
+                // The base in memory stays right; after a restart the remote is compared with the older one.
+                tracing::warn!(%error, "what arrived is not remembered yet");
+                changes.append(&mut self.uncommitted);
+                self.uncommitted = changes;
+                self.pair_unsaved |= pair;
+                self.commit_not_before = Some(Instant::now() + TRY_AGAIN);
+                self.error = Some(error.into());
+            }
         }
     }
 
-    async fn try_commit(&mut self) -> Result<(), StoreError> {
-        if !self.uncommitted.is_empty() {
-            self.store.commit(self.config.pair.id, self.uncommitted.clone()).await?;
-            self.uncommitted.clear();
+    /// Waits until nothing is on its way into the database.
+    async fn commit_ended(&mut self) {
+        if self.committing.is_some() {
+            let result = ended(&mut self.committing).await;
+            self.committed(result);
         }
-        if self.pair_unsaved {
-            self.store.update_pair(&self.config.pair).await?;
-            self.pair_unsaved = false;
-        }
-        Ok(())
+    }
+
+    /// Writes what is left at the end.
+    async fn commit_rest(&mut self) {
+        self.commit_ended().await;
+        self.commit_not_before = None;
+        self.commit();
+        self.commit_ended().await;
     }
 
     fn record(&mut self, path: RelPath, base: Option<Base>) {
@@ -750,6 +845,18 @@ async fn receive(notices: &mut Option<mpsc::Receiver<Notice>>) -> Notice {
         return Notice::Trouble("the workspace is no longer watched; start the sync again".to_owned());
     }
     std::future::pending().await
+}
+
+/// Returns what came of a commit once it ended; never, when there is none.
+async fn ended(committing: &mut Option<JoinHandle<Committed>>) -> Committed {
+    match committing {
+        // A commit that died is as one whose database is gone.
+        Some(commit) => {
+            let died = Refused { changes: Vec::new(), pair: false, error: StoreError::Closed };
+            commit.await.unwrap_or(Err(died))
+        }
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(then: Option<Instant>) {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::ignored::{Rules, Verdict};
-use super::plan::{Held, Local, folders_above};
+use super::plan::{Held, Local, below, folders_above};
 use super::scan::{self, LocalContent, ReadError, Reader, Root, ScanError, Seal, Under};
 use super::source::{Reading, Replacement, Scan, Source};
 use crate::store::Base;
@@ -236,16 +236,18 @@ fn ignored(
     looked_at: Option<&BTreeSet<RelPath>>,
     base: &BTreeMap<RelPath, Base>,
 ) -> BTreeSet<RelPath> {
-    let missing = |path: &RelPath| {
-        let asked = looked_at
-            .is_none_or(|asked| asked.contains(path) || folders_above(path).any(|folder| asked.contains(&folder)));
-        asked && !seen.entries.contains_key(path)
-    };
     let is_ignored = |path: &RelPath, base: &Base| match rules.verdict(path, base.content == Content::Folder) {
         Verdict::Ignored | Verdict::Pass => true,
         Verdict::Synced => false,
     };
-    base.iter().filter(|(path, base)| missing(path) && is_ignored(path, base)).map(|(path, _)| path.clone()).collect()
+    let gone = |(path, base): &(&RelPath, &Base)| !seen.entries.contains_key(*path) && is_ignored(path, base);
+    let Some(asked) = looked_at else { return base.iter().filter(gone).map(|(path, _)| path.clone()).collect() };
+    // Not the whole base: a save must not cost more in a larger workspace.
+    let mut ignored = BTreeSet::new();
+    for path in asked.iter().filter(|path| !folders_above(path).any(|folder| asked.contains(&folder))) {
+        ignored.extend(below(base, path).filter(gone).map(|(path, _)| path.clone()));
+    }
+    ignored
 }
 
 fn held(local: scan::Local) -> Local {

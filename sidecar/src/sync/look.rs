@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::MAX_BATCH;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Expect, Known};
@@ -12,6 +13,9 @@ use super::plan::{Held, Overlay};
 use super::source::{Scan, Source, hash};
 use super::target::{SyncError, SyncTarget};
 use crate::store::Base;
+
+/// Requests about the remote that are under way at a time: one is answered while the next one travels.
+const REQUESTS: usize = 4;
 
 /// What to look at.
 #[derive(Debug)]
@@ -22,7 +26,12 @@ pub(super) struct Request {
     pub(super) ask: Ask,
     /// What the remote is already known to hold beside the base.
     pub(super) overlay: Overlay,
+    /// A scan of everything that began before the remote could be asked.
+    pub(super) ahead: Option<Ahead>,
 }
+
+/// A scan under way.
+pub(super) type Ahead = tokio::task::JoinHandle<io::Result<Scan>>;
 
 /// What is to be asked of the remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +62,33 @@ pub(super) async fn look(
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
 ) -> Look {
-    let Request { paths, ask, overlay } = request;
-    let scan = scan(&source, paths, Arc::clone(&base)).await;
+    let Request { paths, ask, overlay, ahead } = request;
+    let scanned = async {
+        match ahead {
+            Some(ahead) => ahead.await.unwrap_or_else(|error| Err(io::Error::other(error))),
+            None => scan(&source, paths, Arc::clone(&base)).await,
+        }
+    };
+    // The base can be asked about before it is known what is here.
+    let (scan, of_base) = tokio::join!(scanned, async {
+        match ask {
+            Ask::Nothing => Ok(Vec::new()),
+            Ask::Base | Ask::All => verify(&*target, about_base(&base)).await,
+        }
+    });
     let mut look = Look { scan, overlay: Ok(None), problems: Vec::new() };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
+    let differs = match (ask, of_base) {
+        (Ask::Nothing | Ask::Base, of_base) => of_base,
+        (Ask::All, Ok(mut differs)) => verify(&*target, about_new(&base, scan)).await.map(|more| {
+            differs.extend(more);
+            differs
+        }),
+        (Ask::All, Err(error)) => Err(error),
+    };
     if ask != Ask::Nothing {
-        match verify(&*target, questions(&base, scan, ask)).await {
+        match differs {
             Ok(differs) => {
                 known = Overlay::new();
                 for Differs { path, found, problem } in differs {
@@ -80,6 +109,12 @@ pub(super) async fn look(
     look
 }
 
+/// Begins to scan everything.
+pub(super) fn ahead(source: &Arc<dyn Source>, base: &Arc<BTreeMap<RelPath, Base>>) -> Ahead {
+    let (source, base) = (Arc::clone(source), Arc::clone(base));
+    tokio::task::spawn_blocking(move || source.scan(None, &base))
+}
+
 async fn scan(
     source: &Arc<dyn Source>,
     paths: Option<BTreeSet<RelPath>>,
@@ -94,28 +129,32 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
-fn questions(base: &BTreeMap<RelPath, Base>, scan: &Scan, ask: Ask) -> Vec<Known> {
+fn about_base(base: &BTreeMap<RelPath, Base>) -> Vec<Known> {
     let expect = |base: &Base| match &base.content {
         Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
         Content::Folder => Expect::Folder,
         Content::Link { target } => Expect::Link { target: target.clone() },
         Content::Special => Expect::Absent,
     };
-    let mut questions: Vec<Known> =
-        base.iter().map(|(path, base)| Known { path: path.clone(), expect: expect(base) }).collect();
-    if ask == Ask::All {
-        let new = scan.found.keys().filter(|path| !base.contains_key(*path));
-        questions.extend(new.map(|path| Known { path: path.clone(), expect: Expect::Absent }));
-    }
-    questions
+    base.iter().map(|(path, base)| Known { path: path.clone(), expect: expect(base) }).collect()
 }
 
-async fn verify(target: &dyn SyncTarget, mut questions: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
+/// Whether nothing stands where new paths are to go.
+fn about_new(base: &BTreeMap<RelPath, Base>, scan: &Scan) -> Vec<Known> {
+    let new = scan.found.keys().filter(|path| !base.contains_key(*path));
+    new.map(|path| Known { path: path.clone(), expect: Expect::Absent }).collect()
+}
+
+async fn verify(target: &dyn SyncTarget, questions: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
     let mut differs = Vec::new();
-    while !questions.is_empty() {
-        let rest = questions.split_off(questions.len().min(MAX_BATCH));
-        let asked = std::mem::replace(&mut questions, rest);
-        differs.extend(target.verify(asked).await?);
+    let mut rest = questions.into_iter();
+    let requests = std::iter::from_fn(|| {
+        let request: Vec<Known> = rest.by_ref().take(MAX_BATCH).collect();
+        (!request.is_empty()).then_some(request)
+    });
+    let mut answers = stream::iter(requests).map(|request| target.verify(request)).buffered(REQUESTS);
+    while let Some(answer) = answers.next().await {
+        differs.extend(answer?);
     }
     Ok(differs)
 }

@@ -127,7 +127,11 @@ impl Pending {
         let everything = self.looking_everything.take();
         let looked = std::mem::take(&mut self.looking);
         for path in sent {
-            let asked = looked.get(&path).or_else(|| folders_above(&path).find_map(|folder| looked.get(&folder)));
+            let asked = if looked.is_empty() {
+                None
+            } else {
+                looked.get(&path).or_else(|| folders_above(&path).find_map(|folder| looked.get(&folder)))
+            };
             let generation = everything.unwrap_or(self.generation);
             let wait = asked.copied().unwrap_or(Wait { generation, since: None, not_before: None, attempts: 0 });
             self.flying.insert(path, wait);

@@ -206,6 +206,14 @@ pub fn folders_above(path: &RelPath) -> impl Iterator<Item = RelPath> {
     std::iter::successors(path.parent(), RelPath::parent)
 }
 
+/// Returns `path`, when it is there, and everything below it.
+pub fn below<'a, T>(map: &'a BTreeMap<RelPath, T>, path: &'a RelPath) -> impl Iterator<Item = (&'a RelPath, &'a T)> {
+    // Between a folder and what is below it stand only names that begin as the folder's does.
+    map.range(path.clone()..)
+        .take_while(|(other, _)| other.as_str().starts_with(path.as_str()))
+        .filter(|(other, _)| other.starts_with(path))
+}
+
 /// Returns each path that shares its case-folded name with another, and that other. Neither is written:
 /// which of them the remote would end up with is a matter of luck.
 fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {
@@ -434,8 +442,12 @@ fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
                 Some(found) => found.is_some(),
                 None => input.base.contains_key(&folder),
             };
-            if there || !known.insert(folder.clone()) {
+            if there {
                 continue;
+            }
+            if !known.insert(folder.clone()) {
+                // The folders above it were looked at when it came to be known, or will be.
+                break;
             }
             let mode = input.local.get(&folder).map_or(0o777, |local| local.mode);
             missing.push(Step {

@@ -55,7 +55,7 @@ async fn planned(
     let same = opened.is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base = Arc::new(base.into_iter().collect());
-    let request = Request { paths: None, ask, overlay: Overlay::new() };
+    let request = Request { paths: None, ask, overlay: Overlay::new(), ahead: None };
     let seen = look(request, Arc::clone(&base), source, target).await;
     let scan = seen.scan.map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))?;
     let overlay = seen.overlay.map_err(Error::from)?.unwrap_or_default();

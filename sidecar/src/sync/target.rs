@@ -20,6 +20,9 @@ use crate::session::Lane;
 #[cfg(test)]
 pub(crate) mod fake;
 
+/// Outcomes on their way to whoever wants to know.
+const OUTCOMES: usize = 256;
+
 /// A folder somewhere that can be made equal to ours. Calls may run concurrently. After
 /// [`SyncError::Lost`] every call fails until the target is opened again; what was under way then may or
 /// may not have been done.
@@ -32,6 +35,24 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     /// Does the operations of a batch, and says of each, as it is known, what came of it. An error leaves
     /// the operations of which nothing was said in doubt.
     async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError>;
+    /// Does several batches in their order. An outcome's place is counted through all of them.
+    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let mut first = 0;
+        for batch in batches {
+            let count = batch.ops.len();
+            let (told, mut outcomes) = mpsc::channel(OUTCOMES);
+            let pass_on = async {
+                while let Some((index, what)) = outcomes.recv().await {
+                    // Without a receiver the sync has ended.
+                    done.send((first + index, what)).await.ok();
+                }
+            };
+            let (applied, ()) = tokio::join!(self.apply(batch, told), pass_on);
+            applied?;
+            first += count;
+        }
+        Ok(())
+    }
     /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied.
     async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError>;
     /// Makes everything applied so far survive a power cut there.

@@ -78,8 +78,7 @@ impl ViaAgent {
 #[async_trait]
 impl SyncTarget for ViaAgent {
     async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
-        let priority = self.link(Lane::Priority).await?;
-        let bulk = self.link(Lane::Bulk).await?;
+        let (priority, bulk) = tokio::try_join!(self.link(Lane::Priority), self.link(Lane::Bulk))?;
         let opened = open_on(&priority, open, open.create, open.take_over).await?;
         let first = Root { link: Arc::clone(&priority), id: opened.root };
         let second = if Arc::ptr_eq(&priority, &bulk) {
@@ -105,8 +104,15 @@ impl SyncTarget for ViaAgent {
     }
 
     async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-        let root = self.root(batch.lane)?;
-        packets::send(root, batch, done).await
+        self.apply_all(vec![batch], done).await
+    }
+
+    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let mut sending = packets::Sending::new(done);
+        for batch in batches {
+            sending.send(self.root(batch.lane)?, batch).await?;
+        }
+        sending.end().await
     }
 
     async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError> {
@@ -147,10 +153,9 @@ impl SyncTarget for ViaAgent {
     }
 
     async fn flush(&self) -> Result<(), SyncError> {
-        for root in self.both()? {
-            root.done(Request::Flush { root: root.id }).await?;
-        }
-        Ok(())
+        // What either link was told is acknowledged by now, and one flush is of the whole file system.
+        let root = self.root(Lane::Priority)?;
+        root.done(Request::Flush { root: root.id }).await
     }
 
     async fn empty_trash(&self) -> Result<(), SyncError> {

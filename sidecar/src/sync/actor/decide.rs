@@ -66,7 +66,7 @@ impl Actor {
         self.error = None;
         if scan.root.is_some() && self.config.pair.root != scan.root {
             self.config.pair.root = scan.root;
-            self.remember_pair().await;
+            self.pair_unsaved = true;
         }
         for (path, base) in &plan.adopt {
             // The remote holds what the base now says, so there is nothing left to remember beside it.
@@ -208,7 +208,7 @@ impl Actor {
             }
             let ops = phase.iter().map(|step: &Step| step.op.clone()).collect();
             let bodies = std::sync::Arc::clone(&self.source);
-            batches.push((steps.len(), Batch { lane, barrier, durable: false, ops, bodies }));
+            batches.push(Batch { lane, barrier, durable: false, ops, bodies });
             steps.extend(phase.into_iter().map(Some));
         }
         self.ids += 1;
@@ -216,15 +216,8 @@ impl Actor {
         self.transfers.insert(transfer, Transfer { steps });
         let (target, events) = (std::sync::Arc::clone(&self.target), self.events.clone());
         self.spawn(async move {
-            let mut result = Ok(());
-            for (first, batch) in batches {
-                let (done, outcomes) = mpsc::channel(OUTCOMES);
-                let (sent, ()) = tokio::join!(target.apply(batch, done), pass_on(transfer, first, outcomes, &events));
-                result = sent;
-                if result.is_err() {
-                    break;
-                }
-            }
+            let (done, outcomes) = mpsc::channel(OUTCOMES);
+            let (result, ()) = tokio::join!(target.apply_all(batches, done), pass_on(transfer, outcomes, &events));
             Event::Ended { transfer, result }
         });
     }
@@ -249,14 +242,8 @@ impl Actor {
     }
 }
 
-async fn pass_on(
-    transfer: u64,
-    first: usize,
-    mut outcomes: mpsc::Receiver<(usize, Done)>,
-    events: &mpsc::Sender<Event>,
-) {
+async fn pass_on(transfer: u64, mut outcomes: mpsc::Receiver<(usize, Done)>, events: &mpsc::Sender<Event>) {
     while let Some((index, done)) = outcomes.recv().await {
-        let Some(index) = first.checked_add(index) else { continue };
         if events.send(Event::Step { transfer, index, done }).await.is_err() {
             return;
         }

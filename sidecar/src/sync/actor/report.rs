@@ -150,10 +150,7 @@ impl Actor {
             if self.pending.only_failed() || self.error.is_some() { SyncState::Waiting } else { SyncState::Syncing }
         } else if self.error.is_some() {
             SyncState::Waiting
-        } else if !self.uncommitted.is_empty()
-            || self.pair_unsaved
-            || self.resolving > 0
-            || self.waiters.iter().any(|waiter| waiter.after.is_none())
+        } else if !self.is_committed() || self.resolving > 0 || self.waiters.iter().any(|waiter| waiter.after.is_none())
         {
             SyncState::Syncing
         } else {

@@ -32,32 +32,62 @@ const LEAST_COST: usize = 256 * 1024;
 /// Pieces of a large file that wait between the reader and the link.
 const READ_AHEAD: usize = 4;
 
-/// Sends a batch and says of each operation what came of it.
-pub(super) async fn send(root: Root, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-    let window = match batch.lane {
-        Lane::Priority => PRIORITY_WINDOW,
-        Lane::Bulk => BULK_WINDOW,
-    };
-    let window = Arc::new(Semaphore::new(window));
-    let mut travelling: JoinSet<Result<(), SyncError>> = JoinSet::new();
-    for packet in cut(&batch.ops) {
-        let cost = usize::try_from(packet.bytes).unwrap_or(usize::MAX).clamp(LEAST_COST, PRIORITY_WINDOW);
-        let cost = u32::try_from(cost).expect("a packet's cost is clamped to 2 MiB");
-        let permit = Arc::clone(&window).acquire_many_owned(cost).await.expect("the window is never closed");
-        while let Some(ended) = travelling.try_join_next() {
+/// Batches on their way, one behind the other on one lane. The next one does not wait for the answers to the
+/// one before: the agent keeps the order, and a barrier holds up what comes behind it there.
+#[derive(Debug)]
+pub(super) struct Sending {
+    done: mpsc::Sender<(usize, Done)>,
+    bulk: Arc<Semaphore>,
+    priority: Arc<Semaphore>,
+    travelling: JoinSet<Result<(), SyncError>>,
+    /// Operations of the batches before.
+    before: usize,
+}
+
+impl Sending {
+    /// Begins; `done` is told of each operation what came of it.
+    pub(super) fn new(done: mpsc::Sender<(usize, Done)>) -> Self {
+        Self {
+            done,
+            bulk: Arc::new(Semaphore::new(BULK_WINDOW)),
+            priority: Arc::new(Semaphore::new(PRIORITY_WINDOW)),
+            travelling: JoinSet::new(),
+            before: 0,
+        }
+    }
+
+    /// Sends a batch; returns when the last of it is on its way.
+    pub(super) async fn send(&mut self, root: Root, batch: Batch) -> Result<(), SyncError> {
+        let window = match batch.lane {
+            Lane::Priority => &self.priority,
+            Lane::Bulk => &self.bulk,
+        };
+        for mut packet in cut(&batch.ops) {
+            let cost = usize::try_from(packet.bytes).unwrap_or(usize::MAX).clamp(LEAST_COST, PRIORITY_WINDOW);
+            let cost = u32::try_from(cost).expect("a packet's cost is clamped to 2 MiB");
+            let permit = Arc::clone(window).acquire_many_owned(cost).await.expect("the window is never closed");
+            while let Some(ended) = self.travelling.try_join_next() {
+                ended.map_err(died)??;
+            }
+            packet.before = self.before;
+            let done = self.done.clone();
+            if packet.large {
+                large(&root, &batch, packet, done, permit, &mut self.travelling).await?;
+            } else {
+                small(&root, &batch, packet, done, permit, &mut self.travelling).await?;
+            }
+        }
+        self.before += batch.ops.len();
+        Ok(())
+    }
+
+    /// Waits until every operation was answered.
+    pub(super) async fn end(mut self) -> Result<(), SyncError> {
+        while let Some(ended) = self.travelling.join_next().await {
             ended.map_err(died)??;
         }
-        let done = done.clone();
-        if packet.large {
-            large(&root, &batch, packet, done, permit, &mut travelling).await?;
-        } else {
-            small(&root, &batch, packet, done, permit, &mut travelling).await?;
-        }
+        Ok(())
     }
-    while let Some(ended) = travelling.join_next().await {
-        ended.map_err(died)??;
-    }
-    Ok(())
 }
 
 /// Operations that travel in one request.
@@ -65,6 +95,8 @@ pub(super) async fn send(root: Root, batch: Batch, done: mpsc::Sender<(usize, Do
 struct Packet {
     /// Places in the batch.
     indexes: Vec<usize>,
+    /// Operations of the batches before.
+    before: usize,
     bytes: u64,
     large: bool,
 }
@@ -73,16 +105,13 @@ fn cut(ops: &[Op]) -> Vec<Packet> {
     let mut packets = Vec::new();
     let mut open = Packet::default();
     for (index, op) in ops.iter().enumerate() {
-        let size = match op.action {
-            Action::Put { size, .. } => size,
-            Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => 0,
-        };
+        let size = size_of(op);
         let large = size > SMALL;
         if large || open.indexes.len() >= PACKET_OPS || open.bytes + size > PACKET_BYTES {
             packets.push(std::mem::take(&mut open));
         }
         if large {
-            packets.push(Packet { indexes: vec![index], bytes: size, large });
+            packets.push(Packet { indexes: vec![index], bytes: size, large, ..Packet::default() });
         } else {
             open.indexes.push(index);
             open.bytes += size;
@@ -93,6 +122,13 @@ fn cut(ops: &[Op]) -> Vec<Packet> {
     packets
 }
 
+fn size_of(op: &Op) -> u64 {
+    match op.action {
+        Action::Put { size, .. } => size,
+        Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => 0,
+    }
+}
+
 async fn small(
     root: &Root,
     batch: &Batch,
@@ -101,8 +137,9 @@ async fn small(
     permit: OwnedSemaphorePermit,
     travelling: &mut JoinSet<Result<(), SyncError>>,
 ) -> Result<(), SyncError> {
-    let wanted: Vec<(usize, Op)> =
-        packet.indexes.into_iter().filter_map(|index| batch.ops.get(index).map(|op| (index, op.clone()))).collect();
+    let before = packet.before;
+    let taken = packet.indexes.into_iter().filter_map(|index| batch.ops.get(index).map(|op| (before + index, op)));
+    let wanted: Vec<(usize, Op)> = taken.map(|(index, op)| (index, op.clone())).collect();
     let source = Arc::clone(&batch.bodies);
     let (ready, bytes, unread) = blocking(move || read_all(&*source, wanted)).await.map_err(died)?;
     for (index, unread) in unread {
@@ -131,7 +168,10 @@ type Ready = Vec<(usize, Op, Option<Seal>)>;
 
 /// Reads the files of a packet; each consistently, or not at all.
 fn read_all(source: &dyn Source, wanted: Vec<(usize, Op)>) -> (Ready, Bytes, Vec<(usize, Unread)>) {
-    let (mut ready, mut bytes, mut unread) = (Vec::new(), BytesMut::new(), Vec::new());
+    let size = wanted.iter().map(|(_, op)| size_of(op)).fold(0, u64::saturating_add).min(PACKET_BYTES);
+    let room = usize::try_from(size).expect("a packet fits into memory");
+    let (mut ready, mut bytes, mut unread) =
+        (Vec::with_capacity(wanted.len()), BytesMut::with_capacity(room), Vec::new());
     for (index, mut op) in wanted {
         let Action::Put { size, hash, .. } = &mut op.action else {
             ready.push((index, op, None));
@@ -158,13 +198,15 @@ fn read_small(source: &dyn Source, path: &protocol::path::RelPath, bytes: &mut B
         // It grew since it was looked at; the next look sends it alone.
         return Err(Unread::Changing);
     }
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let length = reading.read(&mut buffer).map_err(|error| unreadable(&error))?;
-        if length == 0 {
-            break;
+    let size = usize::try_from(reading.size()).expect("a small file fits into memory");
+    let mut filled = bytes.len();
+    bytes.resize(filled + size, 0);
+    while let Some(place) = bytes.get_mut(filled..).filter(|place| !place.is_empty()) {
+        match reading.read(place).map_err(|error| unreadable(&error))? {
+            // It was cut meanwhile, which the end of the reading tells.
+            0 => break,
+            length => filled += length,
         }
-        bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
     }
     reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)
 }
@@ -188,6 +230,7 @@ async fn large(
     else {
         return Ok(());
     };
+    let index = packet.before + index;
     let (source, path) = (Arc::clone(&batch.bodies), op.path.clone());
     let reading = match blocking(move || source.open(&path)).await.map_err(died)? {
         Ok(reading) => reading,
