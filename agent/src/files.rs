@@ -119,6 +119,11 @@ impl Root {
         &self.path
     }
 
+    /// Fails when another folder has taken the root's place, or none: it has to be opened again.
+    pub fn in_place(&self) -> Result<(), Error> {
+        Ok(self.check()?)
+    }
+
     /// Compares paths with what they should hold.
     pub fn verify(&self, entries: &[Known]) -> Vec<Differs> {
         if let Err(error) = self.check() {

@@ -95,7 +95,7 @@ fn owners_live_in_odd_folders_and_all_end_together() {
         fs::write(folder.join("a.txt"), "1").expect("our own folder");
         let copy = story.host.home().join(format!("odd-{number}"));
         let status: SyncStatus =
-            in_folder(&story, &folder, &["sync", "watch", "--to", copy.to_str().expect("text")]).json();
+            in_folder(&story, &folder, &["sync", "watch", "--yes", "--to", copy.to_str().expect("text")]).json();
         assert_eq!((status.state, Path::new(&status.workspace)), (SyncState::Synced, folder.as_path()));
         fs::write(folder.join("b.txt"), "2").expect("our own folder");
         let flushed: SyncStatus = in_folder(&story, &folder, &["sync", "flush"]).json();

@@ -99,7 +99,7 @@ impl Story {
     #[track_caller]
     pub(crate) fn settle(&self) {
         let status: SyncStatus = self.run("sync flush").json();
-        assert_eq!((status.state, status.pending), (SyncState::Synced, 0), "{status:#?}");
+        assert_eq!((status.state, status.pending, status.conflicts), (SyncState::Synced, 0, 0), "{status:#?}");
         self.assert_equal();
     }
 

@@ -243,6 +243,7 @@ impl Sender {
 }
 
 fn verify(root: &Root, entries: &[Known], cancel: &CancellationToken) -> Result<Reply, Error> {
+    root.in_place()?;
     let mut differs = Vec::new();
     for step in entries.chunks(VERIFY_STEP) {
         if cancel.is_cancelled() {

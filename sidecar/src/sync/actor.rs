@@ -11,7 +11,7 @@ use protocol::agent::Opened;
 use protocol::editor::SyncResolveOutput;
 use protocol::error::{Code, Error, Explain, Result};
 use protocol::path::{RelPath, RemotePath};
-use protocol::sync::Content;
+use protocol::sync::{Content, Hash};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ mod report;
 const EVENTS: usize = 1024;
 /// Wait before a folder that could not be opened, or a workspace that is gone, is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Wait before a remote folder is opened again that was swapped for another one.
+const SWAPPED: Duration = Duration::from_millis(250);
 /// Quiet time after which changes are made durable; at most once in this time.
 const DURABLE_AFTER: Duration = Duration::from_secs(1);
 /// How often a quiet sync asks the remote whether it still holds what was brought there: nobody tells when
@@ -127,6 +129,8 @@ pub(super) struct Actor {
     conflicts: BTreeMap<RelPath, Conflict>,
     since: BTreeMap<RelPath, i64>,
     drift: BTreeSet<RelPath>,
+    /// What was sent without an answer, by path.
+    doubts: BTreeMap<RelPath, Vec<Hash>>,
     /// What a look says cannot be synced.
     unseen: Vec<(String, String)>,
     /// What the remote refuses, by path.
@@ -192,6 +196,7 @@ impl Actor {
             conflicts: BTreeMap::new(),
             since: BTreeMap::new(),
             drift: BTreeSet::new(),
+            doubts: BTreeMap::new(),
             unseen: Vec::new(),
             refused: BTreeMap::new(),
             trouble: None,
@@ -463,6 +468,7 @@ impl Actor {
                 self.base = Arc::default();
             }
             self.uncommitted.clear();
+            self.doubts.clear();
             pair.copy = Some(opened.copy.clone());
             self.pair_unsaved = true;
         }
@@ -480,11 +486,14 @@ impl Actor {
     /// Notes that work failed as a whole.
     fn failed(&mut self, error: SyncError) {
         tracing::info!(%error, "a sync lost its target");
+        // What stands there now is opened like a link that comes back, before anybody has to hear of it.
+        let swapped = matches!(self.link, Link::Open) && error.code() == Code::SyncRoot;
         if matches!(self.link, Link::Open) {
-            let not_before = (!error.is_lost()).then(|| Instant::now() + TRY_AGAIN);
+            let wait = if swapped { SWAPPED } else { TRY_AGAIN };
+            let not_before = (!error.is_lost()).then(|| Instant::now() + wait);
             self.link = Link::Closed { not_before };
         }
-        self.was_lost = error.is_lost();
+        self.was_lost = error.is_lost() || swapped;
         self.note_lease(&error);
         self.error = Some(error.into());
         if !self.was_lost {

@@ -98,6 +98,8 @@ pub enum Done {
     Answered(Outcome, Option<Seal>),
     /// The file here could not be read, so nothing was done there.
     Unread(Unread),
+    /// This was sent, and the link was lost before anything was said of it: it may stand there or not.
+    InDoubt(Seal),
 }
 
 /// Why a file here could not be sent.

@@ -109,10 +109,17 @@ impl SyncTarget for ViaAgent {
 
     async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
         let mut sending = packets::Sending::new(done);
+        let mut sent = Ok(());
         for batch in batches {
-            sending.send(self.root(batch.lane)?, batch).await?;
+            sent = match self.root(batch.lane) {
+                Ok(root) => sending.send(root, batch).await,
+                Err(error) => Err(error),
+            };
+            if sent.is_err() {
+                break;
+            }
         }
-        sending.end().await
+        sent.and(sending.end().await)
     }
 
     async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError> {

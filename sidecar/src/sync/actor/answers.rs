@@ -11,6 +11,7 @@ use super::super::plan::Step;
 use super::super::scan::Seal;
 use super::super::target::{Done, SyncError, Unread, plausible};
 use super::{Actor, Halt};
+use crate::store::Base;
 
 /// How often a path may be contested within one burst before it waits like one that failed.
 const CONTESTED: u32 = 3;
@@ -19,8 +20,16 @@ impl Actor {
     pub(super) fn answered(&mut self, transfer: u64, index: usize, done: Done) {
         let step = self.transfers.get_mut(&transfer).and_then(|transfer| transfer.steps.get_mut(index));
         // An answer to nothing, or a second one, changes nothing.
-        let Some(step) = step.and_then(Option::take) else { return };
+        let Some(step) = step else { return };
+        if let Done::InDoubt(seal) = done {
+            if let Some(step) = step {
+                self.doubts.entry(step.op.path.clone()).or_default().push(seal.hash);
+            }
+            return;
+        }
+        let Some(step) = step.take() else { return };
         match done {
+            Done::InDoubt(_) => {}
             Done::Answered(outcome, sent) => match plausible(&step.op, &outcome, sent.as_ref()) {
                 Ok(()) => self.outcome(step, outcome, sent),
                 Err(lie) => {
@@ -29,6 +38,23 @@ impl Actor {
                 }
             },
             Done::Unread(unread) => self.unread(&step.op.path, unread),
+        }
+    }
+
+    /// Takes what was sent without an answer and turns out to stand there for what it is: ours. Without
+    /// that, a save made meanwhile would be in conflict with the one before it.
+    pub(super) fn recognise(&mut self) {
+        for (path, sent) in std::mem::take(&mut self.doubts) {
+            let Some(Some(found)) = self.overlay.get(&path) else { continue };
+            let Content::File { hash, executable, .. } = &found.content else { continue };
+            if !sent.contains(hash) {
+                continue;
+            }
+            let usual = if *executable { 0o755 } else { 0o644 };
+            let mode = self.base.get(&path).map_or(usual, |base| base.mode);
+            let base = Base { content: found.content.clone(), mode, local: None, remote: found.stamp };
+            self.overlay.remove(&path);
+            self.record(path, Some(base));
         }
     }
 

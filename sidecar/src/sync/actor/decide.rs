@@ -32,6 +32,7 @@ impl Actor {
         match look.overlay {
             Ok(Some(overlay)) => {
                 self.overlay = overlay;
+                self.recognise();
                 self.ask = Ask::Nothing;
             }
             Ok(None) => {}

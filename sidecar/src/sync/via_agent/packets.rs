@@ -81,12 +81,13 @@ impl Sending {
         Ok(())
     }
 
-    /// Waits until every operation was answered.
+    /// Waits until every operation was answered, or is known to be in doubt.
     pub(super) async fn end(mut self) -> Result<(), SyncError> {
+        let mut result = Ok(());
         while let Some(ended) = self.travelling.join_next().await {
-            ended.map_err(died)??;
+            result = result.and(ended.map_err(died).flatten());
         }
-        Ok(())
+        result
     }
 }
 
@@ -153,13 +154,20 @@ async fn small(
     let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
     let most = frame_size(batch.lane);
     travelling.spawn(async move {
-        for frame in frames(bytes, most) {
-            exchange.send(frame).await.map_err(|error| link_error(&error))?;
+        let asked: Vec<(usize, Option<Seal>)> = ready.into_iter().map(|(index, _, seal)| (index, seal)).collect();
+        let sent = async {
+            for frame in frames(bytes, most) {
+                exchange.send(frame).await.map_err(|error| link_error(&error))?;
+            }
+            exchange.finish(Trailer::default()).await.map_err(|error| link_error(&error))?;
+            answers(exchange, asked.clone(), &done).await
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            in_doubt(asked, &done).await;
         }
-        exchange.finish(Trailer::default()).await.map_err(|error| link_error(&error))?;
-        answers(exchange, ready.into_iter().map(|(index, _, seal)| (index, seal)).collect(), &done).await?;
         drop(permit);
-        Ok(())
+        sent
     });
     Ok(())
 }
@@ -275,8 +283,24 @@ async fn stream(
         }
     };
     let trailer = Trailer { hash: Some(seal.hash), error: None };
-    exchange.finish(trailer).await.map_err(|error| link_error(&error))?;
-    answers(exchange, vec![(index, Some(seal))], done).await
+    let asked = vec![(index, Some(seal))];
+    let sent = match exchange.finish(trailer).await {
+        Ok(()) => answers(exchange, asked.clone(), done).await,
+        Err(error) => Err(link_error(&error)),
+    };
+    if sent.is_err() {
+        in_doubt(asked, done).await;
+    }
+    sent
+}
+
+/// Says what was sent without an answer; what was answered meanwhile is not changed by it.
+async fn in_doubt(asked: Vec<(usize, Option<Seal>)>, done: &mpsc::Sender<(usize, Done)>) {
+    for (index, seal) in asked {
+        if let Some(seal) = seal {
+            tell(done, index, Done::InDoubt(seal)).await;
+        }
+    }
 }
 
 fn read_pieces(mut reading: Box<dyn Reading>, most: usize, pieces: &mpsc::Sender<Bytes>) -> Result<Seal, Unread> {
