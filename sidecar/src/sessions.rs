@@ -155,7 +155,7 @@ fn is_same_machine(one: &RemoteRow, other: &RemoteRow) -> bool {
 }
 
 /// Returns the name that differs least, when it differs little enough to have been meant.
-fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(crate) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let close = (name.chars().count() / 3).max(1);
     let ranked = names.map(|candidate| (distance(name, &candidate), candidate));
     ranked.filter(|(distance, _)| *distance <= close).min().map(|(_, candidate)| candidate)

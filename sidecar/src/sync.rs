@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use protocol::agent::Holder;
-use protocol::editor::{SyncConflict, SyncResolveOutput, SyncState, SyncStatus, Take};
+use protocol::editor::{SyncChange, SyncConflict, SyncResolveOutput, SyncState, SyncStatus, Take};
 use protocol::error::{Code, Error, Explain, Result};
 use protocol::path::RelPath;
-use tokio::sync::{mpsc, oneshot, watch as published};
+use tokio::sync::{broadcast, mpsc, oneshot, watch as published};
 use tokio_util::sync::CancellationToken;
 
 mod actor;
+#[cfg(test)]
+mod agent_tests;
 pub mod disk;
 pub mod guard;
 pub mod ignored;
@@ -25,6 +27,7 @@ mod look;
 mod model_tests;
 mod pending;
 pub mod plan;
+mod preview;
 mod resolve;
 mod runner;
 pub mod scan;
@@ -36,12 +39,15 @@ pub mod watch;
 use crate::frontend::Progress;
 use crate::store::{Pair, Store};
 use guard::Large;
+pub use preview::preview;
 pub use runner::{Settings, run, watched};
 use source::Source;
 use target::SyncTarget;
 
 /// Commands that wait for the actor; a person types them, so a few are plenty.
 const COMMANDS: usize = 16;
+/// Arrivals that wait for a slow listener; one that falls behind misses some.
+const ARRIVALS: usize = 1024;
 /// Longest time a stopping sync may take to undo what is half done and give its lease back.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -110,8 +116,21 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Paths removed since the start.
     pub removed: u64,
+    /// Some of the paths that are not on the remote yet.
+    pub pending: Vec<String>,
+    /// Whether its remote folder was opened.
+    pub opened: bool,
     /// Whether it cannot go on by itself, or has nothing left to do.
     pub settled: bool,
+}
+
+/// One path that arrived on the remote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// What was done.
+    pub change: SyncChange,
+    /// From the save to its being visible there; `None` when nobody saved it while the sync ran.
+    pub latency: Option<Duration>,
 }
 
 /// What can be asked of a running sync.
@@ -138,6 +157,7 @@ pub enum Which {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     snapshots: published::Receiver<Snapshot>,
+    arrivals: broadcast::Sender<Arrival>,
     cancel: CancellationToken,
 }
 
@@ -152,9 +172,10 @@ pub fn start(
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (publisher, snapshots) = published::channel(Snapshot::default());
     let cancel = CancellationToken::new();
-    let actor = actor::Actor::new(config, store, source, target, publisher);
+    let (arrivals, _) = broadcast::channel(ARRIVALS);
+    let actor = actor::Actor::new(config, store, source, target, publisher, arrivals.clone());
     tokio::spawn(actor.run(receiver, watching, cancel.clone()));
-    Handle { commands, snapshots, cancel }
+    Handle { commands, snapshots, arrivals, cancel }
 }
 
 /// Why a running sync does not do what was asked.
@@ -241,6 +262,11 @@ impl Handle {
         self.snapshots.borrow().status.clone()
     }
 
+    /// Returns what arrives from now on.
+    pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
+        self.arrivals.subscribe()
+    }
+
     /// Waits until the sync has nothing left to do or cannot go on by itself, and returns how it stands.
     pub async fn settled(&self) -> Result<Snapshot> {
         let mut snapshots = self.snapshots.clone();
@@ -259,7 +285,7 @@ impl Handle {
 
     fn pending(&self) -> AskError {
         let snapshot = self.snapshots.borrow();
-        let paths = snapshot.status.problems.iter().map(|problem| problem.path.clone()).take(5).collect();
+        let paths = snapshot.pending.clone();
         AskError::Pending { count: snapshot.status.pending, paths, source: snapshot.status.error.clone() }
     }
 
@@ -282,6 +308,17 @@ impl Handle {
     pub async fn touch(&self, paths: Vec<RelPath>) {
         // A sync that has ended needs no hint.
         self.commands.send(Command::Touch { paths }).await.ok();
+    }
+
+    /// Returns whether both are handles of one sync.
+    pub fn is(&self, other: &Self) -> bool {
+        self.commands.same_channel(&other.commands)
+    }
+
+    /// Returns whether the sync got as far as having its remote folder open.
+    pub fn can_go_on(&self) -> bool {
+        let snapshot = self.snapshots.borrow();
+        snapshot.opened && !self.commands.is_closed()
     }
 
     /// Ends the sync and waits until its lease is given back.

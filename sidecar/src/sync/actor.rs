@@ -11,18 +11,18 @@ use protocol::agent::Opened;
 use protocol::editor::SyncResolveOutput;
 use protocol::error::{Error, Result};
 use protocol::path::{RelPath, RemotePath};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Brake, Large};
 use super::look::{self, Ask, Look};
-use super::pending::Pending;
+use super::pending::{Due, Pending};
 use super::plan::{Conflict, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, OpenTarget, SyncError, SyncTarget};
-use super::{AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
+use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store};
 
 pub(super) use report::seconds as report_seconds;
@@ -89,6 +89,7 @@ enum Halt {
 }
 
 /// What one pair's task owns.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 #[derive(Debug)]
 pub(super) struct Actor {
     config: Config,
@@ -96,6 +97,7 @@ pub(super) struct Actor {
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
     publisher: watch::Sender<Snapshot>,
+    arrivals: broadcast::Sender<Arrival>,
     events: mpsc::Sender<Event>,
     received: mpsc::Receiver<Event>,
     work: CancellationToken,
@@ -141,6 +143,7 @@ impl Actor {
         source: Arc<dyn Source>,
         target: Arc<dyn SyncTarget>,
         publisher: watch::Sender<Snapshot>,
+        arrivals: broadcast::Sender<Arrival>,
     ) -> Self {
         let (events, received) = mpsc::channel(EVENTS);
         Self {
@@ -149,6 +152,7 @@ impl Actor {
             source,
             target,
             publisher,
+            arrivals,
             events,
             received,
             work: CancellationToken::new(),
@@ -269,7 +273,7 @@ impl Actor {
     }
 
     fn flush(&mut self, durable: bool, answer: oneshot::Sender<Result<()>>, cookie: Option<&Cookie>) {
-        if self.was_lost || self.halt.is_some() || self.config.pair.paused {
+        if self.was_lost || self.error.is_some() || self.halt.is_some() || self.config.pair.paused {
             return reply(answer, Err(self.not_arrived().into()));
         }
         self.ids += 1;
@@ -337,6 +341,8 @@ impl Actor {
             Ok(opened) => opened,
             Err(error) => {
                 self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
+                // It is no loss any more but an error that whoever waits has to hear.
+                self.was_lost = false;
                 self.error = Some(error.into());
                 return;
             }
@@ -375,7 +381,7 @@ impl Actor {
             let not_before = (!error.is_lost()).then(|| Instant::now() + TRY_AGAIN);
             self.link = Link::Closed { not_before };
         }
-        self.was_lost = true;
+        self.was_lost = error.is_lost();
         self.error = Some(error.into());
         for waiter in std::mem::take(&mut self.waiters) {
             reply(waiter.answer, Err(self.not_arrived().into()));
@@ -431,7 +437,11 @@ impl Actor {
     }
 
     fn start_look(&mut self, now: Instant) {
-        let Some(paths) = self.pending.take(now) else { return };
+        let paths = match self.pending.take(now) {
+            None => return,
+            Some(Due::Everything) => None,
+            Some(Due::Paths(paths)) => Some(paths),
+        };
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let request = look::Request { paths, ask, overlay: self.overlay.clone() };
         let (base, source, target) = (Arc::clone(&self.base), Arc::clone(&self.source), Arc::clone(&self.target));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::ignored::{Rules, Verdict};
 use super::plan::{Held, Local, folders_above};
 use super::scan::{self, LocalContent, ReadError, Reader, Root, ScanError, Seal, Under};
-use super::source::{Reading, Replacement, Scan, Source, hash};
+use super::source::{Reading, Replacement, Scan, Source};
 use crate::store::Base;
 
 /// A workspace on disk.
@@ -295,6 +295,7 @@ impl Reading for Opened {
 #[cfg(test)]
 mod tests {
     use super::super::ignored::Options;
+    use super::super::source::hash;
     use super::*;
 
     fn path(text: &str) -> RelPath {

@@ -63,7 +63,7 @@ pub fn check(plan: &Plan, roots: Roots, approved: Option<&str>) -> Option<Brake>
         plan: name,
         reason: reason.text(removed.len(), roots.known),
         removals: removed.len(),
-        examples: removed.iter().take(EXAMPLES).map(|path| path.to_string()).collect(),
+        examples: removed.iter().take(EXAMPLES).map(ToString::to_string).collect(),
     })
 }
 

@@ -16,7 +16,7 @@ use super::*;
 /// Cases of one run, so that it ends within seconds.
 const CASES: u32 = 120;
 /// Longest time, by the paused clock, that a sync may need to come to rest.
-const REST: Duration = Duration::from_secs(600);
+const REST: Duration = Duration::from_mins(10);
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ impl World {
                         // The plan may be another by now; then the next round approves that.
                         handle.approve(None).await.ok();
                     }
-                    SyncState::Synced => match handle.flush(true, Duration::from_secs(60)).await {
+                    SyncState::Synced => match handle.flush(true, Duration::from_mins(1)).await {
                         Ok(()) => return,
                         Err(error) => assert_eq!(error.code, Code::SyncPending),
                     },

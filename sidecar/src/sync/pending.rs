@@ -27,6 +27,13 @@ pub(super) struct Wait {
     attempts: u32,
 }
 
+/// What is to be looked at now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Everything,
+    Paths(BTreeSet<RelPath>),
+}
+
 /// Everything that is not on the remote yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -92,12 +99,12 @@ impl Pending {
         self.failed.get(path).copied().unwrap_or_default()
     }
 
-    /// Takes what is due to be looked at: `Some(None)` is everything. What travels now is left for later.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Option<BTreeSet<RelPath>>> {
+    /// Takes what is due to be looked at; what travels now is left for later.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
         if let Some(generation) = self.everything.take() {
             self.looking_everything = Some(generation);
             self.looking = std::mem::take(&mut self.waiting);
-            return Some(None);
+            return Some(Due::Everything);
         }
         let due = |path: &RelPath, wait: &Wait| {
             wait.not_before.is_none_or(|then| then <= now) && !self.flying.contains_key(path)
@@ -112,7 +119,7 @@ impl Pending {
                 self.looking.insert(path.clone(), wait);
             }
         }
-        Some(Some(taken))
+        Some(Due::Paths(taken))
     }
 
     /// Ends the look: `sent` travels now, the rest was found to need nothing.
@@ -191,7 +198,8 @@ impl Pending {
 
     /// Returns some of the paths that are left.
     pub(super) fn some(&self, most: usize) -> Vec<String> {
-        let paths = self.waiting.keys().chain(self.looking.keys()).chain(self.flying.keys());
+        let (waiting, looking, flying) = (self.waiting.keys(), self.looking.keys(), self.flying.keys());
+        let paths = waiting.take(most).chain(looking.take(most)).chain(flying.take(most));
         paths.collect::<BTreeSet<_>>().into_iter().take(most).map(ToString::to_string).collect()
     }
 
@@ -219,14 +227,14 @@ mod tests {
         let now = Instant::now();
         pending.touch(path("a"), Some(now));
         let first = pending.generation();
-        assert_eq!(pending.take(now), Some(Some(BTreeSet::from([path("a")]))));
+        assert_eq!(pending.take(now), Some(Due::Paths(BTreeSet::from([path("a")]))));
         pending.looked([path("a")]);
         pending.touch(path("a"), Some(now));
         let second = pending.generation();
         assert_eq!(pending.take(now), None, "it flies");
         assert_eq!(pending.arrived(&path("a")), Some(now));
         assert!(pending.done(first) && !pending.done(second));
-        assert_eq!(pending.take(now), Some(Some(BTreeSet::from([path("a")]))));
+        assert_eq!(pending.take(now), Some(Due::Paths(BTreeSet::from([path("a")]))));
         pending.looked([]);
         assert!(pending.done(second) && pending.is_empty());
     }
@@ -253,10 +261,10 @@ mod tests {
         let mut pending = Pending::default();
         let now = Instant::now();
         pending.touch_everything();
-        assert_eq!(pending.take(now), Some(None));
+        assert_eq!(pending.take(now), Some(Due::Everything));
         pending.looked([path("a")]);
         pending.again(&path("a"));
         assert!(!pending.is_empty());
-        assert_eq!(pending.take(now), Some(Some(BTreeSet::from([path("a")]))));
+        assert_eq!(pending.take(now), Some(Due::Paths(BTreeSet::from([path("a")]))));
     }
 }

@@ -426,7 +426,7 @@ fn drop_below_conflicts(plan: &mut Plan) {
 
 /// What is written needs its folders, also those that vanished on the remote or were never decided.
 fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
-    let mut made: BTreeSet<RelPath> = plan.folders.iter().map(|step| step.op.path.clone()).collect();
+    let mut known: BTreeSet<RelPath> = plan.folders.iter().map(|step| step.op.path.clone()).collect();
     let mut missing = Vec::new();
     for step in plan.folders.iter().chain(&plan.files).chain(&plan.links) {
         for folder in folders_above(&step.op.path) {
@@ -434,7 +434,7 @@ fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
                 Some(found) => found.is_some(),
                 None => input.base.contains_key(&folder),
             };
-            if there || !made.insert(folder.clone()) {
+            if there || !known.insert(folder.clone()) {
                 continue;
             }
             let mode = input.local.get(&folder).map_or(0o777, |local| local.mode);

@@ -106,12 +106,11 @@ impl Actor {
                         .add_line(None, pattern)
                         .map_err(|source| AskError::Pattern { pattern: pattern.clone(), source })?;
                 }
-                let matcher =
+                let rules =
                     builder.build().map_err(|source| AskError::Pattern { pattern: patterns.join(" "), source })?;
                 let named = |path: &RelPath| patterns.iter().any(|pattern| pattern == path.as_str());
-                let matches = |path: &RelPath| {
-                    named(path) || matcher.matched_path_or_any_parents(path.as_str(), false).is_ignore()
-                };
+                let matches =
+                    |path: &RelPath| named(path) || rules.matched_path_or_any_parents(path.as_str(), false).is_ignore();
                 conflicts.values().filter(|conflict| matches(&conflict.path)).cloned().collect()
             }
         };

@@ -131,8 +131,12 @@ impl SyncError {
     pub fn is_lost(&self) -> bool {
         match self {
             Self::Lost(_) => true,
-            Self::Session(_) | Self::Leased(_) | Self::Root { .. } | Self::Refused(_) => false,
-            Self::Protocol(_) | Self::Store { .. } => false,
+            Self::Session(_)
+            | Self::Leased(_)
+            | Self::Root { .. }
+            | Self::Refused(_)
+            | Self::Protocol(_)
+            | Self::Store { .. } => false,
         }
     }
 }
@@ -183,8 +187,15 @@ pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Seal>) -> Result<(), 
         }
         (Action::Put { .. }, None, _) => Err(format!("`{}` was acknowledged before it was sent", op.path)),
         (Action::Put { .. }, Some(_), None) => Err(format!("`{}` was acknowledged without a stamp", op.path)),
-        (Action::Put { .. } | Action::MakeFolder { .. } | Action::Link { .. }, _, _)
-        | (Action::SetMode { .. } | Action::Remove, _, _) => Ok(()),
+        (
+            Action::Put { .. }
+            | Action::MakeFolder { .. }
+            | Action::Link { .. }
+            | Action::SetMode { .. }
+            | Action::Remove,
+            _,
+            _,
+        ) => Ok(()),
     }
 }
 
@@ -208,5 +219,15 @@ pub fn describe(content: Option<&Content>) -> String {
         Some(Content::Folder) => "a folder".to_owned(),
         Some(Content::Link { target }) => format!("a link to `{target}`"),
         Some(Content::Special) => "a socket, pipe or device".to_owned(),
+    }
+}
+
+/// Returns the error for a remote folder that is no path.
+pub(crate) fn not_a_path(text: &str, why: &protocol::path::PathError) -> Error {
+    Error {
+        code: Code::ParamsInvalid,
+        message: format!("`{text}` cannot be a remote folder"),
+        help: "Give `--to` an absolute path, or one that starts with `~/`.".to_owned(),
+        causes: vec![why.to_string()],
     }
 }

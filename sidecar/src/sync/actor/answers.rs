@@ -1,9 +1,11 @@
 //! What came of each step: the base follows what the remote says, and nothing else does.
 
+use protocol::editor::{SyncAction, SyncChange};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
+use super::super::Arrival;
 use super::super::plan::Step;
 use super::super::scan::Seal;
 use super::super::target::{Done, SyncError, Unread, plausible};
@@ -52,7 +54,15 @@ impl Actor {
             self.overlay.remove(&path);
             return self.record(path, None);
         }
-        let saved = self.pending.arrived(&path);
+        let latency = self.pending.arrived(&path).map(|saved| saved.elapsed());
+        let action = match (&step.base, step.replaces) {
+            (None, _) => SyncAction::Remove,
+            (Some(_), true) => SyncAction::Update,
+            (Some(_), false) => SyncAction::Create,
+        };
+        let change = SyncChange { path: path.to_string(), action, bytes: sent.map_or(0, |sent| sent.size) };
+        // Without a listener nobody wants to know.
+        self.arrivals.send(Arrival { change, latency }).ok();
         self.refused.remove(&path);
         self.overlay.remove(&path);
         match step.base {
@@ -66,11 +76,11 @@ impl Actor {
                     Content::Folder | Content::Link { .. } | Content::Special => None,
                 };
                 let sent_bytes = sent.map(|sent| sent.size);
-                self.tally.written(sent_bytes, saved.map(|saved| saved.elapsed()));
+                self.tally.written(sent_bytes, latency);
                 self.record(path, Some(base));
             }
             None => {
-                self.tally.removed(saved.map(|saved| saved.elapsed()));
+                self.tally.removed(latency);
                 self.record(path, None);
             }
         }

@@ -1,6 +1,6 @@
 //! From a look to steps under way: plan, guard, send.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use protocol::path::RelPath;
 use protocol::sync::Content;
@@ -43,7 +43,7 @@ impl Actor {
         let asked = scan.looked_at.clone();
         self.note_problems(asked.as_ref(), &scan, &look.problems);
         let untold: BTreeSet<RelPath> = look.problems.into_iter().map(|(path, _)| path).collect();
-        let paths = self.to_decide(asked.as_ref(), &scan, &untold);
+        let paths = self.decidable(asked.as_ref(), &scan, &untold);
         let plan = plan::plan(Input {
             direction: Direction::Push,
             base: &self.base,
@@ -105,7 +105,7 @@ impl Actor {
 
     /// Returns the paths that can be decided now: those asked for, with everything that is or was below
     /// them, but nothing that travels and nothing of which one side cannot tell.
-    fn to_decide(
+    fn decidable(
         &mut self,
         asked: Option<&BTreeSet<RelPath>>,
         scan: &Scan,
@@ -231,13 +231,13 @@ impl Actor {
 
     pub(super) fn ended(&mut self, transfer: u64, result: Result<(), SyncError>) {
         let Some(Transfer { steps }) = self.transfers.remove(&transfer) else { return };
-        let left: BTreeMap<RelPath, ()> = steps.into_iter().flatten().map(|step| (step.op.path, ())).collect();
+        let left: BTreeSet<RelPath> = steps.into_iter().flatten().map(|step| step.op.path).collect();
         let result = if result.is_ok() && !left.is_empty() {
             Err(SyncError::Protocol(format!("it said nothing of {} operations", left.len())))
         } else {
             result
         };
-        for path in left.keys() {
+        for path in &left {
             self.pending.again(path);
         }
         if let Err(error) = result {

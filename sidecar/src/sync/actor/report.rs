@@ -10,6 +10,8 @@ use super::super::{Snapshot, needs_person};
 use super::{Actor, Halt, Link};
 use crate::frontend::Progress;
 
+/// Paths that are named in an error about what has not arrived.
+const NAMED: usize = 5;
 /// Most problems and most paths of drift that are listed.
 const LISTED: usize = 100;
 
@@ -224,6 +226,8 @@ impl Actor {
             files: tally.files,
             bytes: tally.bytes,
             removed: tally.removed,
+            opened: self.opened.is_some(),
+            pending: self.pending.some(NAMED),
         }
     }
 }

@@ -1,0 +1,184 @@
+//! From words to things: which folder, which remote, which pair.
+
+use std::path::{Path, PathBuf};
+
+use protocol::error::{Code, Explain, Result};
+use protocol::path::RemotePath;
+
+use crate::cx::Cx;
+use crate::env;
+use crate::frontend::{Question, confirm};
+use crate::sessions;
+use crate::store::Pair;
+use crate::sync::target::not_a_path;
+
+/// Why there is nothing to sync.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PlaceError {
+    /// No such folder.
+    #[error("there is no folder `{}`", path.display())]
+    Missing { path: PathBuf, nearest: Option<String>, source: std::io::Error },
+    /// A file.
+    #[error("`{}` is no folder", path.display())]
+    NoFolder { path: PathBuf },
+    /// The person said no.
+    #[error("`{}` is not a project folder", path.display())]
+    Unsafe { path: PathBuf },
+    /// No remote at all.
+    #[error("there is no remote yet")]
+    NoRemote,
+    /// Several, and none was chosen.
+    #[error("there are several remotes, and none was chosen for `{}`", workspace.display())]
+    WhichRemote { workspace: PathBuf, names: Vec<String> },
+    /// Nothing was ever synced here.
+    #[error("`{}` was never synced", workspace.display())]
+    NeverSynced { workspace: PathBuf },
+}
+
+impl Explain for PlaceError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Missing { .. } | Self::NoFolder { .. } => Code::WorkspaceMissing,
+            Self::Unsafe { .. } => Code::WorkspaceUnsafe,
+            Self::NoRemote | Self::WhichRemote { .. } => Code::RemoteMissing,
+            Self::NeverSynced { .. } => Code::SyncNotRunning,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Missing { nearest: Some(nearest), .. } => format!("Did you mean `{nearest}`?"),
+            Self::Missing { path, nearest: None, .. } => {
+                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", path.display())
+            }
+            Self::NoFolder { path } => match path.parent() {
+                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", parent.display()),
+                None => "Name a folder with `--workspace DIR`.".to_owned(),
+            },
+            Self::Unsafe { .. } => "Give a project folder with `--workspace DIR`.".to_owned(),
+            Self::NoRemote => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
+            Self::WhichRemote { names, .. } => format!("Name one with `--remote`: {}.", names.join(", ")),
+            Self::NeverSynced { workspace } => {
+                format!("Run `mltoolbox-sidecar sync watch {}` to start.", workspace.display())
+            }
+        }
+    }
+}
+
+/// Returns the workspace that a command is about: an existing folder, with links resolved.
+pub(super) fn workspace(cx: &Cx, dir: Option<&str>) -> Result<PathBuf, PlaceError> {
+    let named = dir.or(cx.scope.workspace.as_deref());
+    let path = named.map_or_else(|| cx.folder.clone(), |named| cx.folder.join(named));
+    let found = path.canonicalize().map_err(|source| PlaceError::Missing {
+        nearest: nearest(&path),
+        path: path.clone(),
+        source,
+    })?;
+    if found.is_dir() { Ok(found) } else { Err(PlaceError::NoFolder { path }) }
+}
+
+/// Returns the folder beside `path` whose name looks most like it.
+fn nearest(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let parent = path.parent()?;
+    let folders = std::fs::read_dir(parent).ok()?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        entry.path().is_dir().then(|| entry.file_name().into_string().ok())?
+    });
+    let nearest = sessions::nearest(name, folders)?;
+    Some(parent.join(nearest).to_string_lossy().into_owned())
+}
+
+/// Asks before a folder is synced that nobody means to sync whole.
+pub(super) async fn check(cx: &Cx, workspace: &Path) -> Result<()> {
+    let home = env::home().and_then(|home| home.canonicalize().ok());
+    let is_unsafe = workspace.parent().is_none() || home.is_some_and(|home| home.starts_with(workspace));
+    if !is_unsafe {
+        return Ok(());
+    }
+    let question = Question::UnsafeWorkspace { path: workspace.to_string_lossy().into_owned() };
+    if confirm(&*cx.frontend, cx.scope.yes, &question).await? {
+        Ok(())
+    } else {
+        Err(PlaceError::Unsafe { path: workspace.to_owned() }.into())
+    }
+}
+
+/// Returns the name of the remote that a workspace uses.
+pub(super) async fn remote(cx: &Cx, workspace: &Path) -> Result<String> {
+    let chosen = match &cx.scope.remote {
+        Some(name) => Some(name.clone()),
+        None => cx.store.choice(workspace).await?,
+    };
+    if let Some(name) = chosen {
+        return Ok(sessions::known(cx, &name).await?.name);
+    }
+    let mut names: Vec<String> = cx.store.remotes().await?.into_iter().map(|remote| remote.name).collect();
+    match names.pop() {
+        None => Err(PlaceError::NoRemote.into()),
+        Some(only) if names.is_empty() => Ok(only),
+        Some(last) => {
+            names.push(last);
+            Err(PlaceError::WhichRemote { workspace: workspace.to_owned(), names }.into())
+        }
+    }
+}
+
+/// Returns the pair of a workspace and a remote; made when it is new, in `to` or in the default folder.
+pub(super) async fn pair(cx: &Cx, workspace: &Path, remote: &str, to: Option<&str>) -> Result<Pair> {
+    let known = cx.store.pairs().await?.into_iter().find(|pair| pair.workspace == workspace && pair.remote == remote);
+    let to = match (to, known) {
+        (Some(to), _) => to.to_owned(),
+        (None, Some(pair)) => pair.remote_dir,
+        (None, None) => default_folder(&cx.store.machine().await?, workspace),
+    };
+    RemotePath::new(to.clone()).map_err(|error| not_a_path(&to, &error))?;
+    let pair = cx.store.pair(workspace, remote, &to).await?;
+    cx.store.choose(workspace, remote).await?;
+    Ok(pair)
+}
+
+/// Returns `~/mltoolbox/NAME-ID`; the id tells folders of the same name apart.
+fn default_folder(machine: &str, workspace: &Path) -> String {
+    let name = workspace.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
+    let id = blake3::hash(format!("{machine}\0{}", workspace.display()).as_bytes()).to_hex();
+    format!("~/mltoolbox/{name}-{}", &id[..6])
+}
+
+/// Returns the pair that a command about an existing sync means: that of the workspace, or of the nearest
+/// folder above it.
+pub(super) async fn existing(cx: &Cx) -> Result<Pair> {
+    let workspace = workspace(cx, None)?;
+    let pairs = cx.store.pairs().await?;
+    for folder in workspace.ancestors() {
+        let mut here: Vec<Pair> = pairs.iter().filter(|pair| pair.workspace == folder).cloned().collect();
+        if here.is_empty() {
+            continue;
+        }
+        let chosen = match &cx.scope.remote {
+            Some(name) => Some(sessions::known(cx, name).await?.name),
+            None => cx.store.choice(folder).await?,
+        };
+        let at = chosen.and_then(|name| here.iter().position(|pair| pair.remote == name));
+        match (at, &cx.scope.remote) {
+            (Some(at), _) => return Ok(here.swap_remove(at)),
+            (None, None) => return Ok(here.swap_remove(0)),
+            (None, Some(_)) => {}
+        }
+    }
+    Err(PlaceError::NeverSynced { workspace }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_folder_has_a_stable_id() {
+        let folder = default_folder("machine", Path::new("/home/u/project"));
+        assert_eq!(folder, default_folder("machine", Path::new("/home/u/project")));
+        assert_ne!(folder, default_folder("machine", Path::new("/home/v/project")));
+        let id = folder.strip_prefix("~/mltoolbox/project-").expect("it is named after the workspace");
+        assert!(id.len() == 6 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+}

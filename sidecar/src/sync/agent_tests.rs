@@ -1,0 +1,248 @@
+//! A workspace on disk and a real agent, over the real frames and a session that can be cut.
+
+use std::path::Path;
+
+use agent::serve::{Agent, Config as AgentConfig};
+use async_trait::async_trait;
+use protocol::path::RemotePath;
+
+use super::disk::Disk;
+use super::ignored::{Options, Rules};
+use super::via_agent::ViaAgent;
+use super::*;
+use crate::frontend::{Answer, Frontend, Question, Terminal};
+use crate::session::link::Link;
+use crate::session::{self, Connector, Failed, Lane};
+use crate::transport::{About, Process, Pty, Transport, TransportError};
+
+/// Longest time that anything here may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+struct Nobody;
+
+#[async_trait]
+impl Frontend for Nobody {
+    fn report(&self, _: Progress) {}
+    fn tell(&self, _: String) {}
+    async fn output(&self, _: protocol::editor::OutputStream, _: bytes::Bytes) {}
+    async fn ask(&self, _: &Question) -> Option<Answer> {
+        None
+    }
+    fn terminal(&self) -> Option<Terminal> {
+        None
+    }
+}
+
+#[derive(Debug, Default)]
+struct Wire {
+    about: About,
+    cut: CancellationToken,
+}
+
+#[async_trait]
+impl Transport for Wire {
+    async fn exec(&self, _: &str, _: Option<&Pty>) -> Result<Process, TransportError> {
+        Err(TransportError::Cancelled { host: "box".to_owned() })
+    }
+    async fn upload(
+        &self,
+        _: &Path,
+        _: &RemotePath,
+        _: u32,
+        _: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), TransportError> {
+        Err(TransportError::Cancelled { host: "box".to_owned() })
+    }
+    async fn round_trip(&self) -> Result<Duration, TransportError> {
+        Ok(Duration::ZERO)
+    }
+    fn about(&self) -> &About {
+        &self.about
+    }
+    async fn closed(&self) {
+        self.cut.cancelled().await;
+    }
+    async fn close(&self) {
+        self.cut.cancel();
+    }
+}
+
+/// Reaches an agent of this process.
+#[derive(Debug)]
+struct Here(Arc<Agent>);
+
+#[async_trait]
+impl Connector for Here {
+    async fn connect(&self, _: Lane, _: &dyn Frontend, _: &CancellationToken) -> Result<Arc<dyn Transport>, Failed> {
+        Ok(Arc::new(Wire::default()))
+    }
+    async fn agent(&self, _: &Arc<dyn Transport>, _: &dyn Frontend) -> Result<Link> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let agent = Arc::clone(&self.0);
+        tokio::spawn(async move { agent::serve::serve(theirs, agent).await });
+        let (reader, writer) = tokio::io::split(ours);
+        Ok(Link::open(reader, writer).await?)
+    }
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    store: Store,
+    agent: Arc<Agent>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for name in ["w", "remote"] {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder can be made");
+        }
+        let store = Store::open(&folder.path().join("state.db")).await.expect("a new database opens");
+        let row = protocol::editor::RemoteRow { name: "box".to_owned(), ..Default::default() };
+        store.put_remote(&row).await.expect("a remote can be added");
+        Self { folder, store, agent: Arc::new(Agent::new(AgentConfig { log: None })) }
+    }
+
+    fn here(&self, at: &str) -> PathBuf {
+        self.folder.path().join("w").join(at)
+    }
+
+    fn there(&self, at: &str) -> PathBuf {
+        self.folder.path().join("remote/copy").join(at)
+    }
+
+    async fn start(&self, holder: &str, watch: bool) -> Handle {
+        let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
+        let pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
+        let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
+        let rules = Arc::new(Rules::load(&pair.workspace, &options));
+        let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
+        let session = session::Handle::start(Arc::new(Here(Arc::clone(&self.agent))), &frontend);
+        let watching = if watch {
+            let cookies = self.folder.path().join("cookies");
+            Some(watched(&pair.workspace, Arc::clone(&rules), &cookies).await.expect("it can be watched"))
+        } else {
+            None
+        };
+        let source = Arc::new(Disk::new(pair.workspace.clone(), rules, CancellationToken::new()));
+        let config = Config {
+            pair,
+            holder: Holder { id: holder.to_owned(), label: holder.to_owned() },
+            take_over: false,
+            keep: self.folder.path().join("kept"),
+        };
+        start(config, self.store.clone(), source, Arc::new(ViaAgent::new(session)), watching)
+    }
+}
+
+async fn settled(handle: &Handle) -> Snapshot {
+    let settled = tokio::time::timeout(SOON, handle.settled()).await;
+    settled.unwrap_or_else(|_| panic!("it does not settle: {:#?}", handle.status())).expect("the sync runs")
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("it is in a folder")).expect("a folder can be made");
+    std::fs::write(path, text).expect("a file can be written");
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_arrives_and_then_every_save() {
+    let world = World::new().await;
+    for number in 0..700 {
+        write(&world.here(&format!("many/{}/f{number}", number % 7)), &number.to_string());
+    }
+    let large: String = (0..400_000).map(|number| format!("{number} ")).collect();
+    write(&world.here("large.txt"), &large);
+    std::os::unix::fs::symlink("large.txt", world.here("link")).expect("a link can be made");
+    let handle = world.start("me", true).await;
+    let snapshot = settled(&handle).await;
+    assert_eq!((snapshot.status.state, snapshot.status.pending), (SyncState::Synced, 0), "{:#?}", snapshot.status);
+    assert_eq!(snapshot.files, 701);
+    assert!(read(&world.there("large.txt")) == large);
+    assert_eq!(std::fs::read_link(world.there("link")).expect("it is a link"), Path::new("large.txt"));
+    assert_eq!(read(&world.there("many/3/f3")), "3");
+
+    write(&world.here("many/3/f3"), "saved");
+    std::fs::remove_file(world.here("many/4/f4")).expect("it is there");
+    handle.flush(true, SOON).await.expect("it arrives");
+    assert_eq!(read(&world.there("many/3/f3")), "saved");
+    assert!(!world.there("many/4/f4").exists());
+    assert!(handle.status().last_latency_ms.is_some());
+    handle.stop().await;
+
+    let again = world.start("me", false).await;
+    let snapshot = settled(&again).await;
+    assert_eq!((snapshot.status.state, snapshot.files), (SyncState::Synced, 0), "{:#?}", snapshot.status);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_kept_until_somebody_decides() {
+    for (take, here, there) in
+        [(Take::Local, "ours", "ours"), (Take::Remote, "theirs", "theirs"), (Take::Both, "ours", "ours")]
+    {
+        let world = World::new().await;
+        write(&world.here("a"), "base");
+        let handle = world.start("me", false).await;
+        settled(&handle).await;
+        handle.stop().await;
+        write(&world.here("a"), "ours");
+        write(&world.there("a"), "theirs");
+        write(&world.there("foreign"), "theirs alone");
+        let handle = world.start("me", false).await;
+        let snapshot = settled(&handle).await;
+        assert_eq!(snapshot.status.conflicts, 1, "{:#?}", snapshot.status);
+        assert_eq!((read(&world.here("a")), read(&world.there("a"))), ("ours".to_owned(), "theirs".to_owned()));
+        let output = handle.resolve(Which::Matching(vec!["a".to_owned()]), take).await.expect("it can be decided");
+        assert_eq!((output.resolved.as_slice(), output.left), (["a".to_owned()].as_slice(), 0));
+        handle.flush(false, SOON).await.expect("it arrives");
+        assert_eq!((read(&world.here("a")), read(&world.there("a"))), (here.to_owned(), there.to_owned()));
+        match take {
+            Take::Local => assert_eq!(output.kept_as, [] as [String; 0]),
+            Take::Remote => assert_eq!(read(Path::new(&output.kept_as[0])), "ours"),
+            Take::Both => {
+                assert_eq!(read(&world.here(&output.kept_as[0])), "theirs");
+                assert_eq!(read(&world.there(&output.kept_as[0])), "theirs");
+            }
+        }
+        assert_eq!(read(&world.there("foreign")), "theirs alone");
+        handle.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_workspace_is_braked_until_it_is_approved() {
+    let world = World::new().await;
+    write(&world.here("a"), "1");
+    let handle = world.start("me", true).await;
+    settled(&handle).await;
+    std::fs::remove_file(world.here("a")).expect("it is there");
+    let mut snapshots = handle.snapshots();
+    let halted = tokio::time::timeout(SOON, snapshots.wait_for(|snapshot| snapshot.status.brake.is_some())).await;
+    let brake = halted.expect("it brakes").expect("the sync runs").status.brake.clone().expect("it brakes");
+    assert_eq!(read(&world.there("a")), "1");
+    assert_eq!(handle.approve(Some("other".to_owned())).await.expect_err("another plan").code, Code::SyncBrake);
+    handle.approve(Some(brake.plan)).await.expect("it waits for that");
+    settled(&handle).await;
+    handle.flush(false, SOON).await.expect("it arrives");
+    assert!(!world.there("a").exists());
+    handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_machine_is_refused() {
+    let world = World::new().await;
+    write(&world.here("a"), "1");
+    let first = world.start("me", false).await;
+    settled(&first).await;
+    let second = world.start("somebody else", false).await;
+    let error = settled(&second).await.status.error.expect("it is refused");
+    assert_eq!(error.code, Code::SyncLeased);
+    second.stop().await;
+    first.stop().await;
+}

@@ -1,0 +1,105 @@
+//! What a push would do, without doing it: nothing is made or changed on the remote.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use protocol::editor::{SyncAction, SyncChange, SyncPushOutput, SyncState, SyncStatus};
+use protocol::error::{Error, Result};
+use protocol::path::RemotePath;
+use tokio_util::sync::CancellationToken;
+
+use super::disk::Disk;
+use super::look::{Ask, Request, look};
+use super::plan::{Direction, Input, Overlay, plan};
+use super::runner::{holder, rules};
+use super::source::Source;
+use super::target::{OpenTarget, SyncError, SyncTarget};
+use super::via_agent::ViaAgent;
+use crate::cx::Cx;
+use crate::store::Pair;
+
+/// Most changes that are listed.
+const LISTED: usize = 1000;
+
+/// Returns what a push of `pair` would do.
+pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
+    let session = cx.sessions.get(cx, &pair.remote).await?;
+    let source = Arc::new(Disk::new(pair.workspace.clone(), rules(&pair).await?, CancellationToken::new()));
+    let target = Arc::new(ViaAgent::new(session));
+    let path = RemotePath::new(pair.remote_dir.clone())
+        .map_err(|error| super::target::not_a_path(&pair.remote_dir, &error))?;
+    let open = OpenTarget { path, create: false, holder: holder(cx, &pair).await?, take_over: false };
+    let (opened, ask) = match target.open(&open).await {
+        Ok(opened) => (Some(opened), Ask::All),
+        // A folder that is not there yet would be made.
+        Err(SyncError::Root { .. }) => (None, Ask::Nothing),
+        Err(error) => return Err(error.into()),
+    };
+    let output = planned(cx, &pair, ask, opened.as_ref(), source, Arc::clone(&target) as Arc<dyn SyncTarget>).await;
+    if opened.is_some()
+        && let Err(error) = target.close().await
+    {
+        tracing::info!(%error, "the lease was not given back");
+    }
+    output
+}
+
+async fn planned(
+    cx: &Cx,
+    pair: &Pair,
+    ask: Ask,
+    opened: Option<&protocol::agent::Opened>,
+    source: Arc<dyn Source>,
+    target: Arc<dyn SyncTarget>,
+) -> Result<SyncPushOutput> {
+    let same = opened.is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
+    let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
+    let base = Arc::new(base.into_iter().collect());
+    let request = Request { paths: None, ask, overlay: Overlay::new() };
+    let seen = look(request, Arc::clone(&base), source, target).await;
+    let scan = seen.scan.map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))?;
+    let overlay = seen.overlay.map_err(Error::from)?.unwrap_or_default();
+    let untold: BTreeSet<_> = seen.problems.iter().map(|(path, _)| path.clone()).chain(scan.unknown).collect();
+    let paths = base.keys().chain(scan.found.keys()).filter(|path| {
+        !untold.contains(*path) && !super::plan::folders_above(path).any(|folder| untold.contains(&folder))
+    });
+    let plan = plan(Input {
+        direction: Direction::Push,
+        base: &base,
+        local: &scan.found,
+        remote: &overlay,
+        paths: Some(&paths.cloned().collect()),
+        ignored: &scan.ignored,
+        ignores_case: opened.is_some_and(|opened| opened.ignores_case),
+        keep_times: base.is_empty(),
+    });
+    let mut output = SyncPushOutput { dry_run: true, ..SyncPushOutput::default() };
+    for step in plan.steps() {
+        let action = match (&step.base, step.replaces) {
+            (None, true) => continue,
+            (None, false) => SyncAction::Remove,
+            (Some(_), true) => SyncAction::Update,
+            (Some(_), false) => SyncAction::Create,
+        };
+        output.removed += u64::from(action == SyncAction::Remove);
+        output.files += u64::from(matches!(step.op.action, protocol::sync::Action::Put { .. }));
+        output.bytes = output.bytes.saturating_add(step.bytes());
+        output.changes.push(SyncChange { path: step.op.path.to_string(), action, bytes: step.bytes() });
+    }
+    let conflict = |path: String| SyncChange { path, action: SyncAction::Conflict, bytes: 0 };
+    output.changes.extend(plan.conflicts.iter().map(|found| conflict(found.path.to_string())));
+    output.changes.truncate(LISTED);
+    output.status = SyncStatus {
+        workspace: pair.workspace.to_string_lossy().into_owned(),
+        remote: pair.remote.clone(),
+        remote_dir: opened.map_or_else(|| pair.remote_dir.clone(), |opened| opened.path.clone()),
+        state: SyncState::Stopped,
+        pending: plan.steps().count() as u64,
+        pending_bytes: output.bytes,
+        synced: base.len() as u64,
+        conflicts: plan.conflicts.len() as u64,
+        drift: plan.drift.iter().take(100).map(ToString::to_string).collect(),
+        ..SyncStatus::default()
+    };
+    Ok(output)
+}
