@@ -126,17 +126,16 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
         cx.store.update_pair(&pair).await?;
     }
     let workspace = pair.workspace.clone();
-    let handle = match cx.syncs.get(&workspace) {
-        Some(handle) => handle,
-        None => {
-            let new = sync::run(&cx, pair, Settings { watch: true, take_over: params.start.take_over }).await?;
-            let mine = new.clone();
-            let handle = cx.syncs.add(workspace.clone(), move || new);
-            if !handle.is(&mine) {
-                mine.stop().await;
-            }
-            handle
+    let handle = if let Some(handle) = cx.syncs.get(&workspace) {
+        handle
+    } else {
+        let new = sync::run(&cx, pair, Settings { watch: true, take_over: params.start.take_over }).await?;
+        let mine = new.clone();
+        let handle = cx.syncs.add(workspace.clone(), move || new);
+        if !handle.is(&mine) {
+            mine.stop().await;
         }
+        handle
     };
     if let Err(error) = settle(&cx, &handle).await {
         // A brake or a path that waits is for later commands; what never could start ends here.
@@ -375,16 +374,13 @@ pub(super) async fn resume(cx: Cx, _: NoParams) -> Result<SyncStatus> {
 
 async fn pause_to(cx: &Cx, paused: bool) -> Result<SyncStatus> {
     let mut pair = place::existing(cx).await?;
-    match cx.syncs.get(&pair.workspace) {
-        Some(handle) => {
-            handle.pause(paused).await?;
-            Ok(owned(handle.status()))
-        }
-        None => {
-            pair.paused = paused;
-            cx.store.update_pair(&pair).await?;
-            status_of(cx, &pair).await
-        }
+    if let Some(handle) = cx.syncs.get(&pair.workspace) {
+        handle.pause(paused).await?;
+        Ok(owned(handle.status()))
+    } else {
+        pair.paused = paused;
+        cx.store.update_pair(&pair).await?;
+        status_of(cx, &pair).await
     }
 }
 

@@ -156,7 +156,7 @@ async fn a_tree_arrives_and_then_every_save() {
     for number in 0..700 {
         write(&world.here(&format!("many/{}/f{number}", number % 7)), &number.to_string());
     }
-    let large: String = (0..400_000).map(|number| format!("{number} ")).collect();
+    let large: String = "some words of a long text\n".repeat(120_000);
     write(&world.here("large.txt"), &large);
     std::os::unix::fs::symlink("large.txt", world.here("link")).expect("a link can be made");
     let handle = world.start("me", true).await;

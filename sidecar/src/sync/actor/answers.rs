@@ -6,6 +6,7 @@ use protocol::sync::{Content, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
+use super::super::look::Ask;
 use super::super::plan::Step;
 use super::super::scan::Seal;
 use super::super::target::{Done, SyncError, Unread, plausible};
@@ -65,24 +66,21 @@ impl Actor {
         self.arrivals.send(Arrival { change, latency }).ok();
         self.refused.remove(&path);
         self.overlay.remove(&path);
-        match step.base {
-            Some(mut base) => {
-                if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
-                    (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
-                    base.local = sent.stamp;
-                }
-                base.remote = match base.content {
-                    Content::File { .. } => stamp,
-                    Content::Folder | Content::Link { .. } | Content::Special => None,
-                };
-                let sent_bytes = sent.map(|sent| sent.size);
-                self.tally.written(sent_bytes, latency);
-                self.record(path, Some(base));
+        if let Some(mut base) = step.base {
+            if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
+                (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
+                base.local = sent.stamp;
             }
-            None => {
-                self.tally.removed(latency);
-                self.record(path, None);
-            }
+            base.remote = match base.content {
+                Content::File { .. } => stamp,
+                Content::Folder | Content::Link { .. } | Content::Special => None,
+            };
+            let sent_bytes = sent.map(|sent| sent.size);
+            self.tally.written(sent_bytes, latency);
+            self.record(path, Some(base));
+        } else {
+            self.tally.removed(latency);
+            self.record(path, None);
         }
     }
 
@@ -129,7 +127,14 @@ impl Actor {
                 self.unread(path, Unread::Changing);
                 return;
             }
-            Rejected::Unsafe { reason } => format!("the remote will not write there: {reason}"),
+            Rejected::Unsafe { reason } => {
+                // Its folder may be gone or another thing by now, which only a comparison tells; not each time.
+                if (self.pending.attempts(path) + 1).is_power_of_two() {
+                    self.ask = Ask::All;
+                    self.pending.touch_everything();
+                }
+                format!("the remote will not write there: {reason}")
+            }
             Rejected::Full => "the remote's disk is full; free some space there".to_owned(),
             Rejected::Failed { reason } => format!("the remote refuses: {reason}"),
         };
