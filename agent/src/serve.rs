@@ -24,6 +24,8 @@ mod host;
 mod roots;
 mod work;
 
+#[doc(hidden)]
+pub use error::examples;
 pub use host::{Agent, Config};
 
 use batches::Batches;

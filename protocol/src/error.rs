@@ -1,5 +1,7 @@
 //! The one error that crosses a boundary, and the rule that it says what to do next.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What went wrong, why, and what to do next.
@@ -37,6 +39,36 @@ impl<E: Explain> From<E> for Error {
         let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
         Self { code: error.code(), message: error.to_string(), help: error.help(), causes }
     }
+}
+
+/// One kind of an error type with the values of a real case: all of them together are read through by the tests.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The type, and the variant of an enum: `StoreError::Closed`.
+    pub kind: String,
+    /// The error as it crosses a boundary.
+    pub error: Error,
+}
+
+impl Example {
+    /// Returns the error that `kind` leads to.
+    pub fn of<K: fmt::Debug>(kind: &K, error: impl Into<Error>) -> Self {
+        Self { kind: kind_of(kind), error: error.into() }
+    }
+}
+
+impl<E: Explain> From<E> for Example {
+    fn from(error: E) -> Self {
+        Self { kind: kind_of(&error), error: error.into() }
+    }
+}
+
+fn kind_of<K: fmt::Debug>(kind: &K) -> String {
+    let name = std::any::type_name::<K>().rsplit("::").next().unwrap_or_default();
+    let shown = format!("{kind:?}");
+    let variant = shown.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+    if variant == name { name.to_owned() } else { format!("{name}::{variant}") }
 }
 
 /// Who is at fault, as far as a shell script can act on it: the exit code of the command line.
@@ -128,7 +160,7 @@ codes! {
     SshHostKeyUnknown = "ssh.host_key_unknown", Refused, "The host key is not known and nobody accepted it.";
     SshHostKeyChanged = "ssh.host_key_changed", Refused, "The host key differs from the known one.";
     SshHostKeyRevoked = "ssh.host_key_revoked", Refused, "The host key is marked as revoked.";
-    SshKnownHosts = "ssh.known_hosts", Configuration, "A known_hosts file cannot be read or written.";
+    SshKnownHosts = "ssh.known_hosts", Configuration, "A `known_hosts` file cannot be read or written.";
     SshAuthRefused = "ssh.auth_refused", Refused, "The server accepted none of the offered keys.";
     SshKeyUnreadable = "ssh.key_unreadable", Configuration, "A private key cannot be read.";
     SshKeyPermissions = "ssh.key_permissions", Configuration, "A private key can be read by other users.";

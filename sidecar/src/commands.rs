@@ -234,19 +234,33 @@ impl Explain for ParamsError {
             Self::Invalid { method, .. } => {
                 format!("Give `{method}` the parameters that `protocol/methods.md` lists for it.")
             }
-            Self::UnknownMethod { .. } => "Use one of the names that the answer to `initialize` announces.".to_owned(),
+            Self::UnknownMethod { .. } => {
+                "Use one of the names that the answer to `initialize` announces; `protocol/methods.md` lists them."
+                    .to_owned()
+            }
         }
     }
 }
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<protocol::error::Error> {
-    let source = serde_json::from_str::<u32>("true").expect_err("a truth is no number");
-    vec![
+pub fn examples() -> Vec<protocol::error::Example> {
+    let source =
+        serde_json::from_str::<protocol::editor::RemoteAddParams>("{\"port\":\"ssh\"}").expect_err("no number");
+    let own = vec![
         ParamsError::Invalid { method: RemoteAdd::NAME, source }.into(),
         ParamsError::UnknownMethod { name: "mltoolbox/remote/fly".to_owned() }.into(),
+    ];
+    [
+        own,
+        remote::address::examples(),
+        remote::choice::examples(),
+        sync::examples(),
+        exec::examples(),
+        doctor::machine::examples(),
+        try_out::examples(),
     ]
+    .concat()
 }
 
 #[cfg(test)]

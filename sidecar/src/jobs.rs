@@ -277,16 +277,18 @@ impl Explain for JobError {
         match self {
             Self::Cancelled { .. } => "Run it again to go on; what was done so far is kept.".to_owned(),
             Self::Panicked { .. } => {
-                format!("Report this with the last lines of `{}`, then run the command again.", log::path().display())
+                format!("Report this as a defect, with the last lines of `{}` as its evidence.", log::path().display())
             }
-            Self::Spare { .. } => format!("Make room in `{}`.", std::env::temp_dir().display()),
+            Self::Spare { .. } => {
+                format!("Make room in `{}`, or set `TMPDIR` to a folder that has some.", env::temporary().display())
+            }
         }
     }
 }
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     vec![
         JobError::Cancelled { command: "sync/push" }.into(),
         JobError::Panicked { command: "sync/push", panic: "a queue was closed".to_owned() }.into(),

@@ -172,15 +172,19 @@ impl Explain for OwnerError {
             Self::UnsafeFolder { folder } => {
                 format!("Remove `{}` or set `XDG_RUNTIME_DIR` to a folder that only you can enter.", folder.display())
             }
-            Self::File { path, .. } => format!("Check that you may write to the folder of `{}`.", path.display()),
-            Self::Start { .. } => format!("Read the last lines of `{}`.", log::path().display()),
+            Self::File { path, .. } => format!(
+                "Run `ls -ld {}` to see who may write there, or set `XDG_RUNTIME_DIR` to a folder of your own.",
+                path.parent().unwrap_or(path).display()
+            ),
+            Self::Start { .. } => format!(
+                "Run `mltoolbox-sidecar sync watch --foreground` to go without it, and read the last lines of `{}` for the reason.",
+                log::path().display()
+            ),
             Self::Taken { .. } => "Run the command again; it will be passed on to that process.".to_owned(),
-            Self::Silent { .. } => {
-                format!(
-                    "Run the command again; if that does not help, read the last lines of `{}`.",
-                    log::path().display()
-                )
-            }
+            Self::Silent { socket, .. } => format!(
+                "Run `fuser -k {}` to end it, then run the command again; nothing is lost by it.",
+                socket.display()
+            ),
             Self::Version { pid, .. } => {
                 format!("Run `kill {pid}`, then `mltoolbox-sidecar sync watch`; nothing is lost by it.")
             }
@@ -199,7 +203,7 @@ type Lock = OwnedFd;
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     let folder = || PathBuf::from("/run/user/1000/mltoolbox");
     let workspace = || PathBuf::from("/home/ada/project");

@@ -60,7 +60,7 @@ impl Explain for SessionsError {
             Self::Unknown { name, nearest: None } => {
                 format!("Add it with `mltoolbox-sidecar remote add {name} --host HOST`.")
             }
-            Self::Cancelled { .. } => "Run the command again when it is wanted after all.".to_owned(),
+            Self::Cancelled { .. } => "Run the command again to connect.".to_owned(),
         }
     }
 }
@@ -175,6 +175,17 @@ fn distance(from: &str, to: &str) -> usize {
         }
     }
     row[to.len()]
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Example> {
+    let name = || "gpu2".to_owned();
+    vec![
+        SessionsError::Unknown { name: name(), nearest: Some("gpu1".to_owned()) }.into(),
+        SessionsError::Unknown { name: name(), nearest: None }.into(),
+        SessionsError::Cancelled { name: name() }.into(),
+    ]
 }
 
 #[cfg(test)]

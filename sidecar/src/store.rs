@@ -20,6 +20,8 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use tokio::sync::{mpsc, oneshot};
 
 pub use failure::StoreError;
+#[doc(hidden)]
+pub use failure::examples;
 
 /// Requests that wait for the connection; a sender waits when there are more.
 const QUEUE: usize = 64;

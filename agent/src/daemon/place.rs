@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use protocol::hello::PROTOCOL;
 
 use super::error::DaemonError;
-use crate::facts;
+use crate::env;
 
 /// Longest path of a socket that is used as it is; the system's limit is 107 on Linux and 103 on macOS.
 const MAX_SOCKET: usize = 100;
@@ -26,8 +26,8 @@ pub struct Place {
 impl Place {
     /// Returns the place below the home directory of this process.
     pub fn find() -> Result<Self, DaemonError> {
-        let home = facts::home().ok_or(DaemonError::NoHome)?;
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = env::home().ok_or(DaemonError::NoHome)?;
+        let runtime = env::runtime_dir();
         let host = rustix::system::uname().nodename().to_bytes().to_owned();
         Ok(Self::below(&home, runtime.as_deref(), OsStr::from_bytes(&host)))
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use protocol::sync::Rejected;
 use rustix::io::Errno;
 
@@ -70,7 +70,9 @@ impl Explain for RootError {
             Self::Refused { .. } => {
                 "Name a folder of its own with `--to`, for example `--to ~/mltoolbox/project`.".into()
             }
-            Self::Missing { path } => format!("Create it on the remote with `mkdir -p {path}`, or push to it first."),
+            Self::Missing { path } => {
+                format!("Create it on the remote with `mkdir -p {path}`, or let `mltoolbox-sidecar sync push` make it.")
+            }
             Self::Link { target, .. } => format!("Name the folder itself: `--to {target}`."),
             Self::NotFolder { path } => {
                 format!("Move `{path}` away on the remote, or name another folder with `--to`.")
@@ -89,12 +91,12 @@ impl Explain for RootError {
                 format!("Stop the sync of {label}, or take the folder from it with `--take-over`.")
             }
             Self::Replaced { .. } => {
-                "Run the sync again; it opens the new folder and compares everything first.".into()
+                "Run `mltoolbox-sidecar sync watch`; it opens the new folder and compares everything first.".into()
             }
             Self::Unreadable { path, .. } => {
                 format!("See with `ls -l {path}` on the remote what it is and who may read it.")
             }
-            Self::Lost { .. } => "Run the sync again; what did not arrive is sent then.".into(),
+            Self::Lost { .. } => "Run `mltoolbox-sidecar sync push`; what did not arrive is sent then.".into(),
         }
     }
 }
@@ -120,6 +122,28 @@ pub(super) fn rejected(error: &io::Error) -> Rejected {
         Some(_) | None => error.to_string(),
     };
     Rejected::Failed { reason }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let path = || "/data/project".to_owned();
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    vec![
+        RootError::NoHome.into(),
+        RootError::Refused { path: "/".to_owned(), what: "the root of the file system" }.into(),
+        RootError::Missing { path: path() }.into(),
+        RootError::Link { path: path(), target: "/mnt/disk/project".to_owned() }.into(),
+        RootError::NotFolder { path: path() }.into(),
+        RootError::Io { doing: "create", path: path(), source: denied() }.into(),
+        RootError::Full { path: path(), source: io::ErrorKind::StorageFull.into() }.into(),
+        RootError::Busy { path: path(), seconds: 5 }.into(),
+        RootError::Newer { path: path(), file: "lease", version: 9 }.into(),
+        RootError::Leased { path: path(), label: "`laptop`, process 4711".to_owned() }.into(),
+        RootError::Replaced { path: path() }.into(),
+        RootError::Unreadable { path: "src/train.py".to_owned(), reason: "permission denied".to_owned() }.into(),
+        RootError::Lost { source: io::ErrorKind::UnexpectedEof.into() }.into(),
+    ]
 }
 
 #[cfg(test)]

@@ -246,7 +246,9 @@ pub fn error(error: &Error, text: &mut Text) {
     for cause in &error.causes {
         text.hanging("  caused by: ", cause);
     }
-    text.hanging("  help: ", &error.help);
+    if !error.help.is_empty() {
+        text.hanging("  help: ", &error.help);
+    }
 }
 
 fn address(remote: &RemoteRow) -> String {

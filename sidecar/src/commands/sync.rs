@@ -7,9 +7,10 @@ use protocol::editor::{
     NoParams, SyncApproveParams, SyncConflictsOutput, SyncFlushParams, SyncListOutput, SyncPushOutput,
     SyncResolveOutput, SyncResolveParams, SyncStartParams, SyncState, SyncStatus, SyncStopParams, SyncWatchParams,
 };
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::show::text;
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::store::Pair;
@@ -29,7 +30,7 @@ const LISTED: usize = 1000;
 enum Stopped {
     #[error("{reason}")]
     Brake { plan: String, reason: String },
-    #[error("the first push holds {files} files and {bytes} bytes")]
+    #[error("the first push holds {} in {}", text::bytes(*bytes), text::count(*files, "file"))]
     Large { files: u64, bytes: u64 },
     #[error("no sync runs for `{workspace}`")]
     NotRunning { workspace: String },
@@ -62,6 +63,19 @@ impl Explain for Stopped {
             Self::Cancelled => "Run the command again to go on; what arrived stays.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let reason = "812 of 1200 paths would be removed".to_owned();
+    let own = vec![
+        Stopped::Brake { plan: "3f9a61c2".to_owned(), reason }.into(),
+        Stopped::Large { files: 250_000, bytes: 5_000_000_000 }.into(),
+        Stopped::NotRunning { workspace: "/home/ada/project".to_owned() }.into(),
+        Stopped::Cancelled.into(),
+    ];
+    [own, place::examples()].concat()
 }
 
 pub(super) async fn push(cx: Cx, params: SyncStartParams) -> Result<SyncPushOutput> {

@@ -23,6 +23,8 @@ mod project;
 mod stage;
 
 pub use error::TryError;
+#[doc(hidden)]
+pub use error::examples;
 use stage::{REMOTE, Stage};
 
 /// Longest wait for the first sync; a stand-in on this machine that takes longer is stuck.

@@ -234,8 +234,10 @@ impl Explain for CliError {
 
     fn help(&self) -> String {
         match self {
-            Self::Start { .. } => "Check with `ulimit -a` how many processes and open files you may have.".to_owned(),
-            Self::Panicked => format!("Report this with the last lines of `{}`.", log::path().display()),
+            Self::Start { .. } => "Run `ulimit -a` to see how many processes and open files you may have.".to_owned(),
+            Self::Panicked => {
+                format!("Report this as a defect, with the last lines of `{}` as its evidence.", log::path().display())
+            }
             Self::NoFolder { .. } => "Change into a folder that exists, or give `--workspace DIR`.".to_owned(),
         }
     }
@@ -243,7 +245,7 @@ impl Explain for CliError {
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     vec![
         UsageError { message: "unrecognized subcommand 'snyc'".to_owned() }.into(),
         CliError::Start { source: std::io::ErrorKind::OutOfMemory.into() }.into(),

@@ -24,6 +24,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
+pub use wire::examples;
 pub use wire::serve;
 
 /// How often we look whether the editor still lives.

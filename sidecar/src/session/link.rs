@@ -22,6 +22,8 @@ mod exchange;
 mod streams;
 
 pub use error::LinkError;
+#[doc(hidden)]
+pub use error::examples;
 pub use exchange::{Exchange, Piece};
 
 use crate::session::policy;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::editor::{SyncResolveOutput, Take};
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::error::{Code, Error, Example, Explain, Result};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Found};
 use tokio::sync::oneshot;
@@ -62,11 +62,11 @@ impl Explain for ResolveError {
                 format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {path} --take local`.")
             }
             Self::Again { path } => format!(
-                "Look at it with `mltoolbox-sidecar sync conflicts`, then run `mltoolbox-sidecar sync resolve {path}` again."
+                "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {path} --take remote`."
             ),
             Self::Write { path, .. } => {
                 format!(
-                    "Check that the folder of `{path}` can be written to and that the file was not saved meanwhile."
+                    "Run `ls -l {path}` to see whether you may write there; if it was only saved meanwhile, decide again with `mltoolbox-sidecar sync resolve {path} --take remote`."
                 )
             }
         }
@@ -201,4 +201,14 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             Ok(Taken::File { file, executable: *executable })
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || RelPath::new("src/train.py").expect("a path");
+    vec![
+        ResolveError::Kind { path: path(), what: "a folder".to_owned() }.into(),
+        ResolveError::Again { path: path() }.into(),
+        ResolveError::Write { path: path(), source: std::io::ErrorKind::PermissionDenied.into() }.into(),
+    ]
 }

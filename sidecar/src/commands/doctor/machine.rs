@@ -168,7 +168,7 @@ impl Explain for DoctorError {
     fn help(&self) -> String {
         match self {
             Self::NotWritable { folder, .. } => {
-                format!("Run `ls -ld {}` and give yourself the right to write.", folder.display())
+                format!("Run `ls -ld {0}` to see whose it is, and `chmod u+rwx {0}` if it is yours.", folder.display())
             }
             Self::LittleSpace { folder, .. } => format!("Run `df -h {}` and make room on that disk.", folder.display()),
             Self::SshAgent { .. } => "Start one with `eval $(ssh-agent)`, or unset `SSH_AUTH_SOCK`.".to_owned(),
@@ -183,7 +183,7 @@ impl Explain for DoctorError {
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<protocol::error::Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     let folder = || PathBuf::from("/home/ada/.config/mltoolbox");
     vec![
         DoctorError::NotWritable { folder: folder(), source: io::ErrorKind::PermissionDenied.into() }.into(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result};
 use protocol::path::RemotePath;
 
 use crate::cx::Cx;
@@ -63,6 +63,22 @@ impl Explain for PlaceError {
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || PathBuf::from("/home/ada/projcet");
+    let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let names = vec!["gpu1".to_owned(), "gpu2".to_owned()];
+    vec![
+        PlaceError::Missing { path: path(), nearest: Some("/home/ada/project".to_owned()), source: gone() }.into(),
+        PlaceError::Missing { path: path(), nearest: None, source: gone() }.into(),
+        PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
+        PlaceError::Unsafe { path: "/home/ada".into() }.into(),
+        PlaceError::NoRemote.into(),
+        PlaceError::WhichRemote { workspace: "/home/ada/project".into(), names }.into(),
+        PlaceError::NeverSynced { workspace: "/home/ada/project".into() }.into(),
+    ]
 }
 
 /// Returns the workspace that a command is about: an existing folder, with links resolved.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::TryError;
 use super::{agent, off, project};
 use crate::cx::Cx;
+use crate::env;
 use crate::sessions::{Identity, Sessions};
 use crate::store::Store;
 use crate::sync::Syncs;
@@ -47,7 +48,7 @@ impl Stage {
     /// Builds the stage.
     pub(super) async fn build(cx: &Cx, params: &TryParams) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("mltoolbox-try-").tempdir();
-        let folder = folder.map_err(|source| TryError::Folder { path: std::env::temp_dir(), source })?;
+        let folder = folder.map_err(|source| TryError::Folder { path: env::temporary(), source })?;
         let root =
             folder.path().canonicalize().map_err(|source| TryError::Folder { path: folder.path().into(), source })?;
         let (here, there) = (root.join("here"), root.join("there"));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::commands::show::text::{bytes, seconds};
+use crate::commands::show::text::{bytes, harmless, seconds};
 use crate::frontend::Progress;
 
 /// One less than a terminal of 80 columns, so that no terminal wraps.
@@ -68,8 +68,7 @@ pub(super) fn line(progress: &Progress, rate: Option<u64>) -> String {
     }
     let line =
         if parts.is_empty() { progress.title.clone() } else { format!("{} {}", progress.title, parts.join("  ")) };
-    let line: String =
-        line.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
+    let line: String = line.chars().map(harmless).collect();
     if line.chars().count() <= WIDTH { line } else { line.chars().take(WIDTH - 1).chain(['…']).collect() }
 }
 

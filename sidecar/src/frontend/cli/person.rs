@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{line, terminal};
 use crate::commands::show::Text;
+use crate::commands::show::text::harmless;
 use crate::commands::tree::Globals;
 use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::secrets::Secret;
@@ -203,8 +204,8 @@ impl Frontend for Person {
 /// Asks on the terminal itself; blocks until something was typed.
 fn ask(question: &Question) -> io::Result<Answer> {
     let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
-    let text: String =
-        question.text().chars().filter(|character| !character.is_control() || *character == '\n').collect();
+    let text: Vec<String> = question.text().lines().map(|line| line.chars().map(harmless).collect()).collect();
+    let text = text.join("\n");
     match question {
         Question::Passphrase { .. } => {
             terminal::remember();

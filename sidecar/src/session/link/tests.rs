@@ -1,3 +1,5 @@
+//! A link against an agent in this process, and against what is none.
+
 use std::sync::Arc;
 
 use agent::serve::{Agent, Config};

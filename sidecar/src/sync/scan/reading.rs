@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -102,7 +102,9 @@ impl Explain for ReadError {
             Self::Gone(path) | Self::NotAFile(path) => {
                 format!("Nothing has to be done: the next scan takes `{path}` as it is then.")
             }
-            Self::TooLong { path, .. } => format!("Leave it out with `--exclude {path}`, or run the command again."),
+            Self::TooLong { path, .. } => {
+                format!("Leave it out with `--exclude {path}`, or let the program that writes it finish.")
+            }
             Self::Changed(path) => {
                 format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {path}`.")
             }
@@ -111,6 +113,18 @@ impl Explain for ReadError {
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || RelPath::new("data/set.csv").expect("a path");
+    vec![
+        ReadError::Gone(path()).into(),
+        ReadError::NotAFile(path()).into(),
+        ReadError::TooLong { path: path(), size: 5_000_000_000 }.into(),
+        ReadError::Changed(path()).into(),
+        ReadError::Failed { path: path(), source: io::ErrorKind::PermissionDenied.into() }.into(),
+    ]
 }
 
 impl Root {
