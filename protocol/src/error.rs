@@ -36,7 +36,10 @@ pub trait Explain: std::error::Error {
 
 impl<E: Explain> From<E> for Error {
     fn from(error: E) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        let mut causes: Vec<String> =
+            std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        // Libraries wrap an error and say the same again.
+        causes.dedup();
         Self { code: error.code(), message: error.to_string(), help: error.help(), causes }
     }
 }

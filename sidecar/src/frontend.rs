@@ -189,7 +189,7 @@ impl Question {
                 largest.join("\n  ")
             ),
             Self::TakeOver { remote_dir, holder } => {
-                format!("`{remote_dir}` is synced by {holder}. Take it over?")
+                format!("`{remote_dir}` is synced by `{holder}`. Take it over?")
             }
             Self::Confirm { text } => text.clone(),
         }
@@ -221,10 +221,12 @@ impl Question {
                     .to_owned(),
             ),
             Self::TakeOver { remote_dir, holder } => (
-                format!("`{remote_dir}` is synced by {holder} and nobody can be asked"),
-                format!("Run `mltoolbox-sidecar sync stop` on {holder}, or add `--take-over` here."),
+                format!("`{remote_dir}` is synced by `{holder}` and nobody can be asked"),
+                format!("Run `mltoolbox-sidecar sync stop` in `{holder}`, or add `--take-over` here."),
             ),
-            Self::Confirm { text } => (text.clone(), "Add `--yes` to go on.".to_owned()),
+            Self::Confirm { text } => {
+                (format!("a yes is needed and nobody can be asked: {text}"), "Add `--yes` to go on.".to_owned())
+            },
         };
         Unanswered { question, help }
     }
@@ -243,10 +245,14 @@ pub fn examples() -> Vec<Example> {
         Question::InstallAgent { remote: "gpu1".to_owned(), path: "~/.mltoolbox/bin/mlt-0.1.0".to_owned() },
         Question::UnsafeWorkspace { path: "/home/ada".to_owned() },
         Question::LargePush { files: 250_000, bytes: 5_000_000_000, largest: vec!["data".to_owned()] },
-        Question::TakeOver { remote_dir: "/data/project".to_owned(), holder: "laptop".to_owned() },
-        Question::Confirm { text: "the remote `gpu1` is still synced to".to_owned() },
+        Question::TakeOver {
+            remote_dir: "/data/project".to_owned(),
+            holder: "ada@laptop:/home/ada/project".to_owned(),
+        },
+        Question::Confirm { text: "`gpu1` is used by the sync of `/home/ada/project`. Forget both?".to_owned() },
     ];
     let unanswered = questions.iter().map(|question| Example::of(question, question.unanswered()));
-    let own = Question::Passphrase { key: "/home/ada/.ssh/id_ed25519".to_owned() }.unanswered();
+    let text = "Stop the agent on `gpu1` and remove `~/.mltoolbox` there, but no synced file?".to_owned();
+    let own = Question::Confirm { text }.unanswered();
     std::iter::once(own.into()).chain(unanswered).collect()
 }

@@ -129,7 +129,7 @@ impl Jobs {
         for sync in self.shared.syncs.all() {
             sync.stop().await;
         }
-        self.shared.sessions.close().await;
+        self.shared.sessions.close();
     }
 
     async fn run(self, mut request: Request, frontend: Arc<dyn Frontend>, cancel: CancellationToken) -> Result<Value> {

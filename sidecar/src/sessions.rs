@@ -95,7 +95,7 @@ impl Sessions {
     }
 
     /// Ends every session of this process.
-    pub async fn close(&self) {
+    pub fn close(&self) {
         self.table().clear();
     }
 

@@ -185,7 +185,7 @@ pub enum AskError {
     #[error("the sync has ended")]
     Ended,
     /// It did not arrive in time.
-    #[error("{count} paths are not on the remote yet: {}", paths.join(", "))]
+    #[error("{count} {} not on the remote yet: `{}`", if *count == 1 { "path is" } else { "paths are" }, paths.join("`, `"))]
     Pending {
         /// How many.
         count: u64,
@@ -214,7 +214,7 @@ pub enum AskError {
         source: ignore::Error,
     },
     /// There is no such conflict.
-    #[error("no conflict matches {}", patterns.join(", "))]
+    #[error("no conflict matches `{}`", patterns.join("`, `"))]
     NoConflict {
         /// What was asked for.
         patterns: Vec<String>,

@@ -16,7 +16,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
     check(
         &work,
         "--help",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar --help
         Keeps a project here equal to its copy on a remote machine, and runs commands
         there
@@ -53,12 +53,12 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
         Start with: mltoolbox-sidecar try
         Without a command: this help on a terminal, the language server on a pipe.
         [exit 0]
-    "#]],
+    "]],
     );
     check(
         &work,
         "help sync push",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar help sync push
         Bring the remote up to date once
 
@@ -92,7 +92,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
           mltoolbox-sidecar sync push
           mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
         [exit 0]
-    "#]],
+    "]],
     );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());
@@ -108,7 +108,7 @@ fn a_typo_gets_a_suggestion_and_status_2() {
     check(
         &work,
         "snyc",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar snyc
         error: unrecognized subcommand 'snyc'
 
@@ -118,12 +118,12 @@ fn a_typo_gets_a_suggestion_and_status_2() {
 
         For more information, try '--help'.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,
         "remote ad",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar remote ad
         error: unrecognized subcommand 'ad'
 
@@ -133,7 +133,7 @@ fn a_typo_gets_a_suggestion_and_status_2() {
 
         For more information, try '--help'.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,

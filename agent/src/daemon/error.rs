@@ -113,7 +113,12 @@ pub fn examples() -> Vec<Example> {
     use std::os::unix::process::ExitStatusExt as _;
 
     let path = |name: &str| PathBuf::from("/home/ada/.mltoolbox").join(name);
-    let refused = protocol::error::Error::from(DaemonError::NotRunning);
+    let refused = protocol::error::Error {
+        code: Code::Bug,
+        message: "the agent failed while it worked on the request".to_owned(),
+        help: String::new(),
+        causes: Vec::new(),
+    };
     vec![
         DaemonError::NoHome.into(),
         DaemonError::Folder { path: path("run"), source: io::ErrorKind::PermissionDenied.into() }.into(),

@@ -27,7 +27,7 @@ pub(super) enum RootError {
     Busy { path: String, seconds: u64 },
     #[error("`{file}` of the remote folder `{path}` has format {version}, which is newer than this agent knows")]
     Newer { path: String, file: &'static str, version: u32 },
-    #[error("the remote folder `{path}` is in use by {label}")]
+    #[error("the remote folder `{path}` is in use by `{label}`")]
     Leased { path: String, label: String },
     #[error("the remote folder `{path}` was replaced by another one while it was in use")]
     Replaced { path: String },
@@ -86,9 +86,13 @@ impl Explain for RootError {
             Self::Busy { path, .. } => {
                 format!("See with `fuser {path}` on the remote which process holds it, and end that.")
             }
-            Self::Newer { .. } => "Install the newer agent with `mltoolbox-sidecar agent install`.".into(),
+            Self::Newer { .. } => {
+                "Update MLToolbox on this machine, then run `mltoolbox-sidecar agent install`.".into()
+            }
             Self::Leased { label, .. } => {
-                format!("Stop the sync of {label}, or take the folder from it with `--take-over`.")
+                format!(
+                    "Run `mltoolbox-sidecar sync stop` in `{label}`, or take the folder from it with `--take-over`."
+                )
             }
             Self::Replaced { .. } => {
                 "Run `mltoolbox-sidecar sync watch`; it opens the new folder and compares everything first.".into()
@@ -139,7 +143,7 @@ pub fn examples() -> Vec<Example> {
         RootError::Full { path: path(), source: io::ErrorKind::StorageFull.into() }.into(),
         RootError::Busy { path: path(), seconds: 5 }.into(),
         RootError::Newer { path: path(), file: "lease", version: 9 }.into(),
-        RootError::Leased { path: path(), label: "`laptop`, process 4711".to_owned() }.into(),
+        RootError::Leased { path: path(), label: "ada@laptop:/home/ada/project".to_owned() }.into(),
         RootError::Replaced { path: path() }.into(),
         RootError::Unreadable { path: "src/train.py".to_owned(), reason: "permission denied".to_owned() }.into(),
         RootError::Lost { source: io::ErrorKind::UnexpectedEof.into() }.into(),

@@ -227,7 +227,7 @@ mod tests {
         let words = ["printf", "%s\n", "a b", "", "it's", "$HOME", "*", "\"", "\\", ";", "ü\n"];
         let line = line(&asked(false, &words), false).expect("a line");
         let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
-        let expected = words[2..].iter().map(|word| format!("{word}\n")).collect::<String>();
+        let expected = words[2..].join("\n") + "\n";
         assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
     }
 

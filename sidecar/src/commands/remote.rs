@@ -10,6 +10,7 @@ use protocol::error::Result;
 
 pub(crate) mod address;
 pub(crate) mod choice;
+mod machine;
 
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
@@ -51,7 +52,11 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     }
     let about = transport.about().clone();
     let found = super::agent::look(&*transport).await?;
-    if let Some(facts) = &found.facts {
+    let facts = match found.facts {
+        Some(facts) => Some(facts),
+        None => machine::facts(&*transport).await?,
+    };
+    if let Some(facts) = &facts {
         cx.store.reached(&remote.name, Some(facts)).await?;
     }
     let mut limits = found.limits;
@@ -65,7 +70,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         authentication: about.authentication,
         host_key: about.host_key,
         cipher: about.cipher,
-        facts: found.facts.or(remote.facts),
+        facts: facts.or(remote.facts),
         agent: found.status.state,
         limits,
     })

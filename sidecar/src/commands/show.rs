@@ -6,6 +6,7 @@ use protocol::editor::{
     TextOutput, TryOutput,
 };
 use protocol::error::Error;
+use protocol::hello::Facts;
 
 pub mod text;
 
@@ -41,10 +42,7 @@ pub(super) fn remote(remote: &RemoteRow, text: &mut Text) {
     text.pair("unseen host key", if remote.accept_new { "accepted" } else { "asked about" });
     text.pair("agent", if remote.agent_allowed { "may be installed" } else { "asks before it is installed" });
     if let Some(facts) = &remote.facts {
-        text.pair(
-            "machine",
-            &format!("{}, {} {}, {}", facts.hostname, facts.os, facts.arch, count(facts.cpus.into(), "CPU")),
-        );
+        text.pair("machine", &machine(facts));
     }
     text.pair("last reached", &remote.last_reached.map_or_else(|| "never".to_owned(), ago));
 }
@@ -70,7 +68,7 @@ pub(super) fn tested(output: &RemoteTestOutput, text: &mut Text) {
     text.pair("host key", &output.host_key);
     text.pair("cipher", &output.cipher);
     if let Some(facts) = &output.facts {
-        text.pair("machine", &format!("{} {} as {}", facts.os, facts.arch, facts.user));
+        text.pair("machine", &machine(facts));
     }
     text.pair("agent", agent_state(output.agent));
     for limit in &output.limits {
@@ -257,6 +255,11 @@ fn address(remote: &RemoteRow) -> String {
     } else {
         format!("{}@{}:{}", remote.user, remote.host, remote.port)
     }
+}
+
+fn machine(facts: &Facts) -> String {
+    let Facts { hostname, os, kernel, arch, user, cpus, home: _ } = facts;
+    format!("{hostname}, {os} {kernel} {arch}, {}, as {user}", count((*cpus).into(), "CPU"))
 }
 
 fn agent_state(state: AgentState) -> &'static str {

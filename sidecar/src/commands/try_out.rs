@@ -28,7 +28,7 @@ pub use error::examples;
 use stage::{REMOTE, Stage};
 
 /// Longest wait for the first sync; a stand-in on this machine that takes longer is stuck.
-const FIRST_SYNC: Duration = Duration::from_secs(600);
+const FIRST_SYNC: Duration = Duration::from_mins(10);
 /// How often the progress of the first sync is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -101,7 +101,6 @@ async fn connect(stage: &Stage, output: &mut TryOutput) -> Result<()> {
         user: Some(REMOTE.to_owned()),
         key: Some(stage.key.to_string_lossy().into_owned()),
         accept_new: true,
-        ..RemoteAddParams::default()
     };
     remote::add(cx.clone(), added).await?;
     let tested = remote::test(cx.clone(), RemoteTestParams { name: Some(REMOTE.to_owned()) }).await?;

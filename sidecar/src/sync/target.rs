@@ -259,9 +259,15 @@ pub fn examples() -> Vec<Example> {
         causes: Vec::new(),
     };
     let lost = || {
-        cause(Code::SshLost, "the connection to `203.0.113.7` was lost: it was reset", "It is made again by itself.")
+        cause(
+            Code::SshLost,
+            "the connection to `203.0.113.7` was lost: it was reset",
+            "Run the command again once the machine can be reached.",
+        )
     };
-    let leased = cause(Code::SyncLeased, "the remote folder `/data/project` is in use by `laptop`", "");
+    let leased =
+        cause(Code::SyncLeased, "the remote folder `/data/project` is in use by `ada@laptop:/home/ada/project`", "");
+    let full = cause(Code::RemoteFull, "the remote's disk is full below `/data/project`", "Make room there.");
     let root = |help| cause(Code::SyncRoot, "`/data/project` on the remote is not a folder", help);
     let path = || "/data/project".to_owned();
     let stored = RelPath::new("src/train.py").expect("a path");
@@ -285,7 +291,7 @@ pub fn examples() -> Vec<Example> {
         SyncError::Leased(leased).into(),
         SyncError::Root { path: path(), source: root("Move it away.") }.into(),
         SyncError::Root { path: path(), source: root("") }.into(),
-        SyncError::Refused(lost()).into(),
+        SyncError::Refused(full).into(),
         SyncError::Protocol("it spoke of `src/a.py`, which was not asked for".to_owned()).into(),
         SyncError::Store { path: stored, source: std::io::ErrorKind::StorageFull.into() }.into(),
         Example::of(&upwards, not_a_path("~/../project", &upwards)),

@@ -321,19 +321,22 @@ impl Explain for TransportError {
                 let accepted =
                     if accepted.is_empty() { String::new() } else { format!(" The server accepts: {accepted}.") };
                 format!(
-                    "Check the user name, run `ssh-copy-id -p {port} {user}@{host}` to allow your key there, or name \
-                     another key with `--key PATH`.{accepted}"
+                    "Check the user name, run `ssh-copy-id -p {port} {user}@{host}` to allow your key there, or add the \
+                     remote again with another `--key PATH`.{accepted}"
                 )
             }
             Self::NoKey { host } => format!(
-                "Run `ssh-keygen -t ed25519` to make a key and `ssh-copy-id {host}` to allow it there, or name one \
-                 with `--key PATH`."
+                "Run `ssh-keygen -t ed25519` to make a key and `ssh-copy-id {host}` to allow it there, or add the \
+                 remote again with `--key PATH`."
             ),
             Self::KeyUnreadable { path, .. } => {
-                format!("Check that `{}` exists and is yours, or name another key with `--key PATH`.", path.display())
+                format!(
+                    "Check that `{}` exists and is yours, or add the remote again with another `--key PATH`.",
+                    path.display()
+                )
             }
             Self::KeyGarbage { path, .. } => format!(
-                "Check the file with `ssh-keygen -y -f {}`, or name another key with `--key PATH`.",
+                "Check the file with `ssh-keygen -y -f {}`, or add the remote again with another `--key PATH`.",
                 quote(&path.display().to_string())
             ),
             Self::KeyPublic { path } => {

@@ -74,7 +74,6 @@ impl Stage {
             frontend: Arc::clone(&cx.frontend),
             // The end of the tour is told by the tour, which then has something to clear away.
             cancel: CancellationToken::new(),
-            ..cx.clone()
         };
         Ok(Self { cx, workspace, may_edit, command, server, key, folder })
     }
@@ -91,7 +90,7 @@ impl Stage {
         if !matches!(stopped, Ok(Ok(_))) {
             tracing::warn!("the agent of the tour did not say that it stopped");
         }
-        self.cx.sessions.close().await;
+        self.cx.sessions.close();
         self.server.stop().await;
         let path = self.folder.path().to_path_buf();
         if let Err(error) = off(move || self.folder.close()).await {

@@ -146,6 +146,10 @@ impl Explain for InstallError {
             Self::DoesNotRun { .. } => {
                 "Check on the remote with `findmnt -T ~` that its home is not mounted `noexec`.".to_owned()
             }
+            Self::Unhealthy {
+                source:
+                    source @ (LinkError::AgentOlder { .. } | LinkError::AgentNewer { .. } | LinkError::Protocol { .. }),
+            } => source.help(),
             Self::Failed { .. } | Self::Unhealthy { .. } => {
                 "Run `mltoolbox-sidecar agent restart`; the causes above hold the agent's last log lines.".to_owned()
             }
