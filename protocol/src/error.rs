@@ -44,6 +44,14 @@ impl<E: Explain> From<E> for Error {
     }
 }
 
+/// Returns a value as one word of a shell's line: a command in a help is copied, and names of files and words of
+/// remotes are not ours.
+pub fn word(value: impl fmt::Display) -> String {
+    let value = value.to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./~:@%+=,".contains(letter);
+    if !value.is_empty() && value.chars().all(plain) { value } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
 /// One kind of an error type with the values of a real case: all of them together are read through by the tests.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
@@ -234,6 +242,14 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
         assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_word_stays_one_word() {
+        assert_eq!(word("~/src/train-1.py"), "~/src/train-1.py");
+        assert_eq!(word("a; rm -rf ~"), "'a; rm -rf ~'");
+        assert_eq!(word("it's `x`"), r"'it'\''s `x`'");
+        assert_eq!(word(""), "''");
     }
 
     #[test]

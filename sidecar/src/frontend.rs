@@ -7,7 +7,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::editor::OutputStream;
-use protocol::error::{Error, Example};
+use protocol::error::{Error, Example, word};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
@@ -205,7 +205,7 @@ impl Question {
             ),
             Self::Passphrase { key } => (
                 format!("the key `{key}` needs a passphrase and nobody can be asked"),
-                format!("Run `ssh-add {key}` once, so that the SSH agent holds it."),
+                format!("Run `ssh-add {}` once, so that the SSH agent holds it.", word(key)),
             ),
             Self::InstallAgent { remote, .. } => (
                 format!("the agent is not installed on `{remote}` and nobody can be asked"),

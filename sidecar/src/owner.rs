@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::editor::Scope;
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::error::{Code, Error, Explain, Result, word};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -174,7 +174,7 @@ impl Explain for OwnerError {
             }
             Self::File { path, .. } => format!(
                 "Run `ls -ld {}` to see who may write there, or set `XDG_RUNTIME_DIR` to a folder of your own.",
-                path.parent().unwrap_or(path).display()
+                word(path.parent().unwrap_or(path).display())
             ),
             Self::Start { .. } => format!(
                 "Run `mltoolbox-sidecar sync watch --foreground` to go without it, and read the last lines of `{}` for the reason.",
@@ -183,7 +183,7 @@ impl Explain for OwnerError {
             Self::Taken { .. } => "Run the command again; it will be passed on to that process.".to_owned(),
             Self::Silent { socket, .. } => format!(
                 "Run `fuser -k {}` to end it, then run the command again; nothing is lost by it.",
-                socket.display()
+                word(socket.display())
             ),
             Self::Version { pid, .. } => {
                 format!("Run `kill {pid}`, then `mltoolbox-sidecar sync watch`; nothing is lost by it.")

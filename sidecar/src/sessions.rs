@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::editor::RemoteRow;
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::error::{Code, Error, Explain, Result, word};
 
 use crate::cx::Cx;
 pub use crate::session::by_ssh::Identity;
@@ -58,7 +58,7 @@ impl Explain for SessionsError {
                 format!("Did you mean `{nearest}`? `mltoolbox-sidecar remote list` shows all.")
             }
             Self::Unknown { name, nearest: None } => {
-                format!("Add it with `mltoolbox-sidecar remote add {name} --host HOST`.")
+                format!("Add it with `mltoolbox-sidecar remote add {} --host HOST`.", word(name))
             }
             Self::Cancelled { .. } => "Run the command again to connect.".to_owned(),
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use protocol::error::{Code, Example, Explain};
+use protocol::error::{Code, Example, Explain, word};
 
 /// Why the agent cannot be started or reached.
 #[derive(Debug, thiserror::Error)]
@@ -84,15 +84,15 @@ impl Explain for DaemonError {
             Self::Folder { path, .. } => {
                 format!(
                     "Run `ls -ld {0}` and `df -h {0}` there: this user has to be able to write, and to have room.",
-                    path.display()
+                    word(path.display())
                 )
             }
             Self::NotOurs { path } => {
-                format!("Remove `{0}` there, or run `sudo chown -R USER {0}` for this user.", path.display())
+                format!("Remove `{0}` there, or run `sudo chown -R USER {0}` for this user.", word(path.display()))
             }
             Self::Socket { path, .. } => format!(
                 "Run `df -T {}` there: its file system has to be one that can hold sockets.",
-                path.parent().unwrap_or(path).display()
+                word(path.parent().unwrap_or(path).display())
             ),
             Self::Runtime(_) => {
                 "Run `ulimit -a` there to see how many processes and open files this user may have.".to_owned()

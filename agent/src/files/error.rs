@@ -2,7 +2,7 @@
 
 use std::io;
 
-use protocol::error::{Code, Example, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::sync::Rejected;
 use rustix::io::Errno;
 
@@ -71,20 +71,26 @@ impl Explain for RootError {
                 "Name a folder of its own with `--to`, for example `--to ~/mltoolbox/project`.".into()
             }
             Self::Missing { path } => {
-                format!("Create it on the remote with `mkdir -p {path}`, or let `mltoolbox-sidecar sync push` make it.")
+                format!(
+                    "Create it on the remote with `mkdir -p {}`, or let `mltoolbox-sidecar sync push` make it.",
+                    word(path)
+                )
             }
-            Self::Link { target, .. } => format!("Name the folder itself: `--to {target}`."),
+            Self::Link { target, .. } => format!("Name the folder itself: `--to {}`.", word(target)),
             Self::NotFolder { path } => {
                 format!("Move `{path}` away on the remote, or name another folder with `--to`.")
             }
             Self::Io { path, .. } => {
                 format!(
-                    "See with `ls -ld {path}` on the remote whether this user may write there, or name another folder with `--to`."
+                    "See with `ls -ld {}` on the remote whether this user may write there, or name another folder with `--to`.",
+                    word(path)
                 )
             }
-            Self::Full { path, .. } => format!("See with `df -h {path}` what is free on the remote, and make room."),
+            Self::Full { path, .. } => {
+                format!("See with `df -h {}` what is free on the remote, and make room.", word(path))
+            }
             Self::Busy { path, .. } => {
-                format!("See with `fuser {path}` on the remote which process holds it, and end that.")
+                format!("See with `fuser {}` on the remote which process holds it, and end that.", word(path))
             }
             Self::Newer { .. } => {
                 "Update MLToolbox on this machine, then run `mltoolbox-sidecar agent install`.".into()
@@ -98,7 +104,7 @@ impl Explain for RootError {
                 "Run `mltoolbox-sidecar sync watch`; it opens the new folder and compares everything first.".into()
             }
             Self::Unreadable { path, .. } => {
-                format!("See with `ls -l {path}` on the remote what it is and who may read it.")
+                format!("See with `ls -l {}` on the remote what it is and who may read it.", word(path))
             }
             Self::Lost { .. } => "Run `mltoolbox-sidecar sync push`; what did not arrive is sent then.".into(),
         }

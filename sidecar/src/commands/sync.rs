@@ -7,7 +7,7 @@ use protocol::editor::{
     NoParams, SyncApproveParams, SyncConflictsOutput, SyncFlushParams, SyncListOutput, SyncPushOutput,
     SyncResolveOutput, SyncResolveParams, SyncStartParams, SyncState, SyncStatus, SyncStopParams, SyncWatchParams,
 };
-use protocol::error::{Code, Example, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::show::text;
@@ -59,7 +59,9 @@ impl Explain for Stopped {
                 "Leave something out with `--exclude PATTERN` or a `.mltignore`, or add `--yes` to push all of it."
                     .to_owned()
             }
-            Self::NotRunning { workspace } => format!("Start it with `mltoolbox-sidecar sync watch {workspace}`."),
+            Self::NotRunning { workspace } => {
+                format!("Start it with `mltoolbox-sidecar sync watch {}`.", word(workspace))
+            }
             Self::Cancelled => "Run the command again to go on; what arrived stays.".to_owned(),
         }
     }

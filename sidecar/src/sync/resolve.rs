@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::editor::{SyncResolveOutput, Take};
-use protocol::error::{Code, Error, Example, Explain, Result};
+use protocol::error::{Code, Error, Example, Explain, Result, word};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Found};
 use tokio::sync::oneshot;
@@ -59,14 +59,16 @@ impl Explain for ResolveError {
     fn help(&self) -> String {
         match self {
             Self::Kind { path, .. } => {
-                format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {path} --take local`.")
+                format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {} --take local`.", word(path))
             }
             Self::Again { path } => format!(
-                "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {path} --take remote`."
+                "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
+                word(path)
             ),
             Self::Write { path, .. } => {
                 format!(
-                    "Run `ls -l {path}` to see whether you may write there; if it was only saved meanwhile, decide again with `mltoolbox-sidecar sync resolve {path} --take remote`."
+                    "Run `ls -l {0}` to see whether you may write there; if it was only saved meanwhile, decide again with `mltoolbox-sidecar sync resolve {0} --take remote`.",
+                    word(path)
                 )
             }
         }

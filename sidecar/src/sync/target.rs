@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::agent::{Holder, Opened};
-use protocol::error::{Code, Error, Example, Explain};
+use protocol::error::{Code, Error, Example, Explain, word};
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::{Content, Differs, Found, Known, Op, Outcome, Rejected};
 use tokio::io::AsyncWrite;
@@ -168,7 +168,8 @@ impl Explain for SyncError {
             }
             Self::Store { path, .. } => {
                 format!(
-                    "Free some space on this machine, then decide again with `mltoolbox-sidecar sync resolve {path} --take remote`."
+                    "Free some space on this machine, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
+                    word(path)
                 )
             }
         }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::error::{Code, Example, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::path::RelPath;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -109,7 +109,10 @@ impl Explain for WatchError {
                 format!("{} `mltoolbox-sidecar sync push` works without a watch.", folders::LIMIT_ADVICE)
             }
             Self::Cookie { path, .. } => {
-                format!("Run `ls -ld {0}` to see whose it is, and `chmod u+rwx {0}` if it is yours.", path.display())
+                format!(
+                    "Run `ls -ld {0}` to see whose it is, and `chmod u+rwx {0}` if it is yours.",
+                    word(path.display())
+                )
             }
             Self::Silent | Self::Ended => {
                 "Run `mltoolbox-sidecar sync stop`, then `mltoolbox-sidecar sync watch` to start it anew.".to_owned()

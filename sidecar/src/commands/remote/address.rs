@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use protocol::editor::{RemoteAddParams, RemoteRow};
-use protocol::error::{Code, Example, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 
 use crate::cx::Cx;
 use crate::env;
@@ -87,7 +87,9 @@ impl Explain for RemoteError {
             Self::User { .. } => "Give the user alone: `--user ubuntu`.".to_owned(),
             Self::NoUser { .. } => "Name the user with `--user USER`.".to_owned(),
             Self::Port => "Give a port between 1 and 65535; SSH servers usually listen on 22.".to_owned(),
-            Self::Key { path, .. } => format!("Check with `ls -l {}` that the key is there and yours.", path.display()),
+            Self::Key { path, .. } => {
+                format!("Check with `ls -l {}` that the key is there and yours.", word(path.display()))
+            }
             Self::Exists { there } => format!(
                 "Use another name, or run `mltoolbox-sidecar remote remove {}` first; `mltoolbox-sidecar remote show {}` shows what is stored.",
                 there.name, there.name

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Example, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
 use crate::cx::Cx;
@@ -49,17 +49,17 @@ impl Explain for PlaceError {
         match self {
             Self::Missing { nearest: Some(nearest), .. } => format!("Did you mean `{nearest}`?"),
             Self::Missing { path, nearest: None, .. } => {
-                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", path.display())
+                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", word(path.display()))
             }
             Self::NoFolder { path } => match path.parent() {
-                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", parent.display()),
+                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", word(parent.display())),
                 None => "Name a folder with `--workspace DIR`.".to_owned(),
             },
             Self::Unsafe { .. } => "Give a project folder with `--workspace DIR`.".to_owned(),
             Self::NoRemote => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
             Self::WhichRemote { names, .. } => format!("Name one with `--remote`: {}.", names.join(", ")),
             Self::NeverSynced { workspace } => {
-                format!("Run `mltoolbox-sidecar sync watch {}` to start.", workspace.display())
+                format!("Run `mltoolbox-sidecar sync watch {}` to start.", word(workspace.display()))
             }
         }
     }

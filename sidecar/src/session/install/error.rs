@@ -1,6 +1,6 @@
 //! Why the agent cannot be brought to a remote or does not run there.
 
-use protocol::error::{Code, Example, Explain};
+use protocol::error::{Code, Example, Explain, word};
 
 use crate::session::link::LinkError;
 use crate::transport::TransportError;
@@ -136,7 +136,8 @@ impl Explain for InstallError {
             }
             Self::Folder { path, .. } => {
                 format!(
-                    "Check on the remote with `df -h {path}` and `ls -ld {path}` that its user may write there and has room."
+                    "Check on the remote with `df -h {0}` and `ls -ld {0}` that its user may write there and has room.",
+                    word(path)
                 )
             }
             Self::Damaged { .. } => {

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Example, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -103,13 +103,16 @@ impl Explain for ReadError {
                 format!("Nothing has to be done: the next scan takes `{path}` as it is then.")
             }
             Self::TooLong { path, .. } => {
-                format!("Leave it out with `--exclude {path}`, or let the program that writes it finish.")
+                format!("Leave it out with `--exclude {}`, or let the program that writes it finish.", word(path))
             }
             Self::Changed(path) => {
-                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {path}`.")
+                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {}`.", word(path))
             }
             Self::Failed { path, .. } => {
-                format!("Make it readable with `chmod u+r {path}`, or leave it out with a line in `.mltignore`.")
+                format!(
+                    "Make it readable with `chmod u+r {}`, or leave it out with a line in `.mltignore`.",
+                    word(path)
+                )
             }
         }
     }
