@@ -39,7 +39,6 @@ pub enum StartedBy {
 
 /// Runs the daemon until it is stopped or idle. Returns false when another one is running already.
 pub fn run(place: &Place, started_by: StartedBy) -> Result<bool, DaemonError> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     place.prepare()?;
     let Some(_lock) = take_lock(place, started_by)? else { return Ok(false) };
     detach(place)?;
@@ -106,7 +105,11 @@ async fn listen(place: &Place, started_by: StartedBy) -> Result<(), DaemonError>
         Ok(()) | Err(_) => {}
     }
     let failed = |source| DaemonError::Socket { path: place.socket(), source };
-    let listener = UnixListener::bind(&socket).map_err(failed)?;
+    // Only the socket: synced files get the user's own umask.
+    let usual = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let bound = UnixListener::bind(&socket);
+    rustix::process::umask(usual);
+    let listener = bound.map_err(failed)?;
     let mut terminate =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(DaemonError::Runtime)?;
     let agent = Arc::new(Agent::new(Config { log: Some(place.log()) }));

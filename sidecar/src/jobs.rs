@@ -165,16 +165,25 @@ impl Jobs {
 
     /// Opens the state database at first use. What must also work without one gets a spare that is forgotten.
     async fn store(&self, command: &Command) -> Result<Store> {
+        // The tour leaves nothing behind, and so must not make the user's database.
+        if command.name == "try/run" {
+            return Self::spare_store().await;
+        }
         let opened = self.shared.store.get_or_try_init(|| async { Store::open(&self.shared.database).await }).await;
         match opened {
             Ok(store) => Ok(store.clone()),
             Err(error) if matches!(command.name, "doctor/run" | "cli/completions" | "cli/man") => {
                 tracing::warn!(%error, "the state database cannot be opened; a spare one is used");
-                let folder = tempfile::tempdir().map_err(|source| JobError::Spare { source })?;
-                Ok(Store::open(&folder.path().join("spare.db")).await?)
+                Self::spare_store().await
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Opens a database in a folder that is gone as soon as it is open.
+    async fn spare_store() -> Result<Store> {
+        let folder = tempfile::tempdir().map_err(|source| JobError::Spare { source })?;
+        Ok(Store::open(&folder.path().join("spare.db")).await?)
     }
 }
 

@@ -1,6 +1,11 @@
 //! Tests against real programs: OpenSSH, rsync, other people's watchers. Each skips loudly when its
 //! counterpart is missing, and fails instead under `MLT_LIVE=1`.
 
+mod story;
+
+mod faults;
 mod host;
 mod limits;
+mod sync;
+mod trial;
 mod watchers;

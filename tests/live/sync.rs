@@ -1,0 +1,104 @@
+//! One-way sync over a real SSH server: what arrives, what stays, what is asked for.
+
+use std::fs;
+
+use harness::or_skip;
+use harness::oracle;
+use protocol::editor::{SyncConflictsOutput, SyncPushOutput, SyncState, SyncStatus};
+
+use crate::story::{LEFT_OUT, Story};
+
+#[test]
+fn a_push_makes_the_copy_equal_and_leaves_out_what_is_ignored() {
+    let story = or_skip!("a_push_makes_the_copy_equal_and_leaves_out_what_is_ignored", Story::begin());
+    let pushed = story.push();
+    assert_eq!(pushed.status.state, SyncState::Synced);
+    story.assert_equal();
+    assert!(!story.there("noise.log").exists());
+    let again = story.push();
+    assert_eq!((again.files, again.removed), (0, 0), "nothing changed, nothing travels");
+}
+
+#[test]
+fn a_dry_run_says_all_and_does_nothing() {
+    let story = or_skip!("a_dry_run_says_all_and_does_nothing", Story::begin());
+    let line = format!("sync push --dry-run --to {} --yes", story.there("").display());
+    let planned: SyncPushOutput = story.run(&line).json();
+    assert!(planned.dry_run);
+    assert!(planned.changes.iter().any(|change| change.path == "app.py"), "{planned:#?}");
+    assert!(!story.there("").exists());
+}
+
+#[test]
+fn files_of_the_remote_are_never_touched_and_deleted_ones_go_to_the_trash() {
+    let test = "files_of_the_remote_are_never_touched_and_deleted_ones_go_to_the_trash";
+    let story = match Story::begin() {
+        Ok(story) => story,
+        Err(reason) => return harness::skip::skip(test, &reason),
+    };
+    story.push();
+    fs::write(story.there("model.ckpt"), "only here").expect("the test's own host");
+    fs::remove_file(story.here("src/deep/er/module.py")).expect("our own folder");
+    let pushed = story.push();
+    assert_eq!(pushed.removed, 1, "{pushed:#?}");
+    assert!(!story.there("src/deep/er/module.py").exists());
+    assert_eq!(fs::read_to_string(story.there("model.ckpt")).expect("still there"), "only here");
+    assert_eq!(story.kept("x = 1\n").len(), 1, "the deleted file is in the trash");
+}
+
+#[test]
+fn a_file_that_changed_on_both_sides_is_a_conflict_until_somebody_decides() {
+    let story = or_skip!("a_file_that_changed_on_both_sides_is_a_conflict_until_somebody_decides", Story::begin());
+    story.push();
+    story.save("app.py", "mine\n");
+    fs::write(story.there("app.py"), "theirs\n").expect("the test's own host");
+    story.run(&format!("sync push --to {} --yes", story.there("").display()));
+    assert_eq!(fs::read_to_string(story.there("app.py")).expect("a file"), "theirs\n");
+    let listed: SyncConflictsOutput = story.run("sync conflicts").json();
+    assert_eq!(listed.conflicts.iter().map(|conflict| conflict.path.as_str()).collect::<Vec<_>>(), ["app.py"]);
+    assert_eq!(story.run("sync resolve app.py --take local").code, 0);
+    story.push();
+    assert_eq!(fs::read_to_string(story.there("app.py")).expect("a file"), "mine\n");
+    assert_eq!(story.kept("theirs\n").len(), 1, "the loser is kept");
+}
+
+#[test]
+fn an_emptied_workspace_halts_until_it_is_approved() {
+    let story = or_skip!("an_emptied_workspace_halts_until_it_is_approved", Story::begin());
+    story.push();
+    let before = oracle::canary(&story.there(""));
+    for entry in fs::read_dir(story.work.workspace()).expect("our own folder").flatten() {
+        let path = entry.path();
+        let removed = if entry.file_type().expect("an entry").is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        };
+        removed.expect("our own folder");
+    }
+    // `--yes` answers questions; a brake is not one.
+    let ran = story.run(&format!("sync push --to {} --yes", story.there("").display()));
+    assert_ne!(ran.code, 0, "{}", ran.text());
+    assert_eq!(oracle::canary(&story.there("")), before);
+}
+
+#[test]
+fn saves_arrive_while_the_owner_watches() {
+    let story = or_skip!("saves_arrive_while_the_owner_watches", Story::begin());
+    let status = story.watch();
+    assert_eq!(status.state, SyncState::Synced);
+    assert!(status.owner.is_some(), "{status:#?}");
+    for version in 0..20 {
+        story.save("app.py", &format!("print({version})\n"));
+    }
+    story.wait_for("app.py", "print(19)\n");
+    fs::rename(story.here("src"), story.here("lib")).expect("our own folder");
+    fs::create_dir_all(story.here("build")).expect("our own folder");
+    story.save("build/out.o", "not synced");
+    story.settle();
+    assert_eq!(oracle::differences(&story.work.workspace(), &story.there(""), LEFT_OUT), Vec::<String>::new());
+    let stopped = story.run("sync stop");
+    assert_eq!(stopped.code, 0, "{}", stopped.text());
+    let status: SyncStatus = story.status();
+    assert_eq!((status.state, status.owner), (SyncState::Stopped, None));
+}
