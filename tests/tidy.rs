@@ -294,10 +294,10 @@ fn every_variable_is_declared_once_with_its_meaning() {
         let mut names = BTreeSet::new();
         let mut before = "";
         for (number, line) in source.text.lines().enumerate() {
-            if let Some((_, value)) = line.strip_prefix("pub const ").and_then(|line| line.split_once(": &str = ")) {
-                if !before.starts_with("///") || !names.insert(value.to_owned()) {
-                    broken.push(format!("{}:{} {line}", source.path, number + 1));
-                }
+            if let Some((_, value)) = line.strip_prefix("pub const ").and_then(|line| line.split_once(": &str = "))
+                && (!before.starts_with("///") || !names.insert(value.to_owned()))
+            {
+                broken.push(format!("{}:{} {line}", source.path, number + 1));
             }
             before = line;
         }

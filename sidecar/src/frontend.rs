@@ -201,7 +201,7 @@ impl Question {
             Self::HostKey { host, fingerprint, .. } => (
                 format!("the host key of `{host}` ({fingerprint}) is not known and nobody can be asked"),
                 "Run `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on that machine; if it shows the same fingerprint, \
-                 add `--yes`.".to_owned(),
+                 add `--yes`, or `--accept-new` when the remote is added.".to_owned(),
             ),
             Self::Passphrase { key } => (
                 format!("the key `{key}` needs a passphrase and nobody can be asked"),

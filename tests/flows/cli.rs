@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use harness::binary;
-use harness::cli::{check, command, run};
+use harness::cli::{check, command, finish, run};
 use harness::work::Work;
 use serde_json::{Value, json};
 
@@ -159,6 +159,30 @@ fn json_is_one_document_whatever_happens() {
         assert!(code.is_none_or(|code| code == ran.code), "{}", ran.text());
         assert_eq!(ran.stderr, "", "`{line}` talks");
     }
+}
+
+#[test]
+fn whom_to_log_in_as_is_known_without_being_told() {
+    let work = Work::new();
+    let add = |name: &str, variables: &[(&str, &str)]| {
+        let mut command = command(&work, &["remote", "add", name, "--host", "203.0.113.7", "--json"]);
+        command.env_remove("USER").env_remove("LOGNAME").envs(variables.iter().copied());
+        finish(&mut command).json::<Value>()["user"].clone()
+    };
+    assert_eq!(add("one", &[("USER", "ada"), ("LOGNAME", "eve")]), "ada");
+    assert_eq!(add("two", &[("USER", ""), ("LOGNAME", "eve")]), "eve");
+    let account = std::process::Command::new("id").arg("-un").output().expect("every system has `id`").stdout;
+    assert_eq!(add("three", &[]), String::from_utf8_lossy(&account).trim());
+}
+
+#[test]
+fn what_a_repository_names_its_files_does_not_steer_the_terminal() {
+    let work = Work::new();
+    let ran = run(&work, &["remote", "show", "\u{1b}]0;mine\u{7}\u{202e}gnp"]);
+    assert_eq!(ran.code, 2, "{}", ran.text());
+    let steers = |letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}';
+    assert!(!ran.stderr.contains(steers), "{:?}", ran.stderr);
+    assert!(ran.stderr.contains("\u{fffd}]0;mine\u{fffd}\u{fffd}gnp"), "{:?}", ran.stderr);
 }
 
 #[test]
