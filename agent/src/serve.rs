@@ -2,7 +2,7 @@
 //!
 //! The loop below never waits for a request: blocking work runs on threads of its own, bodies wait in
 //! queues whose size the sender's credit bounds, and replies wait in the outbox. What one link can make
-//! the agent hold is therefore bounded: [`MAX_STREAMS`] initial credits, one [`CREDIT_POOL`], the outbox.
+//! the agent hold is therefore bounded: [`MAX_STREAMS`] initial credits, one `CREDIT_POOL`, the outbox.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -68,8 +68,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
           [DIR]  Project folder; the current one is the default
 
         Options:
-              --to <REMOTE_DIR>    Folder on the remote [default:
-                                   ~/mltoolbox/<name>-<short id>]
+              --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
               --dry-run            Say what would be done and do nothing
               --exclude <PATTERN>  Leave out what matches this pattern (as in
                                    .gitignore)
