@@ -65,6 +65,8 @@ pub struct Command {
     pub examples: &'static [&'static str],
     /// Where it does its work.
     pub runs: Where,
+    /// Whether doing it a second time is another thing than doing it once, so that nobody but the person repeats it.
+    pub once: bool,
     /// Adds its arguments to a clap command.
     pub arguments: fn(clap::Command) -> clap::Command,
     /// Returns the parameters that clap read.
@@ -125,8 +127,8 @@ fn rows() -> Vec<Command> {
         on::<SyncList, _>(&["sync", "list"], "List every workspace that is synced", sync::list, show::syncs),
         on::<SyncFlush, _>(&["sync", "flush"], "Wait until every change is on the remote", sync::flush, show::status).runs(Where::Owner),
         on::<SyncConflicts, _>(&["sync", "conflicts"], "List what changed on both sides", sync::conflicts, show::conflicts).runs(Where::Owner),
-        on::<SyncResolve, _>(&["sync", "resolve"], "Decide which side of a conflict wins", sync::resolve, show::resolved).runs(Where::Owner).examples(&["sync resolve train.py --take local", "sync resolve --all --take both"]),
-        on::<SyncApprove, _>(&["sync", "approve"], "Allow what a brake stopped", sync::approve, show::status).runs(Where::Owner),
+        on::<SyncResolve, _>(&["sync", "resolve"], "Decide which side of a conflict wins", sync::resolve, show::resolved).runs(Where::Owner).once().examples(&["sync resolve train.py --take local", "sync resolve --all --take both"]),
+        on::<SyncApprove, _>(&["sync", "approve"], "Allow what a brake stopped", sync::approve, show::status).runs(Where::Owner).once(),
         on::<SyncPause, _>(&["sync", "pause"], "Pause the sync; changes are remembered", sync::pause, show::status).runs(Where::Owner),
         on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
         on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
@@ -158,6 +160,7 @@ where
         about,
         examples: &[],
         runs: Where::Anywhere,
+        once: false,
         arguments: <M::Params as clap::Args>::augment_args,
         parse: |matches| {
             let params =
@@ -188,6 +191,10 @@ where
 impl Command {
     fn runs(self, runs: Where) -> Self {
         Self { runs, ..self }
+    }
+
+    fn once(self) -> Self {
+        Self { once: true, ..self }
     }
 
     fn examples(self, examples: &'static [&'static str]) -> Self {

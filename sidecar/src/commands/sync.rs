@@ -90,8 +90,12 @@ pub(super) async fn push(cx: Cx, params: SyncStartParams) -> Result<SyncPushOutp
     }
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
         let before = handle.snapshots().borrow().clone();
+        handle.compare().await?;
         flush_within(&cx, &handle, false, FLUSH_WITHIN).await?;
         return Ok(pushed(&handle, &before, Vec::new(), started));
+    }
+    if pair.paused {
+        return Err(AskError::Paused.into());
     }
     let handle = sync::run(&cx, pair, Settings { watch: false, take_over: params.take_over }).await?;
     let mut arrivals = handle.arrivals();
@@ -142,7 +146,7 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
         cx.store.update_pair(&pair).await?;
     }
     let workspace = pair.workspace.clone();
-    let handle = if let Some(handle) = cx.syncs.get(&workspace) {
+    let mut handle = if let Some(handle) = joined(&cx, &workspace, params.start.take_over).await? {
         handle
     } else {
         let new = sync::run(&cx, pair, Settings { watch: true, take_over: params.start.take_over }).await?;
@@ -170,10 +174,32 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
     }
     if params.foreground {
         show(&cx, &handle).await;
+        // Another command may have started it anew, over a session of its own.
+        while let Some(next) = cx.syncs.get(&workspace).filter(|next| !next.is(&handle) && !cx.cancel.is_cancelled()) {
+            handle = next;
+            show(&cx, &handle).await;
+        }
         cx.syncs.remove(&workspace);
         handle.stop().await;
     }
     Ok(owned(handle.status()))
+}
+
+/// Returns the sync that runs for a workspace, urged on if it could not.
+async fn joined(cx: &Cx, workspace: &Path, take_over: bool) -> Result<Option<Handle>> {
+    let Some(handle) = cx.syncs.get(workspace) else { return Ok(None) };
+    match handle.stuck() {
+        None => Ok(Some(handle)),
+        Some(error) if error.code == Code::SyncLeased => {
+            handle.again(take_over).await?;
+            Ok(Some(handle))
+        }
+        // Its session may have been refused for good; a new one asks what has to be asked.
+        Some(_) => {
+            end(cx, workspace).await;
+            Ok(None)
+        }
+    }
 }
 
 /// Shows what happens until the person has seen enough, or the sync ends.
@@ -353,6 +379,9 @@ async fn with_sync<T>(cx: &Cx, work: impl AsyncFnOnce(&Handle) -> Result<T>) -> 
 pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput> {
     let pair = place::existing(&cx).await?;
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
+        if handle.compare().await? {
+            watch_until_settled(&cx, &handle).await?;
+        }
         return Ok(SyncConflictsOutput { conflicts: handle.snapshots().borrow().conflicts.clone() });
     }
     // Only a comparison with the remote tells; it sends what a push would send.
