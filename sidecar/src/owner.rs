@@ -7,12 +7,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::editor::Scope;
+use protocol::editor::{Scope, SyncStatus};
 use protocol::error::{Code, Error, Explain, Result};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Where;
+use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Request, Role};
 use crate::log;
@@ -72,6 +73,14 @@ pub async fn route(
     }
     client::start(&workspace, request.scope.remote.as_deref(), &place).await?;
     client::call(&place, &within(request, &workspace), frontend, cancel).await.map(Route::Answered)
+}
+
+/// Returns what the owner of a workspace, another process, says about its sync; `None` when there is none.
+pub async fn status(cx: &Cx, workspace: &Path, remote: &str) -> Result<Option<SyncStatus>> {
+    let said = client::status(workspace, remote, &cx.frontend, &cx.cancel).await?;
+    let status = said.map(serde_json::from_value::<SyncStatus>).transpose();
+    // An owner of another version may say what we cannot read; then we know no more than without it.
+    Ok(status.unwrap_or_default().filter(|status| status.remote == remote))
 }
 
 /// Runs the owner of `workspace` until its sync is stopped; returns the exit status.
