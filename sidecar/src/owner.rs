@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::editor::Scope;
+use protocol::editor::{Scope, SyncStatus};
 use protocol::error::{Code, Error, Explain, Result, word};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Where;
+use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Request, Role};
 use crate::log;
@@ -99,6 +100,14 @@ pub async fn route(
         tracing::info!(socket = %place.socket.display(), "the owner is gone; asking again");
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Returns what the owner of a workspace, another process, says about its sync; `None` when there is none.
+pub async fn status(cx: &Cx, workspace: &Path, remote: &str) -> Result<Option<SyncStatus>> {
+    let said = client::status(workspace, remote, &cx.frontend, &cx.cancel).await?;
+    let status = said.map(serde_json::from_value::<SyncStatus>).transpose();
+    // An owner of another version may say what we cannot read; then we know no more than without it.
+    Ok(status.unwrap_or_default().filter(|status| status.remote == remote))
 }
 
 /// Runs the owner of `workspace` until its sync is stopped; returns the exit status.
