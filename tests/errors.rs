@@ -136,6 +136,12 @@ fn exists(command: &str) -> bool {
     if words.iter().all(|word| word.starts_with("--")) {
         return true;
     }
+    // clap answers a wish for help with an error that shows it.
+    if let Some((last, before)) = words.split_last()
+        && last == "--help"
+    {
+        return sidecar::commands::table().iter().any(|row| row.cli.iter().take(before.len()).eq(before.iter()));
+    }
     let line = std::iter::once(tree::PROGRAM.to_owned()).chain(words);
     tree::parse(line.map(Into::into).collect()).is_ok()
 }

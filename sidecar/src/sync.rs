@@ -270,6 +270,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
     let own = vec![
         AskError::Ended.into(),
         AskError::Pending { count: 7, paths, source: None }.into(),
+        AskError::Paused.into(),
         AskError::NoBrake.into(),
         AskError::OtherPlan { asked: "3f9a61c2".to_owned(), present: "b01d77e4".to_owned() }.into(),
         AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
