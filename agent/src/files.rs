@@ -220,7 +220,9 @@ fn flush_all(folder: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(folder)?)
 }
 
+/// Elsewhere `sync` only begins to write; the flush of the folder then waits for the whole device (macOS).
 #[cfg(not(target_os = "linux"))]
 fn flush_all(folder: &File) -> io::Result<()> {
-    Ok(rustix::fs::fsync(folder)?)
+    rustix::fs::sync();
+    folder.sync_all()
 }

@@ -34,9 +34,10 @@ pub fn text(name: &str) -> Option<String> {
     get(name).and_then(|value| value.into_string().ok())
 }
 
-/// Returns the user's home directory.
+/// Returns the user's home directory; without a variable, what the system says.
 pub fn home() -> Option<PathBuf> {
-    get(HOME).map(PathBuf::from)
+    let said = || std::env::home_dir().filter(|path| path.is_absolute());
+    get(HOME).map(PathBuf::from).or_else(said)
 }
 
 /// Returns the user's name on this machine: from the environment, else from the accounts file.

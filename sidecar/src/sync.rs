@@ -120,6 +120,8 @@ pub struct Snapshot {
     pub pending: Vec<String>,
     /// Whether its remote folder was opened.
     pub opened: bool,
+    /// Whether its remote folder cannot be opened for another reason than a lost connection.
+    pub stuck: bool,
     /// Whether it cannot go on by itself, or has nothing left to do.
     pub settled: bool,
 }
@@ -139,6 +141,8 @@ enum Command {
     Flush { durable: bool, answer: oneshot::Sender<Result<()>> },
     Resolve { which: Which, take: Take, answer: oneshot::Sender<Result<SyncResolveOutput>> },
     Approve { plan: Option<String>, answer: oneshot::Sender<Result<()>> },
+    Again { take_over: bool, answer: oneshot::Sender<Result<()>> },
+    Compare { answer: oneshot::Sender<Result<bool>> },
     Pause { paused: bool, answer: oneshot::Sender<Result<()>> },
     Touch { paths: Vec<RelPath> },
 }
@@ -194,6 +198,9 @@ pub enum AskError {
         /// What keeps it.
         source: Option<Error>,
     },
+    /// A person paused it.
+    #[error("the sync is paused")]
+    Paused,
     /// There is no brake.
     #[error("nothing waits for an approval")]
     NoBrake,
@@ -225,7 +232,7 @@ impl Explain for AskError {
     fn code(&self) -> Code {
         match self {
             Self::Ended => Code::SyncNotRunning,
-            Self::Pending { .. } => Code::SyncPending,
+            Self::Pending { .. } | Self::Paused => Code::SyncPending,
             Self::NoBrake | Self::Pattern { .. } => Code::ParamsInvalid,
             Self::OtherPlan { .. } => Code::SyncBrake,
             Self::NoConflict { .. } => Code::SyncConflict,
@@ -238,6 +245,9 @@ impl Explain for AskError {
             Self::Pending { .. } => "Run `mltoolbox-sidecar sync status` to see what keeps them, or wait longer with \
                  `mltoolbox-sidecar sync flush --timeout 600`."
                 .to_owned(),
+            Self::Paused => {
+                "Run `mltoolbox-sidecar sync resume` to go on; what was saved meanwhile is remembered.".to_owned()
+            }
             Self::NoBrake => "Run `mltoolbox-sidecar sync status` to see how the sync stands.".to_owned(),
             Self::OtherPlan { present, .. } => {
                 format!(
@@ -319,6 +329,23 @@ impl Handle {
     /// Pauses the sync, or goes on.
     pub async fn pause(&self, paused: bool) -> Result<()> {
         self.ask(|answer| Command::Pause { paused, answer }).await
+    }
+
+    /// Opens the remote folder now if it is not open, and takes it from another machine if asked to.
+    pub async fn again(&self, take_over: bool) -> Result<()> {
+        self.ask(|answer| Command::Again { take_over, answer }).await
+    }
+
+    /// Has both sides compared as a whole, so that what was edited on the remote is seen; returns whether
+    /// that began, which takes an open remote folder.
+    pub async fn compare(&self) -> Result<bool> {
+        self.ask(|answer| Command::Compare { answer }).await
+    }
+
+    /// Returns the error because of which the remote folder cannot be opened, unless it is a lost connection.
+    pub fn stuck(&self) -> Option<Error> {
+        let snapshot = self.snapshots.borrow();
+        snapshot.status.error.clone().filter(|_| snapshot.stuck)
     }
 
     /// Says that paths may have changed; for front ends that see a save before the file system tells.

@@ -5,7 +5,9 @@ mod story;
 
 mod faults;
 mod host;
+mod lasting;
 mod limits;
+mod owner;
 mod sync;
 mod trial;
 mod watchers;

@@ -157,7 +157,7 @@ async fn started(cx: &Cx, remote: &RemoteRow) -> Result<AgentStatus> {
 }
 
 /// Stops the agent that runs, of whatever build.
-async fn end(transport: &dyn Transport) -> Result<()> {
+pub(super) async fn end(transport: &dyn Transport) -> Result<()> {
     let build = Build::ours().await?;
     if install::verb(transport, &build, "stop").await?.is_success() {
         return Ok(());

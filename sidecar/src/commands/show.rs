@@ -23,15 +23,22 @@ pub(super) fn text(output: &TextOutput, text: &mut Text) {
 pub(super) fn nothing<T>(_: &T, _: &mut Text) {}
 
 pub(super) fn tried(output: &TryOutput, text: &mut Text) {
-    text.pair(
-        "first sync",
-        &format!("{}, {}, {}", count(output.files, "file"), bytes(output.bytes), milliseconds(output.first_sync_ms)),
-    );
-    text.pair("connect", &milliseconds(output.connect_ms));
-    text.pair("agent", &format!("installed and started in {}", milliseconds(output.install_ms)));
-    let edits: Vec<_> = output.edits_ms.iter().map(|edit| milliseconds(*edit)).collect();
-    if !edits.is_empty() {
-        text.pair("save to visible", &edits.join(", "));
+    text.line("");
+    text.pair("connected in", &milliseconds(output.connect_ms));
+    text.pair("agent started in", &milliseconds(output.install_ms));
+    let first = [count(output.files, "file"), bytes(output.bytes), milliseconds(output.first_sync_ms)];
+    text.pair("first sync", &first.join(", "));
+    let mut edits = output.edits_ms.clone();
+    edits.sort_by(f64::total_cmp);
+    if let (Some(median), Some(slowest)) = (edits.get(edits.len() / 2), edits.last()) {
+        let edits = format!("{} after the save, {} at most", milliseconds(*median), milliseconds(*slowest));
+        text.pair("an edit is there", &edits);
+    }
+    text.line("");
+    text.line("All that was made for this is removed again. With a machine of yours:");
+    text.line("");
+    for next in ["remote add gpu1 --host HOST --user USER", "sync watch --remote gpu1"] {
+        text.line(&format!("  mltoolbox-sidecar {next}"));
     }
 }
 
@@ -147,10 +154,10 @@ pub(super) fn status(status: &SyncStatus, text: &mut Text) {
         text.pair("last save", &format!("visible after {}", milliseconds(latency)));
     }
     if let Some(visible) = status.last_visible {
-        text.pair("all visible", &ago(visible));
+        text.pair("up to date", &ago(visible));
     }
     if let Some(durable) = status.last_durable {
-        text.pair("all durable", &ago(durable));
+        text.pair("safe on disk", &ago(durable));
     }
     if let Some(owner) = status.owner {
         text.pair("process", &owner.to_string());
@@ -233,19 +240,24 @@ pub(super) fn doctor(output: &DoctorOutput, text: &mut Text) {
         };
         text.hanging(&format!("{mark:6}"), &format!("{}: {}", check.name, check.found));
         if let Some(reason) = &check.error {
-            error(reason, text);
+            error_below(reason, "      ", text);
         }
     }
 }
 
 /// Writes an error: what failed, why, and what to do next.
 pub fn error(error: &Error, text: &mut Text) {
-    text.hanging("error: ", &error.message);
+    error_below(error, "", text);
+}
+
+/// Writes an error as [`error`] does, indented.
+fn error_below(error: &Error, indent: &str, text: &mut Text) {
+    text.hanging(&format!("{indent}error: "), &error.message);
     for cause in &error.causes {
-        text.hanging("  caused by: ", cause);
+        text.hanging(&format!("{indent}  caused by: "), cause);
     }
     if !error.help.is_empty() {
-        text.hanging("  help: ", &error.help);
+        text.hanging(&format!("{indent}  help: "), &error.help);
     }
 }
 

@@ -65,23 +65,24 @@ impl Stage {
         Self { folder, place }
     }
 
-    fn serve(&self) -> Server {
+    async fn serve(&self) -> Server {
         let jobs = Jobs::with_database(Role::Owner, self.folder.path().join("state.db"));
-        Server::start(jobs, self.folder.path(), &self.place).expect("the place is free")
+        Server::start(jobs, self.folder.path(), &self.place).await.expect("the place is free")
     }
 
     async fn call(&self, name: &str, recorder: &Arc<Recorder>) -> Result<Value> {
         let command = commands::find(name).expect("a row");
         let request = Request { command, params: Value::Null, scope: Scope::default(), folder: "/".into() };
         let frontend: Arc<dyn Frontend> = recorder.clone();
-        client::call(&self.place, &request, &frontend, &CancellationToken::new()).await
+        let called = client::call(&self.place, &request, &frontend, &CancellationToken::new()).await;
+        called.map_err(|failed| failed.into_error(&self.place, command))
     }
 }
 
 #[tokio::test]
 async fn a_command_is_done_by_the_owner() {
     let stage = Stage::new();
-    let _server = stage.serve();
+    let _server = stage.serve().await;
     let answer = stage.call("cli/man", &Arc::default()).await;
     assert!(answer.is_ok_and(|answer| answer["text"].as_str().is_some_and(|text| text.contains("mltoolbox"))));
 }
@@ -89,16 +90,16 @@ async fn a_command_is_done_by_the_owner() {
 #[tokio::test]
 async fn a_second_owner_is_refused() {
     let stage = Stage::new();
-    let _server = stage.serve();
+    let _server = stage.serve().await;
     let jobs = Jobs::with_database(Role::Owner, stage.folder.path().join("state.db"));
-    let error = Server::start(jobs, stage.folder.path(), &stage.place).expect_err("the place is taken");
+    let error = Server::start(jobs, stage.folder.path(), &stage.place).await.expect_err("the place is taken");
     assert_eq!(error.code, Code::OwnerUnavailable);
 }
 
 #[tokio::test]
 async fn hostile_clients_harm_nobody() {
     let stage = Stage::new();
-    let _server = stage.serve();
+    let _server = stage.serve().await;
     let mut hello = serde_json::to_vec(&Hello::ours()).expect("plain data");
     hello.push(b'\n');
     let too_long = [hello.clone(), vec![b'x'; 2 << 20]].concat();

@@ -1,4 +1,4 @@
-//! Ends conflicts as a person decided. Whatever loses is kept: on the remote in its trash, here in a folder
+//! Ends conflicts as a person decided, and what changed on the remote alone when it is named. Whatever loses is kept: on the remote in its trash, here in a folder
 //! beside the state database.
 //!
 //! `local` makes the remote's version the base, so that ours is pushed over it like any save. `remote` puts
@@ -27,7 +27,7 @@ use crate::store::Base;
 pub(super) struct Resolved {
     pub(super) path: RelPath,
     /// What both sides are now measured against.
-    pub(super) base: Base,
+    pub(super) base: Option<Base>,
     /// A copy of a version that lost, if one was made here.
     pub(super) kept_as: Option<String>,
     /// Another path that has to be looked at.
@@ -99,7 +99,7 @@ impl Actor {
 
     fn chosen(&self, which: &Which) -> Result<Vec<Conflict>, AskError> {
         let conflicts = self.conflicts();
-        let chosen: Vec<Conflict> = match which {
+        let mut chosen: Vec<Conflict> = match which {
             Which::All => conflicts.values().cloned().collect(),
             Which::Matching(patterns) => {
                 let mut builder = ignore::gitignore::GitignoreBuilder::new("");
@@ -113,9 +113,11 @@ impl Actor {
                 let named = |path: &RelPath| patterns.iter().any(|pattern| pattern == path.as_str());
                 let matches =
                     |path: &RelPath| named(path) || rules.matched_path_or_any_parents(path.as_str(), false).is_ignore();
-                conflicts.values().filter(|conflict| matches(&conflict.path)).cloned().collect()
+                let drifted = self.drifted().filter(|drifted| matches(&drifted.path));
+                conflicts.values().filter(|conflict| matches(&conflict.path)).cloned().chain(drifted).collect()
             }
         };
+        chosen.sort_by(|one, other| one.path.cmp(&other.path));
         match which {
             Which::Matching(patterns) if chosen.is_empty() => Err(AskError::NoConflict { patterns: patterns.clone() }),
             Which::Matching(_) | Which::All => Ok(chosen),
@@ -132,13 +134,17 @@ async fn one(
 ) -> Result<Resolved> {
     let path = &conflict.path;
     let kind = |what: &str| Error::from(ResolveError::Kind { path: path.clone(), what: what.to_owned() });
-    let Some(found) = &conflict.remote else { return Err(kind("gone")) };
+    let Some(found) = &conflict.remote else {
+        // Without a base, what is here is new and will be written there again.
+        let resolved = Resolved { path: path.clone(), base: None, kept_as: None, beside: None };
+        return if take == Take::Local { Ok(resolved) } else { Err(kind("gone")) };
+    };
     if found.content == Content::Special {
         return Err(kind("a socket, pipe or device"));
     }
     let mode = conflict.local.as_ref().map_or(0o644, |local| local.mode);
     let base = Base { content: found.content.clone(), mode, local: None, remote: found.stamp };
-    let mut resolved = Resolved { path: path.clone(), base, kept_as: None, beside: None };
+    let mut resolved = Resolved { path: path.clone(), base: Some(base), kept_as: None, beside: None };
     let to_take = match (take, &conflict.local) {
         (Take::Local, _) => return Ok(resolved),
         (Take::Both, Some(_)) => {

@@ -156,7 +156,8 @@ impl Explain for SyncError {
         match self {
             Self::Lost(error) | Self::Session(error) | Self::Refused(error) => error.help.clone(),
             Self::Leased(_) => {
-                "Stop the sync on the other machine, or add `--take-over` to `mltoolbox-sidecar sync watch`.".to_owned()
+                "Stop the sync on the other machine and run `mltoolbox-sidecar sync watch` here, or add `--take-over` to it."
+                    .to_owned()
             }
             Self::Root { path, source } if source.help.is_empty() => {
                 format!("Make `{path}` a folder that you may write to, or choose another one with `--to`.")

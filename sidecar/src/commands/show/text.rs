@@ -174,7 +174,10 @@ pub fn seconds(seconds: u64) -> String {
 pub fn ago(moment: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let moment = u64::try_from(moment).unwrap_or(0);
-    format!("{} ago", seconds(now.saturating_sub(moment)))
+    match now.saturating_sub(moment) {
+        0 | 1 => "just now".to_owned(),
+        passed => format!("{} ago", seconds(passed)),
+    }
 }
 
 #[cfg(test)]

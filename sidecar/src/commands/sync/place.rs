@@ -18,6 +18,9 @@ pub(super) enum PlaceError {
     /// No such folder.
     #[error("there is no folder `{}`", path.display())]
     Missing { path: PathBuf, nearest: Option<String>, source: std::io::Error },
+    /// A path that cannot be stored or shown.
+    #[error("the path `{}` is not valid UTF-8", path.display())]
+    NotText { path: PathBuf },
     /// A file.
     #[error("`{}` is no folder", path.display())]
     NoFolder { path: PathBuf },
@@ -38,7 +41,7 @@ pub(super) enum PlaceError {
 impl Explain for PlaceError {
     fn code(&self) -> Code {
         match self {
-            Self::Missing { .. } | Self::NoFolder { .. } => Code::WorkspaceMissing,
+            Self::Missing { .. } | Self::NoFolder { .. } | Self::NotText { .. } => Code::WorkspaceMissing,
             Self::Unsafe { .. } => Code::WorkspaceUnsafe,
             Self::NoRemote | Self::WhichRemote { .. } => Code::RemoteMissing,
             Self::NeverSynced { .. } => Code::SyncNotRunning,
@@ -51,6 +54,7 @@ impl Explain for PlaceError {
             Self::Missing { path, nearest: None, .. } => {
                 format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", word(path.display()))
             }
+            Self::NotText { .. } => "Rename the folder, or sync one whose path is valid UTF-8.".to_owned(),
             Self::NoFolder { path } => match path.parent() {
                 Some(parent) => format!("Name the folder it is in: `--workspace {}`.", word(parent.display())),
                 None => "Name a folder with `--workspace DIR`.".to_owned(),
@@ -90,6 +94,9 @@ pub(super) fn workspace(cx: &Cx, dir: Option<&str>) -> Result<PathBuf, PlaceErro
         path: path.clone(),
         source,
     })?;
+    if found.to_str().is_none() {
+        return Err(PlaceError::NotText { path: found });
+    }
     if found.is_dir() { Ok(found) } else { Err(PlaceError::NoFolder { path }) }
 }
 

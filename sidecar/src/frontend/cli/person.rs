@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{line, terminal};
 use crate::commands::show::Text;
-use crate::commands::show::text::harmless;
 use crate::commands::tree::Globals;
 use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::secrets::Secret;
@@ -111,10 +110,12 @@ impl Shown {
             Display::Lines => {
                 if self.line_at.elapsed() >= LINE_EVERY {
                     self.line_at = Instant::now();
-                    drop(writeln!(io::stderr(), "{}", line::line(&progress, rate)));
+                    drop(writeln!(io::stderr(), "{}", line::line(&progress, rate, line::WIDTH)));
                 }
             }
-            Display::Bar(bar) => bar.get_or_insert_with(new_bar).set_message(line::line(&progress, rate)),
+            Display::Bar(bar) => {
+                bar.get_or_insert_with(new_bar).set_message(line::line(&progress, rate, terminal::columns()))
+            }
         }
         self.last = Some(progress);
     }
@@ -146,6 +147,8 @@ impl Frontend for Person {
         let mut text = Text::default();
         text.line(&line);
         let mut shown = self.shown();
+        // What is told comes after what was under way; the next report shows the bar again.
+        shown.last = None;
         shown.clear();
         self.write(text.as_str());
     }
@@ -204,8 +207,9 @@ impl Frontend for Person {
 /// Asks on the terminal itself; blocks until something was typed.
 fn ask(question: &Question) -> io::Result<Answer> {
     let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
-    let text: Vec<String> = question.text().lines().map(|line| line.chars().map(harmless).collect()).collect();
-    let text = text.join("\n");
+    let mut wrapped = Text::default();
+    wrapped.line(&question.text());
+    let text = wrapped.as_str().trim_end();
     match question {
         Question::Passphrase { .. } => {
             terminal::remember();

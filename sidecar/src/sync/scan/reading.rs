@@ -137,7 +137,7 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
         let stat = rustix::fs::fstat(&folder).map_err(failed)?;
-        Ok(Self { folder, path: path.to_owned(), identity: (stat.st_ino, stat.st_dev) })
+        Ok(Self { folder, path: path.to_owned(), identity: identity(&stat) })
     }
 
     /// Returns the path it was opened by.
@@ -152,7 +152,7 @@ impl Root {
 
     /// Returns whether its path still leads to the same folder.
     pub fn is_in_place(&self) -> bool {
-        rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_ino, stat.st_dev) == self.identity)
+        rustix::fs::stat(&self.path).is_ok_and(|stat| identity(&stat) == self.identity)
     }
 
     /// Reads a whole file of at most `limit` bytes; one that changes meanwhile is read up to three times.
@@ -336,21 +336,36 @@ impl Reader {
     }
 }
 
+/// Returns the inode and the device of a path.
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_fallible_conversions,
+    reason = "field types differ by platform"
+)]
+fn identity(stat: &Stat) -> (u64, u64) {
+    (u64::try_from(stat.st_ino).unwrap_or_default(), u64::try_from(stat.st_dev).unwrap_or_default())
+}
+
 /// Returns the stamp of a file.
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_fallible_conversions,
+    reason = "field types differ by platform"
+)]
 pub(super) fn stamp(stat: &Stat) -> Stamp {
-    let nanoseconds = |seconds: i64, rest: u64| {
-        seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(rest).unwrap_or_default())
-    };
+    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    let (inode, device) = identity(stat);
     Stamp {
-        size: stat.st_size.cast_unsigned(),
-        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-        inode: stat.st_ino,
-        device: stat.st_dev,
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime_ns: nanoseconds(stat.st_mtime.into(), i64::try_from(stat.st_mtime_nsec).unwrap_or_default()),
+        ctime_ns: nanoseconds(stat.st_ctime.into(), i64::try_from(stat.st_ctime_nsec).unwrap_or_default()),
+        inode,
+        device,
     }
 }
 
 /// Returns the permission bits of a path.
+#[allow(clippy::useless_conversion, reason = "the field's type differs by platform")]
 pub(super) fn mode(stat: &Stat) -> u32 {
-    stat.st_mode & 0o777
+    u32::from(stat.st_mode) & 0o777
 }
