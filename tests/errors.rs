@@ -137,7 +137,8 @@ fn exists(command: &str) -> bool {
         return true;
     }
     let line = std::iter::once(tree::PROGRAM.to_owned()).chain(words);
-    tree::parse(line.map(Into::into).collect()).is_ok()
+    // A page of help is an answer, too.
+    tree::parse(line.map(Into::into).collect()).map_or_else(|refused| !refused.use_stderr(), |_| true)
 }
 
 #[test]

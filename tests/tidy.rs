@@ -38,6 +38,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "sidecar/src/commands/tree.rs",
             "sidecar/src/commands/cli.rs",
             "sidecar/src/frontend/cli.rs",
+            "sidecar/src/frontend/cli/",
             "agent/src/cli.rs",
             "agent/src/daemon.rs",
             "agent/src/cli/",

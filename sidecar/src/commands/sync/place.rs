@@ -79,6 +79,7 @@ pub(super) fn examples() -> Vec<Example> {
         PlaceError::Missing { path: path(), nearest: None, source: gone() }.into(),
         PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
         PlaceError::Unsafe { path: "/home/ada".into() }.into(),
+        PlaceError::NotText { path: path() }.into(),
         PlaceError::NoRemote.into(),
         PlaceError::WhichRemote { workspace: "/home/ada/project".into(), names }.into(),
         PlaceError::NeverSynced { workspace: "/home/ada/project".into() }.into(),
