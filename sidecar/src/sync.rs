@@ -269,6 +269,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
     let source = builder.add_line(None, "a{b").expect_err("an open brace is no pattern");
     let own = vec![
         AskError::Ended.into(),
+        AskError::Paused.into(),
         AskError::Pending { count: 7, paths, source: None }.into(),
         AskError::Paused.into(),
         AskError::NoBrake.into(),

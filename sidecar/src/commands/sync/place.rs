@@ -81,6 +81,7 @@ pub(super) fn examples() -> Vec<Example> {
         PlaceError::NotText { path: std::ffi::OsStr::from_bytes(b"/home/ada/proj\xff").into() }.into(),
         PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
         PlaceError::Unsafe { path: "/home/ada".into() }.into(),
+        PlaceError::NotText { path: path() }.into(),
         PlaceError::NoRemote.into(),
         PlaceError::WhichRemote { workspace: "/home/ada/project".into(), names }.into(),
         PlaceError::NeverSynced { workspace: "/home/ada/project".into() }.into(),
