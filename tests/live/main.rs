@@ -3,9 +3,11 @@
 
 mod story;
 
+mod editor;
 mod faults;
 mod host;
 mod limits;
 mod sync;
+mod terminal;
 mod trial;
 mod watchers;

@@ -34,6 +34,8 @@ enum Stopped {
     Large { files: u64, bytes: u64 },
     #[error("no sync runs for `{workspace}`")]
     NotRunning { workspace: String },
+    #[error("`sync/resolve` needs `paths` or `all`")]
+    NoPaths,
     #[error("the command was cancelled")]
     Cancelled,
 }
@@ -44,6 +46,7 @@ impl Explain for Stopped {
             Self::Brake { .. } => Code::SyncBrake,
             Self::Large { .. } => Code::SyncLarge,
             Self::NotRunning { .. } => Code::SyncNotRunning,
+            Self::NoPaths => Code::ParamsInvalid,
             Self::Cancelled => Code::Cancelled,
         }
     }
@@ -60,6 +63,9 @@ impl Explain for Stopped {
                     .to_owned()
             }
             Self::NotRunning { workspace } => format!("Start it with `mltoolbox-sidecar sync watch {workspace}`."),
+            Self::NoPaths => {
+                "Name the paths that `mltoolbox-sidecar sync conflicts` lists, or give `--all`.".to_owned()
+            }
             Self::Cancelled => "Run the command again to go on; what arrived stays.".to_owned(),
         }
     }
@@ -407,6 +413,9 @@ pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput
 }
 
 pub(super) async fn resolve(cx: Cx, params: SyncResolveParams) -> Result<SyncResolveOutput> {
+    if !params.all && params.paths.is_empty() {
+        return Err(Stopped::NoPaths.into());
+    }
     let which = if params.all { Which::All } else { Which::Matching(params.paths) };
     with_sync(&cx, async |handle| handle.resolve(which, params.take).await).await
 }
