@@ -13,6 +13,8 @@ pub mod cli;
 
 pub mod editor;
 
+pub mod terminal;
+
 pub mod oracle;
 
 pub mod process;

@@ -3,11 +3,13 @@
 
 mod story;
 
+mod editor;
 mod faults;
 mod host;
 mod lasting;
 mod limits;
 mod owner;
 mod sync;
+mod terminal;
 mod trial;
 mod watchers;

@@ -25,7 +25,7 @@ pub(super) fn nothing<T>(_: &T, _: &mut Text) {}
 pub(super) fn tried(output: &TryOutput, text: &mut Text) {
     text.line("");
     text.pair("connected in", &milliseconds(output.connect_ms));
-    text.pair("agent started in", &milliseconds(output.install_ms));
+    text.pair("agent there in", &milliseconds(output.install_ms));
     let first = [count(output.files, "file"), bytes(output.bytes), milliseconds(output.first_sync_ms)];
     text.pair("first sync", &first.join(", "));
     let mut edits = output.edits_ms.clone();

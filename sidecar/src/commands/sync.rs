@@ -35,6 +35,8 @@ enum Stopped {
     Large { files: u64, bytes: u64 },
     #[error("no sync runs for `{workspace}`")]
     NotRunning { workspace: String },
+    #[error("`sync/resolve` needs `paths` or `all`")]
+    NoPaths,
     #[error("the command was cancelled")]
     Cancelled,
 }
@@ -45,6 +47,7 @@ impl Explain for Stopped {
             Self::Brake { .. } => Code::SyncBrake,
             Self::Large { .. } => Code::SyncLarge,
             Self::NotRunning { .. } => Code::SyncNotRunning,
+            Self::NoPaths => Code::ParamsInvalid,
             Self::Cancelled => Code::Cancelled,
         }
     }
@@ -62,6 +65,9 @@ impl Explain for Stopped {
             }
             Self::NotRunning { workspace } => {
                 format!("Start it with `mltoolbox-sidecar sync watch {}`.", word(workspace))
+            }
+            Self::NoPaths => {
+                "Name the paths that `mltoolbox-sidecar sync conflicts` lists, or give `--all`.".to_owned()
             }
             Self::Cancelled => "Run the command again to go on; what arrived stays.".to_owned(),
         }
@@ -452,6 +458,9 @@ pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput
 }
 
 pub(super) async fn resolve(cx: Cx, params: SyncResolveParams) -> Result<SyncResolveOutput> {
+    if !params.all && params.paths.is_empty() {
+        return Err(Stopped::NoPaths.into());
+    }
     let which = if params.all { Which::All } else { Which::Matching(params.paths) };
     with_sync(&cx, async |handle| handle.resolve(which, params.take).await).await
 }

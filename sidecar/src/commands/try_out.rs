@@ -55,9 +55,10 @@ async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Res
     stage.tell("MLToolbox, tried on this machine alone. Nothing of yours is changed.");
     connect(stage, output).await?;
 
-    let installed = agent::install(cx.clone(), NoParams {}).await?;
-    output.install_ms = installed.start_ms.unwrap_or_default();
-    stage.tell(format!("3. The agent is installed there, without root, and started in {:.0} ms.", output.install_ms));
+    let began = Instant::now();
+    agent::install(cx.clone(), NoParams {}).await?;
+    output.install_ms = began.elapsed().as_secs_f64() * 1e3;
+    stage.step(format!("The agent is installed there, without root, in {}.", milliseconds(output.install_ms)));
 
     let pair = cx.store.pair(&stage.workspace, REMOTE, &stage.remote_dir()).await?;
     let began = Instant::now();
@@ -66,8 +67,8 @@ async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Res
     output.first_sync_ms = began.elapsed().as_secs_f64() * 1e3;
     let done = sync.snapshots().borrow().clone();
     (output.files, output.bytes) = (done.files, done.bytes);
-    stage.tell(format!(
-        "4. The first sync brought {} ({}) there in {}.",
+    stage.step(format!(
+        "The first sync brought {} ({}) there in {}.",
         count(output.files, "file"),
         bytes(output.bytes),
         milliseconds(output.first_sync_ms)
@@ -75,7 +76,7 @@ async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Res
 
     let remote_dir = PathBuf::from(&status.remote_dir);
     if stage.may_edit {
-        stage.tell("5. Some edits, timed from the save to the file being there:");
+        stage.step("Some edits, timed from the save to the file being there:");
         output.edits_ms = edits::make(stage, &remote_dir).await?;
     }
     run_there(stage, &status.remote_dir, output).await?;
@@ -90,7 +91,7 @@ async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Res
 async fn connect(stage: &Stage, output: &mut TryOutput) -> Result<()> {
     let cx = &stage.cx;
     let address = stage.server.address();
-    stage.tell(format!("1. An SSH server with fresh keys stands in for your machine, on {address}."));
+    stage.step(format!("An SSH server with fresh keys stands in for your machine, on {address}."));
     let added = RemoteAddParams {
         name: REMOTE.to_owned(),
         host: address.ip().to_string(),
@@ -102,7 +103,7 @@ async fn connect(stage: &Stage, output: &mut TryOutput) -> Result<()> {
     remote::add(cx.clone(), added).await?;
     let tested = remote::test(cx.clone(), RemoteTestParams { name: Some(REMOTE.to_owned()) }).await?;
     output.connect_ms = tested.connect_ms;
-    stage.tell(format!("2. Connected in {:.0} ms ({}).", tested.connect_ms, tested.cipher));
+    stage.step(format!("Connected in {:.0} ms ({}).", tested.connect_ms, tested.cipher));
     stage.tell(format!("   host key {}", tested.host_key));
     Ok(())
 }
@@ -130,7 +131,7 @@ async fn first_sync(cx: &Cx, sync: &Handle) -> Result<SyncStatus> {
 async fn run_there(stage: &Stage, remote_dir: &str, output: &mut TryOutput) -> Result<()> {
     let cx = &stage.cx;
     let command = stage.command;
-    stage.tell(format!("6. `{command}`, run over there:"));
+    stage.step(format!("`{command}`, run over there:"));
     let session = cx.sessions.get(cx, REMOTE).await?;
     let line = format!("cd {} && {command}", shell_words::quote(remote_dir));
     let ran = command::run(&*session.transport().await?, &line).await?;
@@ -143,7 +144,7 @@ async fn run_there(stage: &Stage, remote_dir: &str, output: &mut TryOutput) -> R
 
 /// Shows every sync until the person has seen enough.
 async fn keep(stage: &Stage, sync: &Handle) -> Result<()> {
-    stage.tell(format!("7. Watching `{}`: edit it. Ctrl-C ends.", stage.workspace.display()));
+    stage.step(format!("Watching `{}`: edit it. Ctrl-C ends.", stage.workspace.display()));
     stage.tell(format!("   The copy is `{}`.", sync.status().remote_dir));
     let mut snapshots = sync.snapshots();
     let mut seen = snapshots.borrow_and_update().clone();

@@ -114,6 +114,7 @@ async fn execute(invocation: Invocation) -> u8 {
                     return Family::Cancelled.exit_code();
                 }
                 first_signal = Some(Instant::now());
+                person.interrupted();
                 job.cancel();
             }
             () = person.reader_gone() => {

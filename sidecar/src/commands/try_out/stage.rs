@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use protocol::editor::{Scope, TryParams};
@@ -45,6 +46,7 @@ pub(super) struct Stage {
     pub(super) server: Server,
     /// The key it lets in.
     pub(super) key: PathBuf,
+    steps: AtomicU32,
     folder: TempDir,
 }
 
@@ -80,13 +82,19 @@ impl Stage {
             // The end of the tour is told by the tour, which then has something to clear away.
             cancel: CancellationToken::new(),
         };
-        Ok(Self { cx, person, workspace, may_edit, command, server, key, folder })
+        Ok(Self { cx, person, workspace, may_edit, command, server, key, steps: AtomicU32::new(0), folder })
     }
 
     /// Returns the folder on the stand-in to sync to.
     pub(super) fn remote_dir(&self) -> String {
         let name = self.workspace.file_name().map_or_else(|| "project".into(), |name| name.to_string_lossy());
         format!("~/mltoolbox/{name}")
+    }
+
+    /// Tells the person about the next step.
+    pub(super) fn step(&self, line: impl AsRef<str>) {
+        let number = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
+        self.tell(format!("{number}. {}", line.as_ref()));
     }
 
     /// Tells the person what just happened.

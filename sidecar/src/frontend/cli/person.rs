@@ -91,6 +91,14 @@ impl Person {
         shown.clear();
     }
 
+    /// Begins a new line after the `^C` that the terminal shows, so that what follows stands alone.
+    pub(super) fn interrupted(&self) {
+        self.finish();
+        if self.talks && io::stderr().is_terminal() {
+            self.write("\n");
+        }
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
