@@ -173,6 +173,44 @@ async fn an_owner_of_another_time_or_one_that_dies_is_an_error_with_a_next_step(
 }
 
 #[tokio::test]
+async fn what_may_have_been_begun_is_told_from_what_was_not() {
+    // It greets, hears the command and is killed.
+    let stage = Stage::new();
+    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    let owner = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let (reading, mut writing) = stream.into_split();
+        let mut reading = BufReader::new(reading);
+        words::write(&mut writing, &Hello::ours()).await.expect("the client reads");
+        words::read::<Hello>(&mut reading, words::REQUEST_LIMIT).await.expect("a hello");
+        words::read::<ToOwner>(&mut reading, words::REQUEST_LIMIT).await.expect("a command");
+    });
+    let error = stage.call("sync/approve", &Arc::default()).await.expect_err("it died");
+    owner.await.expect("no panic");
+    assert!(error.help.contains("may have been done"), "{error:?}");
+
+    // It is killed before it greets.
+    let stage = Stage::new();
+    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    let owner = tokio::spawn(async move { drop(listener.accept().await.expect("a client")) });
+    let error = stage.call("sync/approve", &Arc::default()).await.expect_err("it died");
+    owner.await.expect("no panic");
+    assert!(!error.help.contains("may have been done"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_place_that_is_being_left_is_waited_for() {
+    let stage = Stage::new();
+    let lock = stage.place.own().expect("the folder can be written").expect("nobody else is here");
+    // Nobody listens, so whoever holds the lock is on its way out. It is let go at our first pause.
+    let leaving = tokio::spawn(async move { drop(lock) });
+    let jobs = Jobs::with_database(Role::Owner, stage.folder.path().join("state.db"));
+    let server = Server::start(jobs, stage.folder.path(), &stage.place).await;
+    leaving.await.expect("no panic");
+    assert!(server.is_ok(), "{server:?}");
+}
+
+#[tokio::test]
 async fn a_question_waits_for_its_answer_and_a_client_that_is_gone_has_none() {
     let (to_client, mut lines) = mpsc::channel(8);
     let (answer, answers) = mpsc::channel(1);
