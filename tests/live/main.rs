@@ -5,6 +5,8 @@ mod story;
 
 mod faults;
 mod host;
+mod hostile;
+mod input;
 mod limits;
 mod sync;
 mod trial;
