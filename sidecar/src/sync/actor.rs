@@ -404,8 +404,9 @@ impl Actor {
                 self.start_flush(now);
             }
         }
-        self.answer_waiters();
+        // Whoever was waiting looks at the status next.
         self.publish();
+        self.answer_waiters();
     }
 
     fn may_look(&self, now: Instant) -> bool {
