@@ -35,7 +35,10 @@ const DOORS: &[(&str, &[&str])] = &[
             "agent/src/cli/",
         ],
     ),
-    ("postcard", &["protocol/src/", "agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/"]),
+    (
+        "postcard",
+        &["protocol/src/", "agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/", "tests/"],
+    ),
 ];
 
 /// A folder or file, what it must not name, and why.

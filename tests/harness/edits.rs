@@ -83,7 +83,7 @@ impl Editor {
                 format!("link {shown} -> {target}")
             }
             7 if present.as_ref().is_some_and(fs::Metadata::is_file) => {
-                let mode = *self.random.pick(&[0o644, 0o755, 0o600, 0o700]);
+                let mode = *self.random.pick(&[0o644, 0o755]);
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
                 format!("mode {shown} {mode:o}")
             }

@@ -72,7 +72,7 @@ fn garbage_in_the_agents_place_is_an_error_and_harms_nothing() {
 #[test]
 fn files_that_change_while_they_are_read_never_arrive_torn() {
     let story = or_skip!("files_that_change_while_they_are_read_never_arrive_torn", Story::begin());
-    let sizes = [("small.txt", 3_000), ("middle.txt", 700_000), ("large.txt", 5_000_000)];
+    let sizes = [("small.txt", 3_000), ("middle.txt", 200_000), ("large.txt", 1_500_000)];
     for (name, size) in sizes {
         save_in_one_step(&story.here(name), &vec![b'a'; size]);
     }
@@ -100,7 +100,7 @@ fn files_that_change_while_they_are_read_never_arrive_torn() {
                 }
             }
         });
-        for _ in 0..6 {
+        for _ in 0..4 {
             story.run(&format!("sync push --to {} --yes", story.there("").display()));
         }
         ended.store(true, Ordering::Relaxed);
@@ -115,7 +115,7 @@ fn what_is_written_there_during_a_push_is_never_lost() {
     let story = or_skip!("what_is_written_there_during_a_push_is_never_lost", Story::begin());
     story.save("other.txt", "0");
     story.push();
-    for round in 0..12 {
+    for round in 0..5 {
         let theirs = format!("theirs {round}\n");
         story.save("app.py", &format!("mine {round}\n"));
         story.save("other.txt", &format!("mine too {round}\n"));
@@ -166,8 +166,12 @@ fn a_remote_folder_that_was_emptied_or_replaced_costs_nothing_here() {
             assert_eq!(fs::read_to_string(story.there("app.py")).expect("theirs"), "theirs\n", "{}", ran.text());
             assert_eq!(fs::read_to_string(story.there("foreign")).expect("theirs"), "theirs\n");
         } else {
-            assert_eq!(ran.code, 0, "{what}: {}", ran.text());
-            story.assert_equal();
+            // What others removed there stays removed and is listed, until somebody saves or decides.
+            let pushed: SyncPushOutput = ran.json();
+            assert!(pushed.status.drift.contains(&"app.py".to_owned()), "{what}: {}", ran.text());
+            story.save("app.py", "print('saved again')\n");
+            story.push();
+            story.save("app.py", "print('hello')\n");
         }
     }
 }
