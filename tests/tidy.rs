@@ -44,7 +44,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "agent/src/cli/",
         ],
     ),
-    ("postcard", &["agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/"]),
+    ("postcard", &["agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/", "tests/"]),
 ];
 
 /// A folder or file, what it must not name, and why.

@@ -154,8 +154,7 @@ impl Conversation {
         let request: Request =
             postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("a request cannot be read"))?;
         if self.streams.len() >= MAX_STREAMS {
-            self.work.refuse(id, RequestError::TooManyStreams);
-            return Ok(());
+            return Err(WireError::Nonsense("more streams were opened than may be open at a time"));
         }
         let cancel = self.ended.child_token();
         let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));

@@ -36,8 +36,12 @@ pub trait Explain: std::error::Error {
 
 impl<E: Explain> From<E> for Error {
     fn from(error: E) -> Self {
-        let mut causes: Vec<String> =
-            std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        let mut causes = Vec::new();
+        for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+            causes.push(cause.to_string());
+            // One that crossed a boundary before brought its own causes along.
+            causes.extend(cause.downcast_ref::<Self>().into_iter().flat_map(|cause| cause.causes.iter().cloned()));
+        }
         // Libraries wrap an error and say the same again.
         causes.dedup();
         Self { code: error.code(), message: error.to_string(), help: error.help(), causes }

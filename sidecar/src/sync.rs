@@ -21,6 +21,8 @@ mod actor;
 mod agent_tests;
 pub mod disk;
 pub mod guard;
+#[cfg(test)]
+mod hostile_tests;
 pub mod ignored;
 mod look;
 #[cfg(test)]

@@ -24,3 +24,5 @@ pub mod proxy;
 pub mod skip;
 
 pub mod limits;
+
+pub mod edits;

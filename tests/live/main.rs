@@ -6,6 +6,8 @@ mod story;
 mod editor;
 mod faults;
 mod host;
+mod hostile;
+mod input;
 mod lasting;
 mod limits;
 mod owner;

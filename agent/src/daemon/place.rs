@@ -52,6 +52,13 @@ impl Place {
         Self { folder, run, name }
     }
 
+    /// Returns whether the folder of the socket is there and only this user can enter it.
+    pub fn is_ours(&self) -> bool {
+        let ours = rustix::process::getuid().as_raw();
+        std::fs::symlink_metadata(&self.run)
+            .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & 0o077 == 0)
+    }
+
     /// Makes the folders, for this user only, and refuses those that are not ours.
     pub fn prepare(&self) -> Result<(), DaemonError> {
         for folder in [&self.folder, &self.run, &self.folder.join("logs"), &self.folder.join("bin")] {
@@ -143,8 +150,12 @@ mod tests {
         place.prepare().expect("a place");
         assert_eq!(place.folder().metadata().expect("there").mode() & 0o777, 0o700);
 
+        assert!(place.is_ours());
+        std::fs::set_permissions(&place.run, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        assert!(!place.is_ours(), "whoever can enter may have put the socket there");
+
         std::fs::remove_dir(home.path().join(".mltoolbox/run")).expect("empty");
         std::os::unix::fs::symlink("/tmp", home.path().join(".mltoolbox/run")).expect("a link");
-        assert!(matches!(place.prepare(), Err(DaemonError::NotOurs { .. })));
+        assert!(matches!(place.prepare(), Err(DaemonError::NotOurs { .. })) && !place.is_ours());
     }
 }

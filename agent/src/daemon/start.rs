@@ -21,7 +21,8 @@ const SYSTEMD_WITHIN: Duration = Duration::from_secs(3);
 
 /// Returns a connection to the running daemon, or `None` when there is none.
 pub fn find(place: &Place) -> Option<UnixStream> {
-    UnixStream::connect(place.socket()).ok()
+    // In a folder that everybody may write to, somebody else may have made ours first.
+    place.is_ours().then(|| UnixStream::connect(place.socket()).ok())?
 }
 
 /// Returns a connection to the daemon, which is started when there is none.

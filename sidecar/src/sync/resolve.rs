@@ -192,7 +192,7 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             Err(kind(format!("a link to `{text}`, which may lead out of the workspace")))
         }
         Content::Link { target: text } => Ok(Taken::Link(text.clone())),
-        Content::File { executable, .. } => {
+        Content::File { executable, size, .. } => {
             let write = |source| Error::from(ResolveError::Write { path: path.clone(), source });
             let folder: PathBuf = keep.to_path_buf();
             let file = blocking(move || {
@@ -201,7 +201,7 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             });
             let file = file.await.map_err(write)?.map_err(write)?;
             let mut writer = tokio::fs::File::from_std(file.reopen().map_err(write)?);
-            let read = target.read(path, &mut writer).await?;
+            let read = target.read(path, *size, &mut writer).await?;
             writer.sync_all().await.map_err(write)?;
             if !equal(&read.content, &found.content) {
                 return Err(ResolveError::Again { path: path.clone() }.into());

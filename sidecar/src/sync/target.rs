@@ -32,8 +32,14 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     /// Does the operations of a batch, and says of each, as it is known, what came of it. An error leaves
     /// the operations of which nothing was said in doubt.
     async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError>;
-    /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied.
-    async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError>;
+    /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied. Copies
+    /// nothing of a file that is longer than `most`.
+    async fn read(
+        &self,
+        path: &RelPath,
+        most: u64,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError>;
     /// Makes everything applied so far survive a power cut there.
     async fn flush(&self) -> Result<(), SyncError>;
     /// Empties the trash.

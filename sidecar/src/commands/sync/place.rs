@@ -164,9 +164,14 @@ pub(super) async fn pair(cx: &Cx, workspace: &Path, remote: &str, to: Option<&st
     Ok(pair)
 }
 
+/// Most bytes of a workspace's name in the name of its remote folder: with the id, and with what the agent adds
+/// for the folder beside it, it still is a name that file systems take.
+const MAX_NAME: usize = 200;
+
 /// Returns `~/mltoolbox/NAME-ID`; the id tells folders of the same name apart.
 fn default_folder(machine: &str, workspace: &Path) -> String {
     let name = workspace.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let id = blake3::hash(format!("{machine}\0{}", workspace.display()).as_bytes()).to_hex();
     format!("~/mltoolbox/{name}-{}", &id[..6])
 }
