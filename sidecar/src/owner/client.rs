@@ -202,7 +202,7 @@ pub(super) async fn call_all(
     let mut failure = None;
     for place in places {
         // One that does not answer must not keep the others running.
-        match call(&place, &request, frontend, cancel).await {
+        match call(&place, request, frontend, cancel).await {
             Ok(mut answer) => {
                 if let Value::Array(stopped) = answer["syncs"].take() {
                     syncs.extend(stopped);
