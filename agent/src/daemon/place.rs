@@ -14,6 +14,8 @@ use crate::env;
 
 /// Longest path of a socket that is used as it is; the system's limit is 107 on Linux and 103 on macOS.
 const MAX_SOCKET: usize = 100;
+/// What others may do in a folder.
+const OTHERS: u32 = 0o077;
 
 /// Folders and files of one user's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Place {
     pub fn is_ours(&self) -> bool {
         let ours = rustix::process::getuid().as_raw();
         std::fs::symlink_metadata(&self.run)
-            .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & 0o077 == 0)
+            .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & OTHERS == 0)
     }
 
     /// Makes the folders, for this user only, and refuses those that are not ours.

@@ -82,6 +82,7 @@ pub fn examples() -> Vec<Example> {
         Stopped::Brake { plan: "3f9a61c2".to_owned(), reason }.into(),
         Stopped::Large { files: 250_000, bytes: 5_000_000_000 }.into(),
         Stopped::NotRunning { workspace: "/home/ada/project".to_owned() }.into(),
+        Stopped::NoPaths.into(),
         Stopped::Cancelled.into(),
     ];
     [own, place::examples()].concat()
