@@ -1,8 +1,8 @@
 //! What can be said of this machine, once.
 
-use std::path::PathBuf;
-
 use protocol::hello::Facts;
+
+use crate::env;
 
 /// Looks at this machine. Never fails: what cannot be told stays empty.
 pub fn gather() -> Facts {
@@ -14,24 +14,22 @@ pub fn gather() -> Facts {
         kernel: text(system.release()),
         hostname: text(system.nodename()),
         user: user(),
-        home: home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
+        home: env::home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
         cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
     }
-}
-
-/// Returns the user's home directory: `HOME` first, as every shell does, then the account's.
-pub fn home() -> Option<PathBuf> {
-    std::env::home_dir().filter(|home| home.is_absolute())
 }
 
 /// Returns the name of the user this process runs as, from the accounts file, else from the environment,
 /// else the number.
 pub fn user() -> String {
-    let id = rustix::process::getuid().as_raw();
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    account(&accounts, id)
-        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| id.to_string())
+    own_account().or_else(env::user).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+}
+
+/// Returns the name that the accounts file has for the user this process runs as.
+pub fn own_account() -> Option<String> {
+    // Names need not be UTF-8; those of other accounts are no reason to know none.
+    let accounts = std::fs::read("/etc/passwd").ok()?;
+    account(&String::from_utf8_lossy(&accounts), rustix::process::getuid().as_raw())
 }
 
 /// Returns the name of the first account with that number.
@@ -39,7 +37,7 @@ fn account(accounts: &str, id: u32) -> Option<String> {
     let fields = accounts.lines().map(|line| line.split(':'));
     fields
         .filter_map(|mut fields| Some((fields.next()?, fields.nth(1)?)))
-        .find(|(_, number)| number.parse() == Ok(id))
+        .find(|(name, number)| !name.is_empty() && number.parse() == Ok(id))
         .map(|(name, _)| name.to_owned())
 }
 

@@ -36,6 +36,8 @@ use protocol::sync::{Differs, Found, Known, Outcome};
 use batch::Batch;
 use body::Body;
 use error::RootError;
+#[doc(hidden)]
+pub use error::examples;
 use lease::Lease;
 use look::{Clock, Kind};
 use side::Side;
@@ -223,7 +225,9 @@ fn flush_all(folder: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(folder)?)
 }
 
+/// Elsewhere `sync` only begins to write; the flush of the folder then waits for the whole device (macOS).
 #[cfg(not(target_os = "linux"))]
 fn flush_all(folder: &File) -> io::Result<()> {
-    Ok(rustix::fs::fsync(folder)?)
+    rustix::fs::sync();
+    folder.sync_all()
 }

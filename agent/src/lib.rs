@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod daemon;
+pub mod env;
 pub mod facts;
 pub mod files;
 pub mod log;

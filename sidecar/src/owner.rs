@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::editor::Scope;
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::editor::{Scope, SyncStatus};
+use protocol::error::{Code, Error, Explain, Result, word};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Where;
+use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Request, Role};
 use crate::log;
@@ -99,6 +100,14 @@ pub async fn route(
         tracing::info!(socket = %place.socket.display(), "the owner is gone; asking again");
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Returns what the owner of a workspace, another process, says about its sync; `None` when there is none.
+pub async fn status(cx: &Cx, workspace: &Path, remote: &str) -> Result<Option<SyncStatus>> {
+    let said = client::status(workspace, remote, &cx.frontend, &cx.cancel).await?;
+    let status = said.map(serde_json::from_value::<SyncStatus>).transpose();
+    // An owner of another version may say what we cannot read; then we know no more than without it.
+    Ok(status.unwrap_or_default().filter(|status| status.remote == remote))
 }
 
 /// Runs the owner of `workspace` until its sync is stopped; returns the exit status.
@@ -210,15 +219,19 @@ impl Explain for OwnerError {
             Self::UnsafeFolder { folder } => {
                 format!("Remove `{}` or set `XDG_RUNTIME_DIR` to a folder that only you can enter.", folder.display())
             }
-            Self::File { path, .. } => format!("Check that you may write to the folder of `{}`.", path.display()),
-            Self::Start { .. } => format!("Read the last lines of `{}`.", log::path().display()),
+            Self::File { path, .. } => format!(
+                "Run `ls -ld {}` to see who may write there, or set `XDG_RUNTIME_DIR` to a folder of your own.",
+                word(path.parent().unwrap_or(path).display())
+            ),
+            Self::Start { .. } => format!(
+                "Run `mltoolbox-sidecar sync watch --foreground` to go without it, and read the last lines of `{}` for the reason.",
+                log::path().display()
+            ),
             Self::Taken { .. } => "Run the command again; it will be passed on to that process.".to_owned(),
-            Self::Silent { .. } => {
-                format!(
-                    "Run the command again; if that does not help, read the last lines of `{}`.",
-                    log::path().display()
-                )
-            }
+            Self::Silent { socket, .. } => format!(
+                "Run `fuser -k {}` to end it, then run the command again; nothing is lost by it.",
+                word(socket.display())
+            ),
             Self::Lost { once: true, .. } => {
                 "It may have been done: look with `mltoolbox-sidecar sync status`, then run the command again if it was not."
                     .to_owned()
@@ -244,7 +257,7 @@ type Lock = OwnedFd;
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     let folder = || PathBuf::from("/run/user/1000/mltoolbox");
     let workspace = || PathBuf::from("/home/ada/project");

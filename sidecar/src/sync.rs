@@ -21,6 +21,8 @@ mod actor;
 mod agent_tests;
 pub mod disk;
 pub mod guard;
+#[cfg(test)]
+mod hostile_tests;
 pub mod ignored;
 mod look;
 #[cfg(test)]
@@ -189,7 +191,7 @@ pub enum AskError {
     #[error("the sync has ended")]
     Ended,
     /// It did not arrive in time.
-    #[error("{count} paths are not on the remote yet: {}", paths.join(", "))]
+    #[error("{count} {} not on the remote yet: `{}`", if *count == 1 { "path is" } else { "paths are" }, paths.join("`, `"))]
     Pending {
         /// How many.
         count: u64,
@@ -221,7 +223,7 @@ pub enum AskError {
         source: ignore::Error,
     },
     /// There is no such conflict.
-    #[error("no conflict matches {}", patterns.join(", "))]
+    #[error("no conflict matches `{}`", patterns.join("`, `"))]
     NoConflict {
         /// What was asked for.
         patterns: Vec<String>,
@@ -242,10 +244,9 @@ impl Explain for AskError {
     fn help(&self) -> String {
         match self {
             Self::Ended => "Run `mltoolbox-sidecar sync watch` to start it again.".to_owned(),
-            Self::Pending { .. } => {
-                "Run `mltoolbox-sidecar sync status` to see what keeps them, or give more time with `--timeout`."
-                    .to_owned()
-            }
+            Self::Pending { .. } => "Run `mltoolbox-sidecar sync status` to see what keeps them, or wait longer with \
+                 `mltoolbox-sidecar sync flush --timeout 600`."
+                .to_owned(),
             Self::Paused => {
                 "Run `mltoolbox-sidecar sync resume` to go on; what was saved meanwhile is remembered.".to_owned()
             }
@@ -255,10 +256,30 @@ impl Explain for AskError {
                     "Look at it with `mltoolbox-sidecar sync status`, then run `mltoolbox-sidecar sync approve {present}`."
                 )
             }
-            Self::Pattern { .. } => "Give a path, or a pattern as in `.gitignore`.".to_owned(),
+            Self::Pattern { .. } => "Give a path, or a pattern as in `.gitignore`: `src/*.py`, `*.log`.".to_owned(),
             Self::NoConflict { .. } => "Run `mltoolbox-sidecar sync conflicts` to see which there are.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error of a sync once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Example> {
+    let patterns = || vec!["*.py".to_owned()];
+    let paths = vec!["src/train.py".to_owned(), "data/set.csv".to_owned()];
+    let mut builder = ignore::gitignore::GitignoreBuilder::new("");
+    let source = builder.add_line(None, "a{b").expect_err("an open brace is no pattern");
+    let own = vec![
+        AskError::Ended.into(),
+        AskError::Paused.into(),
+        AskError::Pending { count: 7, paths, source: None }.into(),
+        AskError::Paused.into(),
+        AskError::NoBrake.into(),
+        AskError::OtherPlan { asked: "3f9a61c2".to_owned(), present: "b01d77e4".to_owned() }.into(),
+        AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
+        AskError::NoConflict { patterns: patterns() }.into(),
+    ];
+    [own, resolve::examples(), scan::examples(), target::examples(), watch::examples()].concat()
 }
 
 impl Handle {

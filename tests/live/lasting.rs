@@ -105,7 +105,8 @@ fn a_push_is_killed_at_any_moment_and_the_next_goes_on() {
             let mut push = cli::command(&story.work, &["sync", "push", "--to", &copy, "--yes", "--json"]);
             let mut push = push.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
             // The kill comes at a random moment of a push as long as the last one that was let be.
-            let moment = if round % 10 == 0 { ARRIVES } else { whole.mul_f64(dice.roll(1_000) as f64 / 900.0) };
+            let moment =
+                if round % 10 == 0 { ARRIVES } else { whole * u32::try_from(dice.roll(1_000)).unwrap_or(0) / 900 };
             while begun.elapsed() < moment && push.try_wait().expect("our own child").is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }

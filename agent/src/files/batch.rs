@@ -122,7 +122,7 @@ impl<'a> Batch<'a> {
             Durability::None => {}
             Durability::Each => {
                 for folder in &self.touched {
-                    rustix::fs::fsync(&**folder)?;
+                    folder.sync_all()?;
                 }
             }
             Durability::AtEnd => super::flush_all(&self.root.top.folder)?,
@@ -234,7 +234,7 @@ impl<'a> Batch<'a> {
         }
         rustix::fs::fchmod(&file, mode::raw(bits))?;
         if self.durability == Durability::Each {
-            rustix::fs::fsync(&file)?;
+            file.sync_all()?;
         }
         Ok(Some(look::through(&file)?))
     }

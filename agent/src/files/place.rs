@@ -32,7 +32,7 @@ pub(super) fn rename_new(from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, n
     match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(true),
         Err(Errno::EXIST) => return Ok(false),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        Err(error) if error == Errno::INVAL || is_missing(error) => {}
         Err(error) => return Err(error.into()),
     }
     // NFS and FUSE: a hard link never replaces anything either.
@@ -43,7 +43,7 @@ pub(super) fn rename_new(from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, n
         }
         Err(Errno::EXIST) => Ok(false),
         // Without links either, a check right before is all there is.
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
+        Err(error) if is_missing(error) || matches!(error, Errno::PERM | Errno::MLINK | Errno::XDEV) => {
             if look::at(to, new)?.is_some() {
                 return Ok(false);
             }
@@ -52,6 +52,11 @@ pub(super) fn rename_new(from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, n
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Returns whether the file system has no such call. macOS has two numbers for it where Linux has one.
+fn is_missing(error: Errno) -> bool {
+    [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP].contains(&error)
 }
 
 /// Gives `temp` the name that `before` has, which goes to the trash.
@@ -70,15 +75,12 @@ pub(super) fn replace(
         Err(problem) => match Errno::from_io_error(&problem) {
             Some(Errno::NOENT) => return Ok(Replaced::Changed),
             // Protected hard links, too many links, or a file system without any.
-            Some(
-                Errno::PERM
-                | Errno::ACCESS
-                | Errno::MLINK
-                | Errno::XDEV
-                | Errno::NOSYS
-                | Errno::OPNOTSUPP
-                | Errno::INVAL,
-            ) => return exchange(root, shelf, temp, parent, path, before).map_err(|problem| error::rejected(&problem)),
+            Some(errno)
+                if is_missing(errno)
+                    || matches!(errno, Errno::PERM | Errno::ACCESS | Errno::MLINK | Errno::XDEV | Errno::INVAL) =>
+            {
+                return exchange(root, shelf, temp, parent, path, before).map_err(|problem| error::rejected(&problem));
+            }
             Some(_) | None => return Err(error::rejected(&problem)),
         },
     };
@@ -138,7 +140,9 @@ pub(super) fn exchange(
     match rustix::fs::renameat_with(workshop, &temp.name, parent, name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(Replaced::Changed),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return copy(root, shelf, temp, parent, path, before),
+        Err(error) if error == Errno::INVAL || is_missing(error) => {
+            return copy(root, shelf, temp, parent, path, before);
+        }
         Err(error) => return Err(error.into()),
     }
     let displaced = look::at(workshop.as_fd(), &temp.name)?;

@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
             rustix::fs::futimens(&file, &modified_at(mtime_ns))?;
         }
         if self.durability == Durability::Each {
-            rustix::fs::fdatasync(&file)?;
+            file.sync_data()?;
         }
         match self.place(&mut temp, &parent, path, before.as_ref())? {
             Replaced::Done { kept_as } => {
@@ -112,7 +112,7 @@ impl<'a> Batch<'a> {
         let present = self.update_mode(parent, name, &seen, put.mode)?.unwrap_or(seen);
         if self.durability == Durability::Each {
             // They may have arrived in a batch that was not durable.
-            rustix::fs::fdatasync(look::open(parent.as_fd(), name)?)?;
+            look::open(parent.as_fd(), name)?.sync_data()?;
             self.touch(parent);
         }
         Ok(Examined::Settled(Outcome::Already { stamp: Some(present.stamp) }))

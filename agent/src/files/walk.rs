@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::Ordering;
 
 use protocol::path::RelPath;
 use protocol::sync::Rejected;
@@ -53,6 +55,7 @@ pub(super) struct Top {
     /// A name directly below the root that belongs to us and to no workspace.
     pub(super) reserved: Option<&'static str>,
     /// Set once the kernel (or its sandbox) turned out to have no `openat2`.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has `openat2`"))]
     pub(super) by_component: AtomicBool,
 }
 

@@ -6,7 +6,9 @@ use std::process::{self, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::editor::{Scope, SyncShow};
 use protocol::error::{Error, Result};
+use protocol::method::Method;
 use serde_json::{Value, json};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::place::Place;
 use super::words::{self, FromOwner, Hello, Said, ToOwner};
 use super::{OwnerError, Route};
-use crate::commands::Command;
+use crate::commands::{self, Command};
 use crate::frontend::{Frontend, base64};
 use crate::jobs::Request;
 
@@ -185,25 +187,60 @@ pub(super) async fn call(
     answer
 }
 
-/// Passes `sync stop --all` on to every owner; their answers become one.
+/// Passes `sync stop --all` on to every owner; their answers become one. Each of them also forgets which
+/// workspaces without an owner were to be watched; where there is no owner, this process does.
 pub(super) async fn call_all(
     request: &Request,
     frontend: &Arc<dyn Frontend>,
     cancel: &CancellationToken,
 ) -> Result<Route> {
-    let mut request = request.clone();
-    request.params["all"] = json!(false);
+    let places = Place::served()?;
+    if places.is_empty() {
+        return Ok(Route::Here(None));
+    }
     let mut syncs = Vec::new();
-    for place in Place::served()? {
-        let mut answer = match call(&place, &request, frontend, cancel).await {
-            Ok(answer) => answer,
+    let mut failure = None;
+    for place in places {
+        // One that does not answer must not keep the others running.
+        match call(&place, request, frontend, cancel).await {
+            Ok(mut answer) => {
+                if let Value::Array(stopped) = answer["syncs"].take() {
+                    syncs.extend(stopped);
+                }
+            }
             // Another command stops it at this moment, or it was killed: it syncs no more.
-            Err(Failed::Gone { .. }) => continue,
-            Err(failed) => return Err(failed.into_error(&place, request.command)),
-        };
-        if let Value::Array(stopped) = answer["syncs"].take() {
-            syncs.extend(stopped);
+            Err(Failed::Gone { .. }) => {}
+            Err(failed) => failure = failure.or_else(|| Some(failed.into_error(&place, request.command))),
         }
     }
-    Ok(Route::Answered(json!({ "syncs": syncs })))
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(Route::Answered(json!({ "syncs": syncs }))),
+    }
+}
+
+/// Returns what the owner of a workspace says about its sync, or `None` when there is no owner.
+pub(super) async fn status(
+    workspace: &Path,
+    remote: &str,
+    frontend: &Arc<dyn Frontend>,
+    cancel: &CancellationToken,
+) -> Result<Option<Value>> {
+    let place = Place::of(workspace)?;
+    if !place.is_served() {
+        return Ok(None);
+    }
+    let command = commands::find(SyncShow::NAME).expect("a row of the table");
+    let scope = Scope {
+        remote: Some(remote.to_owned()),
+        workspace: Some(workspace.to_string_lossy().into_owned()),
+        yes: false,
+    };
+    let request = Request { command, params: json!({}), scope, folder: workspace.to_owned() };
+    let silent = |_| OwnerError::Silent { socket: place.socket.clone(), source: io::ErrorKind::TimedOut.into() };
+    match tokio::time::timeout(HELLO, call(&place, &request, frontend, cancel)).await.map_err(silent)? {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Failed::Gone { .. }) => Ok(None),
+        Err(failed) => Err(failed.into_error(&place, command)),
+    }
 }

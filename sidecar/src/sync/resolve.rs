@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::editor::{SyncResolveOutput, Take};
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::error::{Code, Error, Example, Explain, Result, word};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Found};
 use tokio::sync::oneshot;
@@ -59,14 +59,16 @@ impl Explain for ResolveError {
     fn help(&self) -> String {
         match self {
             Self::Kind { path, .. } => {
-                format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {path} --take local`.")
+                format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {} --take local`.", word(path))
             }
             Self::Again { path } => format!(
-                "Look at it with `mltoolbox-sidecar sync conflicts`, then run `mltoolbox-sidecar sync resolve {path}` again."
+                "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
+                word(path)
             ),
             Self::Write { path, .. } => {
                 format!(
-                    "Check that the folder of `{path}` can be written to and that the file was not saved meanwhile."
+                    "Run `ls -l {0}` to see whether you may write there; if it was only saved meanwhile, decide again with `mltoolbox-sidecar sync resolve {0} --take remote`.",
+                    word(path)
                 )
             }
         }
@@ -190,7 +192,7 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             Err(kind(format!("a link to `{text}`, which may lead out of the workspace")))
         }
         Content::Link { target: text } => Ok(Taken::Link(text.clone())),
-        Content::File { executable, .. } => {
+        Content::File { executable, size, .. } => {
             let write = |source| Error::from(ResolveError::Write { path: path.clone(), source });
             let folder: PathBuf = keep.to_path_buf();
             let file = blocking(move || {
@@ -199,7 +201,7 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             });
             let file = file.await.map_err(write)?.map_err(write)?;
             let mut writer = tokio::fs::File::from_std(file.reopen().map_err(write)?);
-            let read = target.read(path, &mut writer).await?;
+            let read = target.read(path, *size, &mut writer).await?;
             writer.sync_all().await.map_err(write)?;
             if !equal(&read.content, &found.content) {
                 return Err(ResolveError::Again { path: path.clone() }.into());
@@ -207,4 +209,14 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             Ok(Taken::File { file, executable: *executable })
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || RelPath::new("src/train.py").expect("a path");
+    vec![
+        ResolveError::Kind { path: path(), what: "a folder".to_owned() }.into(),
+        ResolveError::Again { path: path() }.into(),
+        ResolveError::Write { path: path(), source: std::io::ErrorKind::PermissionDenied.into() }.into(),
+    ]
 }

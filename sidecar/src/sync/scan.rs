@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::editor::SyncProblem;
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
 use tokio_util::sync::CancellationToken;
@@ -116,7 +116,7 @@ impl Explain for ScanError {
                 "Make sure that `{}` is a folder that you may read, or name another with `--workspace`; nothing is deleted on the remote meanwhile.",
                 path.display()
             ),
-            Self::Cancelled => "Run the command again to go on.".to_owned(),
+            Self::Cancelled => "Run the command again; it begins anew and changes nothing by itself.".to_owned(),
         }
     }
 }
@@ -158,6 +158,15 @@ impl Scan {
         self.entries.remove(&path);
         self.unknown.insert(path);
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let path = PathBuf::from("/home/ada/project");
+    let own =
+        vec![ScanError::Root { path, source: std::io::ErrorKind::NotFound.into() }.into(), ScanError::Cancelled.into()];
+    [own, reading::examples()].concat()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
 use crate::cx::Cx;
@@ -52,21 +52,40 @@ impl Explain for PlaceError {
         match self {
             Self::Missing { nearest: Some(nearest), .. } => format!("Did you mean `{nearest}`?"),
             Self::Missing { path, nearest: None, .. } => {
-                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", path.display())
+                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", word(path.display()))
             }
             Self::NotText { .. } => "Rename the folder, or sync one whose path is valid UTF-8.".to_owned(),
             Self::NoFolder { path } => match path.parent() {
-                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", parent.display()),
+                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", word(parent.display())),
                 None => "Name a folder with `--workspace DIR`.".to_owned(),
             },
             Self::Unsafe { .. } => "Give a project folder with `--workspace DIR`.".to_owned(),
             Self::NoRemote => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
             Self::WhichRemote { names, .. } => format!("Name one with `--remote`: {}.", names.join(", ")),
             Self::NeverSynced { workspace } => {
-                format!("Run `mltoolbox-sidecar sync watch {}` to start.", workspace.display())
+                format!("Run `mltoolbox-sidecar sync watch {}` to start.", word(workspace.display()))
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = || PathBuf::from("/home/ada/projcet");
+    let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let names = vec!["gpu1".to_owned(), "gpu2".to_owned()];
+    vec![
+        PlaceError::Missing { path: path(), nearest: Some("/home/ada/project".to_owned()), source: gone() }.into(),
+        PlaceError::Missing { path: path(), nearest: None, source: gone() }.into(),
+        PlaceError::NotText { path: std::ffi::OsStr::from_bytes(b"/home/ada/proj\xff").into() }.into(),
+        PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
+        PlaceError::Unsafe { path: "/home/ada".into() }.into(),
+        PlaceError::NotText { path: path() }.into(),
+        PlaceError::NoRemote.into(),
+        PlaceError::WhichRemote { workspace: "/home/ada/project".into(), names }.into(),
+        PlaceError::NeverSynced { workspace: "/home/ada/project".into() }.into(),
+    ]
 }
 
 /// Returns the workspace that a command is about: an existing folder, with links resolved.
@@ -145,9 +164,14 @@ pub(super) async fn pair(cx: &Cx, workspace: &Path, remote: &str, to: Option<&st
     Ok(pair)
 }
 
+/// Most bytes of a workspace's name in the name of its remote folder: with the id, and with what the agent adds
+/// for the folder beside it, it still is a name that file systems take.
+const MAX_NAME: usize = 200;
+
 /// Returns `~/mltoolbox/NAME-ID`; the id tells folders of the same name apart.
 fn default_folder(machine: &str, workspace: &Path) -> String {
     let name = workspace.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let id = blake3::hash(format!("{machine}\0{}", workspace.display()).as_bytes()).to_hex();
     format!("~/mltoolbox/{name}-{}", &id[..6])
 }

@@ -72,6 +72,7 @@ fn row(name: &'static str, run: fn(Cx, Value) -> Running) -> Command {
         examples: &[],
         runs: Where::Anywhere,
         once: false,
+        grace: crate::commands::CANCEL_GRACE,
         arguments: |command| command,
         parse: |_| Value::Null,
         params_schema: || Value::Null,

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -102,15 +102,32 @@ impl Explain for ReadError {
             Self::Gone(path) | Self::NotAFile(path) => {
                 format!("Nothing has to be done: the next scan takes `{path}` as it is then.")
             }
-            Self::TooLong { path, .. } => format!("Leave it out with `--exclude {path}`, or run the command again."),
+            Self::TooLong { path, .. } => {
+                format!("Leave it out with `--exclude {}`, or let the program that writes it finish.", word(path))
+            }
             Self::Changed(path) => {
-                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {path}`.")
+                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {}`.", word(path))
             }
             Self::Failed { path, .. } => {
-                format!("Make it readable with `chmod u+r {path}`, or leave it out with a line in `.mltignore`.")
+                format!(
+                    "Make it readable with `chmod u+r {}`, or leave it out with a line in `.mltignore`.",
+                    word(path)
+                )
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || RelPath::new("data/set.csv").expect("a path");
+    vec![
+        ReadError::Gone(path()).into(),
+        ReadError::NotAFile(path()).into(),
+        ReadError::TooLong { path: path(), size: 5_000_000_000 }.into(),
+        ReadError::Changed(path()).into(),
+        ReadError::Failed { path: path(), source: io::ErrorKind::PermissionDenied.into() }.into(),
+    ]
 }
 
 impl Root {
@@ -120,7 +137,7 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
         let stat = rustix::fs::fstat(&folder).map_err(failed)?;
-        Ok(Self { folder, path: path.to_owned(), identity: (stat.st_ino, stat.st_dev) })
+        Ok(Self { folder, path: path.to_owned(), identity: identity(&stat) })
     }
 
     /// Returns the path it was opened by.
@@ -135,7 +152,7 @@ impl Root {
 
     /// Returns whether its path still leads to the same folder.
     pub fn is_in_place(&self) -> bool {
-        rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_ino, stat.st_dev) == self.identity)
+        rustix::fs::stat(&self.path).is_ok_and(|stat| identity(&stat) == self.identity)
     }
 
     /// Reads a whole file of at most `limit` bytes; one that changes meanwhile is read up to three times.
@@ -319,21 +336,36 @@ impl Reader {
     }
 }
 
+/// Returns the inode and the device of a path.
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_fallible_conversions,
+    reason = "field types differ by platform"
+)]
+fn identity(stat: &Stat) -> (u64, u64) {
+    (u64::try_from(stat.st_ino).unwrap_or_default(), u64::try_from(stat.st_dev).unwrap_or_default())
+}
+
 /// Returns the stamp of a file.
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_fallible_conversions,
+    reason = "field types differ by platform"
+)]
 pub(super) fn stamp(stat: &Stat) -> Stamp {
-    let nanoseconds = |seconds: i64, rest: u64| {
-        seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(rest).unwrap_or_default())
-    };
+    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    let (inode, device) = identity(stat);
     Stamp {
-        size: stat.st_size.cast_unsigned(),
-        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-        inode: stat.st_ino,
-        device: stat.st_dev,
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime_ns: nanoseconds(stat.st_mtime.into(), i64::try_from(stat.st_mtime_nsec).unwrap_or_default()),
+        ctime_ns: nanoseconds(stat.st_ctime.into(), i64::try_from(stat.st_ctime_nsec).unwrap_or_default()),
+        inode,
+        device,
     }
 }
 
 /// Returns the permission bits of a path.
+#[allow(clippy::useless_conversion, reason = "the field's type differs by platform")]
 pub(super) fn mode(stat: &Stat) -> u32 {
-    stat.st_mode & 0o777
+    u32::from(stat.st_mode) & 0o777
 }

@@ -14,8 +14,12 @@ use super::{Health, Shared, WatchError};
 use crate::sync::ignored::{Rules, Verdict};
 
 /// What to do when the system allows no more watches.
-pub(super) const LIMIT_ADVICE: &str = "Run `sudo sysctl fs.inotify.max_user_watches=1048576 \
-     fs.inotify.max_user_instances=1024` to allow more, or ignore large folders in `.mltignore`.";
+pub(super) const LIMIT_ADVICE: &str = if cfg!(target_os = "linux") {
+    "Run `sudo sysctl fs.inotify.max_user_watches=1048576 \
+     fs.inotify.max_user_instances=1024` to allow more, or ignore large folders in `.mltignore`."
+} else {
+    "Close programs that watch the same folder, or ignore large folders in `.mltignore`."
+};
 
 /// Whether one watch covers all below it (macOS, Windows) or every folder needs its own (Linux).
 const RECURSIVE: bool = !cfg!(target_os = "linux");

@@ -96,6 +96,7 @@ async fn dial(remote: &RemoteRow, options: &Options) -> Result<TcpStream, Transp
 pub(super) struct Socket(std::net::TcpStream);
 
 impl Socket {
+    #[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "only Linux has such a limit"))]
     fn of(stream: &TcpStream, options: &Options) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         #[cfg(unix)]
