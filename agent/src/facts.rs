@@ -6,6 +6,16 @@ use protocol::hello::Facts;
 
 /// Looks at this machine. Never fails: what cannot be told stays empty.
 pub fn gather() -> Facts {
+    Facts {
+        user: user(),
+        home: home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
+        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+        ..system()
+    }
+}
+
+#[cfg(unix)]
+fn system() -> Facts {
     let system = rustix::system::uname();
     let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
     Facts {
@@ -13,9 +23,17 @@ pub fn gather() -> Facts {
         arch: text(system.machine()),
         kernel: text(system.release()),
         hostname: text(system.nodename()),
-        user: user(),
-        home: home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
-        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+        ..Facts::default()
+    }
+}
+
+#[cfg(not(unix))]
+fn system() -> Facts {
+    Facts {
+        os: std::env::consts::OS.to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        hostname: std::env::var("COMPUTERNAME").unwrap_or_default(),
+        ..Facts::default()
     }
 }
 
@@ -26,6 +44,7 @@ pub fn home() -> Option<PathBuf> {
 
 /// Returns the name of the user this process runs as, from the accounts file, else from the environment,
 /// else the number.
+#[cfg(unix)]
 pub fn user() -> String {
     let id = rustix::process::getuid().as_raw();
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -34,7 +53,14 @@ pub fn user() -> String {
         .unwrap_or_else(|| id.to_string())
 }
 
+/// Returns the name of the user this process runs as, from the environment.
+#[cfg(not(unix))]
+pub fn user() -> String {
+    std::env::var("USERNAME").unwrap_or_default()
+}
+
 /// Returns the name of the first account with that number.
+#[cfg(any(unix, test))]
 fn account(accounts: &str, id: u32) -> Option<String> {
     let fields = accounts.lines().map(|line| line.split(':'));
     fields

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod actor;
 #[cfg(test)]
 mod agent_tests;
+#[cfg(unix)]
 pub mod disk;
 pub mod guard;
 pub mod ignored;

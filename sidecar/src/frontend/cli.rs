@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use protocol::error::{Code, Error, Explain, Family, Result};
 use serde_json::{Value, json};
+#[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::commands::show::{self, Text};
@@ -21,6 +22,7 @@ use crate::{env, log, owner};
 
 mod line;
 mod person;
+#[cfg_attr(not(unix), path = "cli/no_terminal.rs")]
 mod terminal;
 
 use person::Person;
@@ -162,12 +164,14 @@ fn written(text: &str, status: u8) -> u8 {
 }
 
 /// What asks a command to end.
+#[cfg(unix)]
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
+#[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -182,6 +186,23 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// What asks a command to end: Ctrl-C alone.
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self(tokio::signal::windows::ctrl_c()?))
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
         }
     }
 }

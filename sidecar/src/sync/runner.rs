@@ -6,10 +6,9 @@ use std::sync::Arc;
 use protocol::agent::Holder;
 use protocol::error::{Error, Result};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::disk::Disk;
 use super::ignored::{Options, Rules};
+use super::source::Source;
 use super::via_agent::ViaAgent;
 use super::watch::{Change, Health, Paths, Watch};
 use super::{Config, Cookie, Handle, Notice, Watching, start};
@@ -30,8 +29,9 @@ pub struct Settings {
 
 /// Starts the sync of a pair over the session with its remote.
 pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
-    let session = cx.sessions.get(cx, &pair.remote).await?;
     let rules = rules(&pair).await?;
+    let source = source(&pair, Arc::clone(&rules))?;
+    let session = cx.sessions.get(cx, &pair.remote).await?;
     let watching = if settings.watch {
         Some(watched(&pair.workspace, Arc::clone(&rules), &state_folder(cx).join("cookies")).await?)
     } else {
@@ -43,9 +43,41 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
         keep: state_folder(cx).join("kept").join(pair.id.to_string()),
         pair,
     };
-    let source = Arc::new(Disk::new(config.pair.workspace.clone(), rules, CancellationToken::new()));
     let target = Arc::new(ViaAgent::new(session));
     Ok(start(config, cx.store.clone(), source, target, watching))
+}
+
+/// Returns the workspace of a pair.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "it is an error elsewhere")]
+pub(crate) fn source(pair: &Pair, rules: Arc<Rules>) -> Result<Arc<dyn Source>> {
+    let cancel = tokio_util::sync::CancellationToken::new();
+    Ok(Arc::new(super::disk::Disk::new(pair.workspace.clone(), rules, cancel)))
+}
+
+/// Refuses: a workspace is read through folder descriptors, so that no link can lead out of it.
+#[cfg(not(unix))]
+pub(crate) fn source(pair: &Pair, _: Arc<Rules>) -> Result<Arc<dyn Source>> {
+    Err(NoSource { workspace: pair.workspace.clone() }.into())
+}
+
+/// Why there is no sync where there are no folder descriptors.
+#[cfg(not(unix))]
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` cannot be synced: that needs Linux or macOS on this side", workspace.display())]
+struct NoSource {
+    workspace: PathBuf,
+}
+
+#[cfg(not(unix))]
+impl protocol::error::Explain for NoSource {
+    fn code(&self) -> protocol::error::Code {
+        protocol::error::Code::ParamsInvalid
+    }
+
+    fn help(&self) -> String {
+        "Run MLToolbox inside WSL 2, where it is the Linux version.".to_owned()
+    }
 }
 
 /// Returns the rules of a pair's workspace.
@@ -67,7 +99,7 @@ pub(crate) async fn holder(cx: &Cx, pair: &Pair) -> Result<Holder> {
     let workspace = pair.workspace.to_string_lossy();
     let id = blake3::hash(format!("{machine}\0{workspace}").as_bytes()).to_hex()[..32].to_owned();
     let user = crate::env::text(crate::env::USER).unwrap_or_else(|| "somebody".to_owned());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = agent::facts::gather().hostname;
     Ok(Holder { id, label: format!("{user}@{host}:{workspace}") })
 }
 
