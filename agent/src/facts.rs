@@ -1,14 +1,14 @@
 //! What can be said of this machine, once.
 
-use std::path::PathBuf;
-
 use protocol::hello::Facts;
+
+use crate::env;
 
 /// Looks at this machine. Never fails: what cannot be told stays empty.
 pub fn gather() -> Facts {
     Facts {
         user: user(),
-        home: home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
+        home: env::home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
         cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         ..system()
     }
@@ -27,36 +27,41 @@ fn system() -> Facts {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn system() -> Facts {
     Facts {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
-        hostname: std::env::var("COMPUTERNAME").unwrap_or_default(),
+        hostname: env::computer().unwrap_or_default(),
         ..Facts::default()
     }
-}
-
-/// Returns the user's home directory: `HOME` first, as every shell does, then the account's.
-pub fn home() -> Option<PathBuf> {
-    std::env::home_dir().filter(|home| home.is_absolute())
 }
 
 /// Returns the name of the user this process runs as, from the accounts file, else from the environment,
 /// else the number.
 #[cfg(unix)]
 pub fn user() -> String {
-    let id = rustix::process::getuid().as_raw();
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    account(&accounts, id)
-        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| id.to_string())
+    own_account().or_else(env::user).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
 }
 
 /// Returns the name of the user this process runs as, from the environment.
 #[cfg(not(unix))]
 pub fn user() -> String {
-    std::env::var("USERNAME").unwrap_or_default()
+    env::user().unwrap_or_default()
+}
+
+/// Returns the name that the accounts file has for the user this process runs as.
+#[cfg(unix)]
+pub fn own_account() -> Option<String> {
+    // Names need not be UTF-8; those of other accounts are no reason to know none.
+    let accounts = std::fs::read("/etc/passwd").ok()?;
+    account(&String::from_utf8_lossy(&accounts), rustix::process::getuid().as_raw())
+}
+
+/// Returns that there is no accounts file.
+#[cfg(not(unix))]
+pub fn own_account() -> Option<String> {
+    None
 }
 
 /// Returns the name of the first account with that number.
@@ -65,7 +70,7 @@ fn account(accounts: &str, id: u32) -> Option<String> {
     let fields = accounts.lines().map(|line| line.split(':'));
     fields
         .filter_map(|mut fields| Some((fields.next()?, fields.nth(1)?)))
-        .find(|(_, number)| number.parse() == Ok(id))
+        .find(|(name, number)| !name.is_empty() && number.parse() == Ok(id))
         .map(|(name, _)| name.to_owned())
 }
 

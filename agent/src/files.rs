@@ -36,6 +36,8 @@ use protocol::sync::{Differs, Found, Known, Outcome};
 use batch::Batch;
 use body::Body;
 use error::RootError;
+#[doc(hidden)]
+pub use error::examples;
 use lease::Lease;
 use look::{Clock, Kind};
 use side::Side;

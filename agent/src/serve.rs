@@ -2,7 +2,7 @@
 //!
 //! The loop below never waits for a request: blocking work runs on threads of its own, bodies wait in
 //! queues whose size the sender's credit bounds, and replies wait in the outbox. What one link can make
-//! the agent hold is therefore bounded: [`MAX_STREAMS`] initial credits, one [`CREDIT_POOL`], the outbox.
+//! the agent hold is therefore bounded: [`MAX_STREAMS`] initial credits, one `CREDIT_POOL`, the outbox.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ mod host;
 mod roots;
 mod work;
 
+#[doc(hidden)]
+pub use error::examples;
 pub use host::{Agent, Config};
 
 use batches::Batches;
@@ -152,8 +154,7 @@ impl Conversation {
         let request: Request =
             postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("a request cannot be read"))?;
         if self.streams.len() >= MAX_STREAMS {
-            self.work.refuse(id, RequestError::TooManyStreams);
-            return Ok(());
+            return Err(WireError::Nonsense("more streams were opened than may be open at a time"));
         }
         let cancel = self.ended.child_token();
         let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));

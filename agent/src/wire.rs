@@ -31,6 +31,10 @@ const MAX_HELLO: usize = 64 * 1024;
 /// Bytes asked of the stream at a time: one full data frame.
 const READ_AHEAD: usize = MAX_BULK_DATA;
 
+/// Payloads below this are copied: a piece of the buffer keeps all of it alive, which for a frame of one byte
+/// would be far more than what its sender paid for.
+const COPIED: usize = 16 * 1024;
+
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -114,7 +118,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 let whole = HEADER + header.length;
                 if self.buffer.len() >= whole {
                     self.buffer.advance(HEADER);
-                    let payload = self.buffer.split_to(header.length).freeze();
+                    let payload = if header.length < COPIED {
+                        let payload = Bytes::copy_from_slice(&self.buffer[..header.length]);
+                        self.buffer.advance(header.length);
+                        payload
+                    } else {
+                        self.buffer.split_to(header.length).freeze()
+                    };
                     return Ok(Frame { kind: header.kind, stream: header.stream, payload });
                 }
                 self.buffer.reserve(whole - self.buffer.len());

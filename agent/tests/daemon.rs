@@ -76,7 +76,7 @@ fn said_hello(child: Child) -> bool {
 fn many_at_once_start_one_daemon() {
     let home = Home::new("home");
     let proxies: Vec<Child> = (0..12).map(|_| home.proxy()).collect();
-    assert!(proxies.into_iter().map(said_hello).all(|good| good));
+    assert!(proxies.into_iter().all(said_hello));
     let pid = home.pid();
     // Losers of the race are gone as soon as they tried the lock; the winner stays.
     while home.daemons().len() > 1 {

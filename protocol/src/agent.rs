@@ -1,7 +1,11 @@
 //! What the sidecar asks of an agent, and what it answers. Both enums are closed; postcard carries them,
 //! so variants and fields are only ever added together with a new [`crate::hello::PROTOCOL`].
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::Error;
 use crate::path::{RelPath, RemotePath};
@@ -17,6 +21,37 @@ pub const MAX_BATCH: usize = 4096;
 /// end of the data that follow a [`Reply::Reading`]; that holds for a cancelled one too.
 pub const MAX_STREAMS: usize = 256;
 
+/// Reads a list and stops at one entry more than [`MAX_BATCH`]: an entry takes a hundred times as much memory as
+/// the shortest bytes that announce it.
+fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct Bounded<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "at most {MAX_BATCH} entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+            let announced = entries.size_hint().unwrap_or_default();
+            if announced > MAX_BATCH {
+                return Err(A::Error::invalid_length(announced, &self));
+            }
+            let mut list = Vec::with_capacity(announced);
+            while let Some(entry) = entries.next_element()? {
+                if list.len() == MAX_BATCH {
+                    return Err(A::Error::invalid_length(MAX_BATCH + 1, &self));
+                }
+                list.push(entry);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded(PhantomData))
+}
+
 /// What the sidecar asks. Each opens a stream; requests of one link may overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -31,6 +66,7 @@ pub enum Request {
         /// The root.
         root: RootId,
         /// At most [`MAX_BATCH`] paths.
+        #[serde(deserialize_with = "bounded")]
         entries: Vec<Known>,
     },
     /// Changes paths. The bytes of every `Put` follow as data, then the end. Operations are done in any
@@ -97,6 +133,7 @@ pub struct Apply {
     /// Answers only when the result survives a power cut.
     pub durable: bool,
     /// At most [`MAX_BATCH`] operations.
+    #[serde(deserialize_with = "bounded")]
     pub ops: Vec<Op>,
 }
 
@@ -117,13 +154,13 @@ pub enum Reply {
     /// To [`Request::Open`].
     Opened(Opened),
     /// To [`Request::Verify`].
-    Verified(Vec<Differs>),
+    Verified(#[serde(deserialize_with = "bounded")] Vec<Differs>),
     /// To [`Request::Apply`]: one outcome per operation, in their order.
-    Applied(Vec<Outcome>),
+    Applied(#[serde(deserialize_with = "bounded")] Vec<Outcome>),
     /// To [`Request::Read`]; data and the end follow.
     Reading(Found),
     /// To [`Request::Log`].
-    Log(Vec<String>),
+    Log(#[serde(deserialize_with = "bounded")] Vec<String>),
     /// To everything else.
     Done,
     /// The request failed as a whole and changed nothing more.

@@ -1,5 +1,7 @@
 //! The one error that crosses a boundary, and the rule that it says what to do next.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What went wrong, why, and what to do next.
@@ -34,9 +36,54 @@ pub trait Explain: std::error::Error {
 
 impl<E: Explain> From<E> for Error {
     fn from(error: E) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        let mut causes = Vec::new();
+        for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+            causes.push(cause.to_string());
+            // One that crossed a boundary before brought its own causes along.
+            causes.extend(cause.downcast_ref::<Self>().into_iter().flat_map(|cause| cause.causes.iter().cloned()));
+        }
+        // Libraries wrap an error and say the same again.
+        causes.dedup();
         Self { code: error.code(), message: error.to_string(), help: error.help(), causes }
     }
+}
+
+/// Returns a value as one word of a shell's line: a command in a help is copied, and names of files and words of
+/// remotes are not ours.
+pub fn word(value: impl fmt::Display) -> String {
+    let value = value.to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./~:@%+=,".contains(letter);
+    if !value.is_empty() && value.chars().all(plain) { value } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
+/// One kind of an error type with the values of a real case: all of them together are read through by the tests.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The type, and the variant of an enum: `StoreError::Closed`.
+    pub kind: String,
+    /// The error as it crosses a boundary.
+    pub error: Error,
+}
+
+impl Example {
+    /// Returns the error that `kind` leads to.
+    pub fn of<K: fmt::Debug>(kind: &K, error: impl Into<Error>) -> Self {
+        Self { kind: kind_of(kind), error: error.into() }
+    }
+}
+
+impl<E: Explain> From<E> for Example {
+    fn from(error: E) -> Self {
+        Self { kind: kind_of(&error), error: error.into() }
+    }
+}
+
+fn kind_of<K: fmt::Debug>(kind: &K) -> String {
+    let name = std::any::type_name::<K>().rsplit("::").next().unwrap_or_default();
+    let shown = format!("{kind:?}");
+    let variant = shown.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+    if variant == name { name.to_owned() } else { format!("{name}::{variant}") }
 }
 
 /// Who is at fault, as far as a shell script can act on it: the exit code of the command line.
@@ -128,7 +175,7 @@ codes! {
     SshHostKeyUnknown = "ssh.host_key_unknown", Refused, "The host key is not known and nobody accepted it.";
     SshHostKeyChanged = "ssh.host_key_changed", Refused, "The host key differs from the known one.";
     SshHostKeyRevoked = "ssh.host_key_revoked", Refused, "The host key is marked as revoked.";
-    SshKnownHosts = "ssh.known_hosts", Configuration, "A known_hosts file cannot be read or written.";
+    SshKnownHosts = "ssh.known_hosts", Configuration, "A `known_hosts` file cannot be read or written.";
     SshAuthRefused = "ssh.auth_refused", Refused, "The server accepted none of the offered keys.";
     SshKeyUnreadable = "ssh.key_unreadable", Configuration, "A private key cannot be read.";
     SshKeyPermissions = "ssh.key_permissions", Configuration, "A private key can be read by other users.";
@@ -199,6 +246,14 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
         assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_word_stays_one_word() {
+        assert_eq!(word("~/src/train-1.py"), "~/src/train-1.py");
+        assert_eq!(word("a; rm -rf ~"), "'a; rm -rf ~'");
+        assert_eq!(word("it's `x`"), r"'it'\''s `x`'");
+        assert_eq!(word(""), "''");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use protocol::editor::{
     AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ContainerExec,
@@ -29,6 +30,9 @@ pub mod tree;
 pub mod try_out;
 
 use show::Text;
+
+/// Most commands have nothing to clear away, and nobody waits longer for one that hangs.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a command does its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,10 @@ pub struct Command {
     pub examples: &'static [&'static str],
     /// Where it does its work.
     pub runs: Where,
+    /// Whether doing it a second time is another thing than doing it once, so that nobody but the person repeats it.
+    pub once: bool,
+    /// How long it may take to end after its cancellation; then it is left to itself.
+    pub grace: Duration,
     /// Adds its arguments to a clap command.
     pub arguments: fn(clap::Command) -> clap::Command,
     /// Returns the parameters that clap read.
@@ -107,7 +115,7 @@ pub const WIRE_PREFIX: &str = "mltoolbox/";
 #[rustfmt::skip] // One row, one line.
 fn rows() -> Vec<Command> {
     vec![
-        on::<TryRun, _>(&["try"], "Show on this machine what MLToolbox does; leaves nothing behind", try_out::run, show::tried).examples(&["try", "try ~/project --keep"]),
+        on::<TryRun, _>(&["try"], "Show on this machine what MLToolbox does; leaves nothing behind", try_out::run, show::tried).grace(try_out::GRACE).examples(&["try", "try ~/project --keep"]),
         on::<RemoteAdd, _>(&["remote", "add"], "Add a remote", remote::add, show::remote).examples(&["remote add gpu1 --host 203.0.113.7 --user ubuntu"]),
         on::<RemoteList, _>(&["remote", "list"], "List the remotes", remote::list, show::remotes),
         on::<RemoteShow, _>(&["remote", "show"], "Show all that is known about a remote", remote::show, show::remote),
@@ -126,8 +134,8 @@ fn rows() -> Vec<Command> {
         on::<SyncList, _>(&["sync", "list"], "List every workspace that is synced", sync::list, show::syncs),
         on::<SyncFlush, _>(&["sync", "flush"], "Wait until every change is on the remote", sync::flush, show::status).runs(Where::Owner),
         on::<SyncConflicts, _>(&["sync", "conflicts"], "List what changed on both sides", sync::conflicts, show::conflicts).runs(Where::Owner),
-        on::<SyncResolve, _>(&["sync", "resolve"], "Decide which side of a conflict wins", sync::resolve, show::resolved).runs(Where::Owner).examples(&["sync resolve train.py --take local", "sync resolve --all --take both"]),
-        on::<SyncApprove, _>(&["sync", "approve"], "Allow what a brake stopped", sync::approve, show::status).runs(Where::Owner),
+        on::<SyncResolve, _>(&["sync", "resolve"], "Decide which side of a conflict wins", sync::resolve, show::resolved).runs(Where::Owner).once().examples(&["sync resolve train.py --take local", "sync resolve --all --take both"]),
+        on::<SyncApprove, _>(&["sync", "approve"], "Allow what a brake stopped", sync::approve, show::status).runs(Where::Owner).once(),
         on::<SyncPause, _>(&["sync", "pause"], "Pause the sync; changes are remembered", sync::pause, show::status).runs(Where::Owner),
         on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
         on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
@@ -159,23 +167,22 @@ where
         about,
         examples: &[],
         runs: Where::Anywhere,
+        once: false,
+        grace: CANCEL_GRACE,
         arguments: <M::Params as clap::Args>::augment_args,
         parse: |matches| {
             let params =
                 <M::Params as clap::FromArgMatches>::from_arg_matches(matches).expect("clap checked the arguments");
             serde_json::to_value(params).expect("parameters are plain data")
         },
-        params_schema: || schemars::schema_for!(M::Params).to_value(),
+        params_schema: || with_required(schemars::schema_for!(M::Params).to_value(), &required::<M>()),
         output_schema: || schemars::schema_for!(M::Output).to_value(),
-        run: Box::new(move |cx, params| match serde_json::from_value(params) {
+        run: Box::new(move |cx, params| match params_of::<M>(params) {
             Ok(params) => {
                 let work = handler(cx, params);
                 Box::pin(async move { Ok(serde_json::to_value(work.await?).expect("outputs are plain data")) })
             }
-            Err(source) => {
-                let error = ParamsError::Invalid { method: M::NAME, source };
-                Box::pin(std::future::ready(Err(error.into())))
-            }
+            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
         }),
         show: Box::new(move |output, text| match serde_json::from_value(output.clone()) {
             Ok(output) => show(&output, text),
@@ -186,9 +193,63 @@ where
     }
 }
 
+/// Returns the parameters that JSON gives, once nothing is missing that the command line would ask for.
+fn params_of<M: Method>(params: Value) -> Result<M::Params, ParamsError> {
+    let is_given = |name: &String| match &params[name] {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => true,
+    };
+    let missing: Vec<String> = match &params {
+        Value::Object(_) => required::<M>().into_iter().filter(|name| !is_given(name)).collect(),
+        // What is no object is wrong in itself.
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Vec::new(),
+    };
+    if !missing.is_empty() {
+        return Err(ParamsError::Missing { method: M::NAME, names: missing });
+    }
+    serde_json::from_value(params).map_err(|source| ParamsError::Invalid { method: M::NAME, source })
+}
+
+/// Returns the names, as in JSON, of the parameters that the command line requires.
+fn required<M: Method>() -> Vec<String> {
+    let arguments = <M::Params as clap::Args>::augment_args(clap::Command::new(M::NAME));
+    arguments
+        .get_arguments()
+        .filter(|argument| argument.is_required_set())
+        .map(|argument| camel(argument.get_id().as_str()))
+        .collect()
+}
+
+/// Returns the name of a Rust field as JSON has it.
+fn camel(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (head, tail) = word.split_at(word.len().min(1));
+        name + &head.to_uppercase() + tail
+    })
+}
+
+fn with_required(mut schema: Value, names: &[String]) -> Value {
+    if !names.is_empty() {
+        schema["required"] = names.into();
+    }
+    schema
+}
+
 impl Command {
     fn runs(self, runs: Where) -> Self {
         Self { runs, ..self }
+    }
+
+    fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     fn examples(self, examples: &'static [&'static str]) -> Self {
@@ -214,6 +275,14 @@ pub enum ParamsError {
         /// Where it does not fit.
         source: serde_json::Error,
     },
+    /// Something that the command cannot do without is not there.
+    #[error("`{method}` needs `{}`", names.join("` and `"))]
+    Missing {
+        /// The command.
+        method: &'static str,
+        /// The parameters.
+        names: Vec<String>,
+    },
     /// No row has that name.
     #[error("there is no command `{name}`")]
     UnknownMethod {
@@ -225,29 +294,44 @@ pub enum ParamsError {
 impl Explain for ParamsError {
     fn code(&self) -> Code {
         match self {
-            Self::Invalid { .. } => Code::ParamsInvalid,
+            Self::Invalid { .. } | Self::Missing { .. } => Code::ParamsInvalid,
             Self::UnknownMethod { .. } => Code::MethodUnknown,
         }
     }
 
     fn help(&self) -> String {
         match self {
-            Self::Invalid { method, .. } => {
+            Self::Invalid { method, .. } | Self::Missing { method, .. } => {
                 format!("Give `{method}` the parameters that `protocol/methods.md` lists for it.")
             }
-            Self::UnknownMethod { .. } => "Use one of the names that the answer to `initialize` announces.".to_owned(),
+            Self::UnknownMethod { .. } => {
+                "Use one of the names that the answer to `initialize` announces; `protocol/methods.md` lists them."
+                    .to_owned()
+            }
         }
     }
 }
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<protocol::error::Error> {
-    let source = serde_json::from_str::<u32>("true").expect_err("a truth is no number");
-    vec![
+pub fn examples() -> Vec<protocol::error::Example> {
+    let source =
+        serde_json::from_str::<protocol::editor::RemoteAddParams>("{\"port\":\"ssh\"}").expect_err("no number");
+    let own = vec![
         ParamsError::Invalid { method: RemoteAdd::NAME, source }.into(),
+        ParamsError::Missing { method: RemoteAdd::NAME, names: vec!["name".to_owned(), "host".to_owned()] }.into(),
         ParamsError::UnknownMethod { name: "mltoolbox/remote/fly".to_owned() }.into(),
+    ];
+    [
+        own,
+        remote::address::examples(),
+        remote::choice::examples(),
+        sync::examples(),
+        exec::examples(),
+        doctor::machine::examples(),
+        try_out::examples(),
     ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -269,10 +353,23 @@ mod tests {
     }
 
     #[test]
-    fn no_parameters_are_the_default_parameters() {
-        for command in table().iter().filter(|command| command.name != "cli/completions") {
+    fn the_command_line_and_json_require_the_same() {
+        assert_eq!(required::<RemoteAdd>(), ["name", "host"]);
+        assert_eq!(required::<ContainerExec>(), ["command"]);
+        assert_eq!(required::<SyncPush>(), Vec::<String>::new());
+        for command in table() {
             let schema = (command.params_schema)();
-            assert!(schema.get("required").is_none(), "{} would refuse {{}}", command.name);
+            let required = schema["required"].as_array().into_iter().flatten();
+            for name in required.filter_map(Value::as_str) {
+                assert!(schema["properties"][name].is_object(), "{} requires `{name}`, which it has not", command.name);
+            }
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = params_of::<RemoteAdd>(serde_json::json!({ "name": "" })).expect_err("nothing is given");
+        assert_eq!(error.to_string(), "`remote/add` needs `name` and `host`");
+        params_of::<RemoteAdd>(serde_json::json!({ "name": "gpu1", "host": "h" })).expect("all is given");
     }
 }

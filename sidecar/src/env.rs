@@ -19,6 +19,8 @@ pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// The user's name, for log-ins that name none.
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
+/// The user's name where `USER` is not set: what POSIX calls it.
+pub const LOGNAME: &str = "LOGNAME";
 /// The terminal's type.
 pub const TERM: &str = "TERM";
 
@@ -32,9 +34,20 @@ pub fn text(name: &str) -> Option<String> {
     get(name).and_then(|value| value.into_string().ok())
 }
 
-/// Returns the user's home directory.
+/// Returns the user's home directory; without a variable, what the system says.
 pub fn home() -> Option<PathBuf> {
-    get(HOME).map(PathBuf::from)
+    let said = || std::env::home_dir().filter(|path| path.is_absolute());
+    get(HOME).map(PathBuf::from).or_else(said)
+}
+
+/// Returns the user's name on this machine: from the environment, else from the accounts file.
+pub fn user() -> Option<String> {
+    text(USER).or_else(|| text(LOGNAME)).or_else(agent::facts::own_account)
+}
+
+/// Returns the folder for temporary files.
+pub fn temporary() -> PathBuf {
+    std::env::temp_dir()
 }
 
 /// Returns the folder of settings and state, made by whoever writes to it first.

@@ -7,11 +7,12 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::editor::OutputStream;
-use protocol::error::Error;
+use protocol::error::{Error, Example, word};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 
+use crate::commands::show::text::{bytes as bytes_of, count};
 use crate::secrets::Secret;
 
 pub mod base64;
@@ -182,11 +183,13 @@ impl Question {
             }
             Self::UnsafeWorkspace { path } => format!("`{path}` is not a project folder. Sync all of it?"),
             Self::LargePush { files, bytes, largest } => format!(
-                "The first push holds {files} files and {bytes} bytes. The largest folders:\n  {}\nPush all of it?",
+                "The first push holds {} in {}. The largest folders:\n  {}\nPush all of it?",
+                bytes_of(*bytes),
+                count(*files, "file"),
                 largest.join("\n  ")
             ),
             Self::TakeOver { remote_dir, holder } => {
-                format!("`{remote_dir}` is synced by {holder}. Take it over?")
+                format!("`{remote_dir}` is synced by `{holder}`. Take it over?")
             }
             Self::Confirm { text } => text.clone(),
         }
@@ -197,12 +200,12 @@ impl Question {
         let (question, help) = match self {
             Self::HostKey { host, fingerprint, .. } => (
                 format!("the host key of `{host}` ({fingerprint}) is not known and nobody can be asked"),
-                "Compare the fingerprint with the machine's own, then add `--yes`, or give the remote `--accept-new`."
-                    .to_owned(),
+                "Run `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on that machine; if it shows the same fingerprint, \
+                 add `--yes`, or `--accept-new` when the remote is added.".to_owned(),
             ),
             Self::Passphrase { key } => (
                 format!("the key `{key}` needs a passphrase and nobody can be asked"),
-                format!("Run `ssh-add {key}` once, so that the SSH agent holds it."),
+                format!("Run `ssh-add {}` once, so that the SSH agent holds it.", word(key)),
             ),
             Self::InstallAgent { remote, .. } => (
                 format!("the agent is not installed on `{remote}` and nobody can be asked"),
@@ -213,15 +216,17 @@ impl Question {
                 "Give a project folder with `--workspace DIR`, or add `--yes` to sync all of it.".to_owned(),
             ),
             Self::LargePush { files, bytes, .. } => (
-                format!("the first push holds {files} files and {bytes} bytes and nobody can be asked"),
+                format!("the first push holds {} in {} and nobody can be asked", bytes_of(*bytes), count(*files, "file")),
                 "Leave something out with `--exclude PATTERN` or `.mltignore`, or add `--yes` to push all of it."
                     .to_owned(),
             ),
             Self::TakeOver { remote_dir, holder } => (
-                format!("`{remote_dir}` is synced by {holder} and nobody can be asked"),
-                "Stop the sync there, or add `--take-over`.".to_owned(),
+                format!("`{remote_dir}` is synced by `{holder}` and nobody can be asked"),
+                format!("Run `mltoolbox-sidecar sync stop` in `{holder}`, or add `--take-over` here."),
             ),
-            Self::Confirm { text } => (text.clone(), "Add `--yes` to go on.".to_owned()),
+            Self::Confirm { text } => {
+                (format!("a yes is needed and nobody can be asked: {text}"), "Add `--yes` to go on.".to_owned())
+            },
         };
         Unanswered { question, help }
     }
@@ -229,7 +234,7 @@ impl Question {
 
 /// Returns what is said when a question cannot be asked, each once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<Example> {
     let questions = [
         Question::HostKey {
             host: "[203.0.113.7]:2222".to_owned(),
@@ -240,8 +245,14 @@ pub fn examples() -> Vec<Error> {
         Question::InstallAgent { remote: "gpu1".to_owned(), path: "~/.mltoolbox/bin/mlt-0.1.0".to_owned() },
         Question::UnsafeWorkspace { path: "/home/ada".to_owned() },
         Question::LargePush { files: 250_000, bytes: 5_000_000_000, largest: vec!["data".to_owned()] },
-        Question::TakeOver { remote_dir: "/data/project".to_owned(), holder: "laptop".to_owned() },
-        Question::Confirm { text: "the remote `gpu1` is still synced to".to_owned() },
+        Question::TakeOver {
+            remote_dir: "/data/project".to_owned(),
+            holder: "ada@laptop:/home/ada/project".to_owned(),
+        },
+        Question::Confirm { text: "`gpu1` is used by the sync of `/home/ada/project`. Forget both?".to_owned() },
     ];
-    questions.iter().map(|question| question.unanswered().into()).collect()
+    let unanswered = questions.iter().map(|question| Example::of(question, question.unanswered()));
+    let text = "Stop the agent on `gpu1` and remove `~/.mltoolbox` there, but no synced file?".to_owned();
+    let own = Question::Confirm { text }.unanswered();
+    std::iter::once(own.into()).chain(unanswered).collect()
 }

@@ -24,9 +24,6 @@ use crate::store::Store;
 use crate::sync::Syncs;
 use crate::{env, log};
 
-/// A cancelled command that has not ended after this time is left to itself, so that no caller waits for it.
-const CANCEL_GRACE: Duration = Duration::from_secs(1);
-
 /// Everything that the commands of one process share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Jobs {
@@ -106,10 +103,10 @@ impl Jobs {
         let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let cancel = CancellationToken::new();
         let (tx, answer) = oneshot::channel();
-        let name = request.command.name;
+        let Command { name, grace, .. } = *request.command;
         tracing::debug!(job = id, command = name, "begins");
         let work = tokio::spawn(self.clone().run(request, frontend, cancel.clone()));
-        self.shared.running.spawn(supervise(id, name, work, cancel.clone(), tx));
+        self.shared.running.spawn(supervise(id, name, grace, work, cancel.clone(), tx));
         Job { id, cancel: cancel.clone(), answer, _cancel_on_drop: cancel.drop_guard() }
     }
 
@@ -129,7 +126,7 @@ impl Jobs {
         for sync in self.shared.syncs.all() {
             sync.stop().await;
         }
-        self.shared.sessions.close().await;
+        self.shared.sessions.close();
     }
 
     async fn run(self, mut request: Request, frontend: Arc<dyn Frontend>, cancel: CancellationToken) -> Result<Value> {
@@ -205,13 +202,14 @@ impl Job {
 async fn supervise(
     id: u64,
     name: &'static str,
+    grace: Duration,
     mut work: tokio::task::JoinHandle<Result<Value>>,
     cancel: CancellationToken,
     tx: oneshot::Sender<Result<Value>>,
 ) {
     let overdue = async {
         cancel.cancelled().await;
-        tokio::time::sleep(CANCEL_GRACE).await;
+        tokio::time::sleep(grace).await;
     };
     let answer = tokio::select! {
         joined = &mut work => match joined {
@@ -220,7 +218,7 @@ async fn supervise(
             Err(error) => Err(panicked(name, error)),
         },
         () = overdue => {
-            tracing::warn!(job = id, command = name, "does not end within a second of its cancellation; it is left to itself");
+            tracing::warn!(job = id, command = name, "does not end after its cancellation; it is left to itself");
             Err(cancelled(name, None))
         }
     };
@@ -286,16 +284,18 @@ impl Explain for JobError {
         match self {
             Self::Cancelled { .. } => "Run it again to go on; what was done so far is kept.".to_owned(),
             Self::Panicked { .. } => {
-                format!("Report this with the last lines of `{}`, then run the command again.", log::path().display())
+                format!("Report this as a defect, with the last lines of `{}` as its evidence.", log::path().display())
             }
-            Self::Spare { .. } => format!("Make room in `{}`.", std::env::temp_dir().display()),
+            Self::Spare { .. } => {
+                format!("Make room in `{}`, or set `TMPDIR` to a folder that has some.", env::temporary().display())
+            }
         }
     }
 }
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     vec![
         JobError::Cancelled { command: "sync/push" }.into(),
         JobError::Panicked { command: "sync/push", panic: "a queue was closed".to_owned() }.into(),
@@ -330,7 +330,7 @@ mod tests {
         cancel: &CancellationToken,
     ) -> oneshot::Receiver<Result<Value>> {
         let (tx, rx) = oneshot::channel();
-        tokio::spawn(supervise(1, "test/run", tokio::spawn(work), cancel.clone(), tx));
+        tokio::spawn(supervise(1, "test/run", commands::CANCEL_GRACE, tokio::spawn(work), cancel.clone(), tx));
         rx
     }
 
@@ -341,7 +341,7 @@ mod tests {
         let cancelled_at = tokio::time::Instant::now();
         cancel.cancel();
         let error = answer.await.expect("an answer").expect_err("cancelled");
-        assert_eq!((error.code, cancelled_at.elapsed()), (Code::Cancelled, CANCEL_GRACE));
+        assert_eq!((error.code, cancelled_at.elapsed()), (Code::Cancelled, commands::CANCEL_GRACE));
     }
 
     #[tokio::test]

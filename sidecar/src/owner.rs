@@ -6,13 +6,15 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use protocol::editor::Scope;
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::editor::{Scope, SyncStatus};
+use protocol::error::{Code, Error, Explain, Result, word};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Where;
+use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Request, Role};
 use crate::log;
@@ -26,7 +28,15 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use client::Failed;
 use place::Place;
+
+/// How long a command looks for an owner that answers: longer than one takes to end and another to start.
+const PERSIST: Duration = Duration::from_secs(15);
+/// Pause before an owner that is gone is looked for again; a killed process is gone within milliseconds.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Longest wait for an owner that is ending to be gone: a little more than it gives itself.
+const ENDING: Duration = Duration::from_secs(8);
 
 /// What is to become of a command.
 #[derive(Debug)]
@@ -54,24 +64,50 @@ pub async fn route(
     // A folder that is not there has no owner; the command itself says what is wrong.
     let Some(workspace) = workspace else { return Ok(Route::Here(None)) };
     let starts = request.command.runs == Where::StartsOwner;
-    let found = match Place::of(&workspace)? {
-        place if place.is_served() => Some((workspace.clone(), place)),
-        _ if starts || names_folder(request) => None,
-        _ => served_above(&workspace),
-    };
-    if let Some((workspace, place)) = found {
-        return client::call(&place, &within(request, &workspace), frontend, cancel).await.map(Route::Answered);
+    let deadline = Instant::now() + PERSIST;
+    loop {
+        let found = match Place::of(&workspace)? {
+            place if place.is_served() => Some((workspace.clone(), place)),
+            _ if starts || names_folder(request) => None,
+            _ => served_above(&workspace),
+        };
+        let (workspace, place) = match found {
+            Some(found) => found,
+            None if !starts => return Ok(Route::Here(None)),
+            None => {
+                let place = Place::of(&workspace)?;
+                if request.params["foreground"] == true {
+                    let jobs = jobs.clone().with_role(Role::Owner);
+                    return Ok(Route::Here(Some(server::Server::start(jobs, &workspace, &place).await?)));
+                }
+                client::start(&workspace, request.scope.remote.as_deref(), &place).await?;
+                (workspace.clone(), place)
+            }
+        };
+        let failed = match client::call(&place, &within(request, &workspace), frontend, cancel).await {
+            Ok(answer) => return Ok(Route::Answered(answer)),
+            Err(failed) => failed,
+        };
+        // An owner that was killed or is ending is as good as none; what it may have done already is done
+        // again only where that changes nothing.
+        let again = match failed {
+            Failed::Gone { begun, .. } => !(begun && request.command.once) && Instant::now() < deadline,
+            Failed::Error(_) => false,
+        };
+        if !again || cancel.is_cancelled() {
+            return Err(failed.into_error(&place, request.command));
+        }
+        tracing::info!(socket = %place.socket.display(), "the owner is gone; asking again");
+        tokio::time::sleep(AGAIN).await;
     }
-    if !starts {
-        return Ok(Route::Here(None));
-    }
-    let place = Place::of(&workspace)?;
-    if request.params["foreground"] == true {
-        let server = server::Server::start(jobs.clone().with_role(Role::Owner), &workspace, &place)?;
-        return Ok(Route::Here(Some(server)));
-    }
-    client::start(&workspace, request.scope.remote.as_deref(), &place).await?;
-    client::call(&place, &within(request, &workspace), frontend, cancel).await.map(Route::Answered)
+}
+
+/// Returns what the owner of a workspace, another process, says about its sync; `None` when there is none.
+pub async fn status(cx: &Cx, workspace: &Path, remote: &str) -> Result<Option<SyncStatus>> {
+    let said = client::status(workspace, remote, &cx.frontend, &cx.cancel).await?;
+    let status = said.map(serde_json::from_value::<SyncStatus>).transpose();
+    // An owner of another version may say what we cannot read; then we know no more than without it.
+    Ok(status.unwrap_or_default().filter(|status| status.remote == remote))
 }
 
 /// Runs the owner of `workspace` until its sync is stopped; returns the exit status.
@@ -90,7 +126,8 @@ pub fn main(workspace: &Path, remote: &str) -> u8 {
 fn workspace(request: &Request) -> Option<PathBuf> {
     let named = request.params["dir"].as_str().or(request.scope.workspace.as_deref());
     let folder = named.map_or_else(|| request.folder.clone(), |named| request.folder.join(named));
-    folder.canonicalize().ok().filter(|folder| folder.is_dir())
+    // One that is not text cannot be named to an owner, and is not synced anyway.
+    folder.canonicalize().ok().filter(|folder| folder.is_dir() && folder.to_str().is_some())
 }
 
 fn names_folder(request: &Request) -> bool {
@@ -150,6 +187,16 @@ pub enum OwnerError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// It ended while it did what was asked.
+    #[error("the background process of this workspace ended during `{command}`")]
+    Lost {
+        /// The words of the command.
+        command: String,
+        /// Whether doing it a second time would be another thing.
+        once: bool,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// It speaks another version.
     #[error("the background process {pid} of this workspace is of version {theirs}, this program of {ours}")]
     Version {
@@ -172,14 +219,25 @@ impl Explain for OwnerError {
             Self::UnsafeFolder { folder } => {
                 format!("Remove `{}` or set `XDG_RUNTIME_DIR` to a folder that only you can enter.", folder.display())
             }
-            Self::File { path, .. } => format!("Check that you may write to the folder of `{}`.", path.display()),
-            Self::Start { .. } => format!("Read the last lines of `{}`.", log::path().display()),
+            Self::File { path, .. } => format!(
+                "Run `ls -ld {}` to see who may write there, or set `XDG_RUNTIME_DIR` to a folder of your own.",
+                word(path.parent().unwrap_or(path).display())
+            ),
+            Self::Start { .. } => format!(
+                "Run `mltoolbox-sidecar sync watch --foreground` to go without it, and read the last lines of `{}` for the reason.",
+                log::path().display()
+            ),
             Self::Taken { .. } => "Run the command again; it will be passed on to that process.".to_owned(),
-            Self::Silent { .. } => {
-                format!(
-                    "Run the command again; if that does not help, read the last lines of `{}`.",
-                    log::path().display()
-                )
+            Self::Silent { socket, .. } => format!(
+                "Run `fuser -k {}` to end it, then run the command again; nothing is lost by it.",
+                word(socket.display())
+            ),
+            Self::Lost { once: true, .. } => {
+                "It may have been done: look with `mltoolbox-sidecar sync status`, then run the command again if it was not."
+                    .to_owned()
+            }
+            Self::Lost { once: false, .. } => {
+                format!("Run the command again; if that does not help, read the last lines of `{}`.", log::path().display())
             }
             Self::Version { pid, .. } => {
                 format!("Run `kill {pid}`, then `mltoolbox-sidecar sync watch`; nothing is lost by it.")
@@ -199,7 +257,7 @@ type Lock = OwnedFd;
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     let folder = || PathBuf::from("/run/user/1000/mltoolbox");
     let workspace = || PathBuf::from("/home/ada/project");
@@ -210,6 +268,7 @@ pub fn examples() -> Vec<Error> {
         OwnerError::Start { workspace: workspace(), source: std::io::ErrorKind::NotFound.into() }.into(),
         OwnerError::Taken { workspace: workspace() }.into(),
         OwnerError::Silent { socket: folder().join("0a1b.sock"), source: refused() }.into(),
+        OwnerError::Lost { command: "sync approve".to_owned(), once: true, source: refused() }.into(),
         OwnerError::Version { pid: 4711, theirs: "0.9.0".to_owned(), ours: "0.1.0" }.into(),
     ]
 }

@@ -120,9 +120,9 @@ impl Explain for SessionError {
 
     fn help(&self) -> String {
         match self {
-            Self::Closed => "Run the command again when it is wanted after all.".to_owned(),
+            Self::Closed => "Run the command again; it opens a new one.".to_owned(),
             Self::Lost => {
-                "Nothing needs to be done: it is connected again by itself, as soon as the machine answers.".to_owned()
+                "Nothing has to be done: it is made again by itself, as soon as the machine answers.".to_owned()
             }
         }
     }
@@ -180,6 +180,13 @@ impl Handle {
             State::Connecting | State::Ready => SessionError::Closed.into(),
         }
     }
+}
+
+/// Returns each kind of error of a session once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Example> {
+    let own = vec![SessionError::Closed.into(), SessionError::Lost.into()];
+    [own, command::examples(), install::examples(), link::examples()].concat()
 }
 
 #[cfg(test)]

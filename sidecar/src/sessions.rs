@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::editor::RemoteRow;
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::error::{Code, Error, Explain, Result, word};
 
 use crate::cx::Cx;
 pub use crate::session::by_ssh::Identity;
@@ -58,9 +58,9 @@ impl Explain for SessionsError {
                 format!("Did you mean `{nearest}`? `mltoolbox-sidecar remote list` shows all.")
             }
             Self::Unknown { name, nearest: None } => {
-                format!("Add it with `mltoolbox-sidecar remote add {name} --host HOST`.")
+                format!("Add it with `mltoolbox-sidecar remote add {} --host HOST`.", word(name))
             }
-            Self::Cancelled { .. } => "Run the command again when it is wanted after all.".to_owned(),
+            Self::Cancelled { .. } => "Run the command again to connect.".to_owned(),
         }
     }
 }
@@ -95,7 +95,7 @@ impl Sessions {
     }
 
     /// Ends every session of this process.
-    pub async fn close(&self) {
+    pub fn close(&self) {
         self.table().clear();
     }
 
@@ -175,6 +175,17 @@ fn distance(from: &str, to: &str) -> usize {
         }
     }
     row[to.len()]
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Example> {
+    let name = || "gpu2".to_owned();
+    vec![
+        SessionsError::Unknown { name: name(), nearest: Some("gpu1".to_owned()) }.into(),
+        SessionsError::Unknown { name: name(), nearest: None }.into(),
+        SessionsError::Cancelled { name: name() }.into(),
+    ]
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ mod agent_tests;
 #[cfg(unix)]
 pub mod disk;
 pub mod guard;
+#[cfg(test)]
+mod hostile_tests;
 pub mod ignored;
 mod look;
 #[cfg(test)]
@@ -121,6 +123,8 @@ pub struct Snapshot {
     pub pending: Vec<String>,
     /// Whether its remote folder was opened.
     pub opened: bool,
+    /// Whether its remote folder cannot be opened for another reason than a lost connection.
+    pub stuck: bool,
     /// Whether it cannot go on by itself, or has nothing left to do.
     pub settled: bool,
 }
@@ -140,6 +144,8 @@ enum Command {
     Flush { durable: bool, answer: oneshot::Sender<Result<()>> },
     Resolve { which: Which, take: Take, answer: oneshot::Sender<Result<SyncResolveOutput>> },
     Approve { plan: Option<String>, answer: oneshot::Sender<Result<()>> },
+    Again { take_over: bool, answer: oneshot::Sender<Result<()>> },
+    Compare { answer: oneshot::Sender<Result<bool>> },
     Pause { paused: bool, answer: oneshot::Sender<Result<()>> },
     Touch { paths: Vec<RelPath> },
 }
@@ -186,7 +192,7 @@ pub enum AskError {
     #[error("the sync has ended")]
     Ended,
     /// It did not arrive in time.
-    #[error("{count} paths are not on the remote yet: {}", paths.join(", "))]
+    #[error("{count} {} not on the remote yet: `{}`", if *count == 1 { "path is" } else { "paths are" }, paths.join("`, `"))]
     Pending {
         /// How many.
         count: u64,
@@ -195,6 +201,9 @@ pub enum AskError {
         /// What keeps it.
         source: Option<Error>,
     },
+    /// A person paused it.
+    #[error("the sync is paused")]
+    Paused,
     /// There is no brake.
     #[error("nothing waits for an approval")]
     NoBrake,
@@ -206,6 +215,12 @@ pub enum AskError {
         /// The plan that waits.
         present: String,
     },
+    /// This system has no folder descriptors, through which no link can lead out of the workspace.
+    #[error("`{}` cannot be synced from this system", workspace.display())]
+    System {
+        /// The workspace.
+        workspace: PathBuf,
+    },
     /// A pattern cannot be read.
     #[error("`{pattern}` is not a pattern")]
     Pattern {
@@ -215,7 +230,7 @@ pub enum AskError {
         source: ignore::Error,
     },
     /// There is no such conflict.
-    #[error("no conflict matches {}", patterns.join(", "))]
+    #[error("no conflict matches `{}`", patterns.join("`, `"))]
     NoConflict {
         /// What was asked for.
         patterns: Vec<String>,
@@ -226,8 +241,8 @@ impl Explain for AskError {
     fn code(&self) -> Code {
         match self {
             Self::Ended => Code::SyncNotRunning,
-            Self::Pending { .. } => Code::SyncPending,
-            Self::NoBrake | Self::Pattern { .. } => Code::ParamsInvalid,
+            Self::Pending { .. } | Self::Paused => Code::SyncPending,
+            Self::NoBrake | Self::Pattern { .. } | Self::System { .. } => Code::ParamsInvalid,
             Self::OtherPlan { .. } => Code::SyncBrake,
             Self::NoConflict { .. } => Code::SyncConflict,
         }
@@ -236,9 +251,11 @@ impl Explain for AskError {
     fn help(&self) -> String {
         match self {
             Self::Ended => "Run `mltoolbox-sidecar sync watch` to start it again.".to_owned(),
-            Self::Pending { .. } => {
-                "Run `mltoolbox-sidecar sync status` to see what keeps them, or give more time with `--timeout`."
-                    .to_owned()
+            Self::Pending { .. } => "Run `mltoolbox-sidecar sync status` to see what keeps them, or wait longer with \
+                 `mltoolbox-sidecar sync flush --timeout 600`."
+                .to_owned(),
+            Self::Paused => {
+                "Run `mltoolbox-sidecar sync resume` to go on; what was saved meanwhile is remembered.".to_owned()
             }
             Self::NoBrake => "Run `mltoolbox-sidecar sync status` to see how the sync stands.".to_owned(),
             Self::OtherPlan { present, .. } => {
@@ -246,10 +263,32 @@ impl Explain for AskError {
                     "Look at it with `mltoolbox-sidecar sync status`, then run `mltoolbox-sidecar sync approve {present}`."
                 )
             }
-            Self::Pattern { .. } => "Give a path, or a pattern as in `.gitignore`.".to_owned(),
+            Self::System { .. } => "Run MLToolbox on Linux or macOS; on Windows, that is inside WSL 2.".to_owned(),
+            Self::Pattern { .. } => "Give a path, or a pattern as in `.gitignore`: `src/*.py`, `*.log`.".to_owned(),
             Self::NoConflict { .. } => "Run `mltoolbox-sidecar sync conflicts` to see which there are.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error of a sync once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<protocol::error::Example> {
+    let patterns = || vec!["*.py".to_owned()];
+    let paths = vec!["src/train.py".to_owned(), "data/set.csv".to_owned()];
+    let mut builder = ignore::gitignore::GitignoreBuilder::new("");
+    let source = builder.add_line(None, "a{b").expect_err("an open brace is no pattern");
+    let own = vec![
+        AskError::Ended.into(),
+        AskError::Paused.into(),
+        AskError::Pending { count: 7, paths, source: None }.into(),
+        AskError::Paused.into(),
+        AskError::NoBrake.into(),
+        AskError::OtherPlan { asked: "3f9a61c2".to_owned(), present: "b01d77e4".to_owned() }.into(),
+        AskError::System { workspace: "/home/ada/project".into() }.into(),
+        AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
+        AskError::NoConflict { patterns: patterns() }.into(),
+    ];
+    [own, resolve::examples(), scan::examples(), target::examples(), watch::examples()].concat()
 }
 
 impl Handle {
@@ -303,6 +342,23 @@ impl Handle {
     /// Pauses the sync, or goes on.
     pub async fn pause(&self, paused: bool) -> Result<()> {
         self.ask(|answer| Command::Pause { paused, answer }).await
+    }
+
+    /// Opens the remote folder now if it is not open, and takes it from another machine if asked to.
+    pub async fn again(&self, take_over: bool) -> Result<()> {
+        self.ask(|answer| Command::Again { take_over, answer }).await
+    }
+
+    /// Has both sides compared as a whole, so that what was edited on the remote is seen; returns whether
+    /// that began, which takes an open remote folder.
+    pub async fn compare(&self) -> Result<bool> {
+        self.ask(|answer| Command::Compare { answer }).await
+    }
+
+    /// Returns the error because of which the remote folder cannot be opened, unless it is a lost connection.
+    pub fn stuck(&self) -> Option<Error> {
+        let snapshot = self.snapshots.borrow();
+        snapshot.status.error.clone().filter(|_| snapshot.stuck)
     }
 
     /// Says that paths may have changed; for front ends that see a save before the file system tells.

@@ -21,6 +21,8 @@ pub mod ssh;
 pub mod ssh_server;
 
 pub use error::TransportError;
+#[doc(hidden)]
+pub use error::examples;
 
 /// A way to reach one machine. Calls may run concurrently. After [`Transport::closed`] the transport is
 /// dead; the session makes a new one.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use harness::binary;
-use harness::cli::{check, command, run};
+use harness::cli::{check, command, finish, run};
 use harness::work::Work;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
     check(
         &work,
         "--help",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar --help
         Keeps a project here equal to its copy on a remote machine, and runs commands
         there
@@ -53,12 +53,12 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
         Start with: mltoolbox-sidecar try
         Without a command: this help on a terminal, the language server on a pipe.
         [exit 0]
-    "#]],
+    "]],
     );
     check(
         &work,
         "help sync push",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar help sync push
         Bring the remote up to date once
 
@@ -68,8 +68,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
           [DIR]  Project folder; the current one is the default
 
         Options:
-              --to <REMOTE_DIR>    Folder on the remote [default:
-                                   ~/mltoolbox/<name>-<short id>]
+              --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
               --dry-run            Say what would be done and do nothing
               --exclude <PATTERN>  Leave out what matches this pattern (as in
                                    .gitignore)
@@ -92,7 +91,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
           mltoolbox-sidecar sync push
           mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
         [exit 0]
-    "#]],
+    "]],
     );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());
@@ -108,7 +107,7 @@ fn a_typo_gets_a_suggestion_and_status_2() {
     check(
         &work,
         "snyc",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar snyc
         error: unrecognized subcommand 'snyc'
 
@@ -118,12 +117,12 @@ fn a_typo_gets_a_suggestion_and_status_2() {
 
         For more information, try '--help'.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,
         "remote ad",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar remote ad
         error: unrecognized subcommand 'ad'
 
@@ -133,7 +132,7 @@ fn a_typo_gets_a_suggestion_and_status_2() {
 
         For more information, try '--help'.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,
@@ -159,6 +158,30 @@ fn json_is_one_document_whatever_happens() {
         assert!(code.is_none_or(|code| code == ran.code), "{}", ran.text());
         assert_eq!(ran.stderr, "", "`{line}` talks");
     }
+}
+
+#[test]
+fn whom_to_log_in_as_is_known_without_being_told() {
+    let work = Work::new();
+    let add = |name: &str, variables: &[(&str, &str)]| {
+        let mut command = command(&work, &["remote", "add", name, "--host", "203.0.113.7", "--json"]);
+        command.env_remove("USER").env_remove("LOGNAME").envs(variables.iter().copied());
+        finish(&mut command).json::<Value>()["user"].clone()
+    };
+    assert_eq!(add("one", &[("USER", "ada"), ("LOGNAME", "eve")]), "ada");
+    assert_eq!(add("two", &[("USER", ""), ("LOGNAME", "eve")]), "eve");
+    let account = std::process::Command::new("id").arg("-un").output().expect("every system has `id`").stdout;
+    assert_eq!(add("three", &[]), String::from_utf8_lossy(&account).trim());
+}
+
+#[test]
+fn what_a_repository_names_its_files_does_not_steer_the_terminal() {
+    let work = Work::new();
+    let ran = run(&work, &["remote", "show", "\u{1b}]0;mine\u{7}\u{202e}gnp"]);
+    assert_eq!(ran.code, 2, "{}", ran.text());
+    let steers = |letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}';
+    assert!(!ran.stderr.contains(steers), "{:?}", ran.stderr);
+    assert!(ran.stderr.contains("\u{fffd}]0;mine\u{fffd}\u{fffd}gnp"), "{:?}", ran.stderr);
 }
 
 #[test]

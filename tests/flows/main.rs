@@ -1,4 +1,6 @@
 //! The user's stories from end to end, hermetic: own home, no network, no program but ours.
 
 mod cli;
+mod decoders;
+mod editor;
 mod wire;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ pub struct Editor {
     child: Child,
     input: Option<ChildStdin>,
     messages: Receiver<Value>,
+    reader: Option<JoinHandle<()>>,
     waiting: VecDeque<Value>,
     next: i64,
 }
@@ -34,7 +36,7 @@ impl Editor {
         let mut child = command.spawn().expect("the sidecar starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let (send, messages) = mpsc::channel();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             while let Some(message) = read_message(&mut output) {
                 if send.send(message).is_err() {
                     return;
@@ -42,7 +44,8 @@ impl Editor {
             }
         });
         let input = child.stdin.take();
-        Self { child, input, messages, waiting: VecDeque::new(), next: 0 }
+        let reader = Some(reader);
+        Self { child, input, messages, reader, waiting: VecDeque::new(), next: 0 }
     }
 
     /// Starts the language server and initializes it with the place's workspace; returns what it announced.
@@ -138,6 +141,21 @@ impl Editor {
     /// Closes the server's input and waits for its end.
     pub fn close(mut self) -> ExitStatus {
         self.input = None;
+        self.ended()
+    }
+
+    /// Closes the server's output: nobody reads it any more.
+    pub fn stop_reading(&mut self) {
+        self.messages = mpsc::channel().1;
+        // The thread that reads it ends with the next message, and the pipe with the thread.
+        self.request("mltoolbox/none", &json!({}));
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader does not panic");
+        }
+    }
+
+    /// Waits for the end of the server, whose input stays open.
+    pub fn ended(&mut self) -> ExitStatus {
         crate::process::wait_until("the language server to end", MESSAGE, || {
             self.child.try_wait().expect("our own child").is_some()
         });

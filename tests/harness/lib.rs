@@ -13,6 +13,8 @@ pub mod cli;
 
 pub mod editor;
 
+pub mod terminal;
+
 pub mod oracle;
 
 pub mod process;
@@ -22,3 +24,5 @@ pub mod proxy;
 pub mod skip;
 
 pub mod limits;
+
+pub mod edits;

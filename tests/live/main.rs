@@ -3,9 +3,15 @@
 
 mod story;
 
+mod editor;
 mod faults;
 mod host;
+mod hostile;
+mod input;
+mod lasting;
 mod limits;
+mod owner;
 mod sync;
+mod terminal;
 mod trial;
 mod watchers;

@@ -109,6 +109,13 @@ impl Story {
         oracle::assert_equal(&self.work.workspace(), &self.there(""), LEFT_OUT);
     }
 
+    /// Fails when the trees differ in anything but versions that were kept beside.
+    #[track_caller]
+    pub(crate) fn assert_without_conflicts(&self) {
+        let leave_out = ["*.log", "build", "*.mltoolbox-conflict-*"];
+        oracle::assert_equal(&self.work.workspace(), &self.there(""), &leave_out);
+    }
+
     /// Waits until the remote file holds exactly this.
     pub(crate) fn wait_for(&self, path: &str, content: &str) {
         let file = self.there(path);

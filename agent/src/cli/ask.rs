@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use crate::daemon::error::DaemonError;
 use crate::daemon::place::Place;
 use crate::daemon::start;
+use crate::facts;
 use crate::wire::{self, FrameReader, WireError};
 
 /// A daemon that is well answers within milliseconds.
@@ -34,6 +35,7 @@ pub(super) fn health(place: &Place) -> Result<Value, DaemonError> {
             "links": links.saturating_sub(1),
             "roots": roots,
             "startedBy": started_by(place),
+            "facts": facts::gather(),
             "log": place.log(),
         })),
         other => Err(unexpected(other)),

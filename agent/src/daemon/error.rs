@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain, word};
 
 /// Why the agent cannot be started or reached.
 #[derive(Debug, thiserror::Error)]
@@ -82,17 +82,55 @@ impl Explain for DaemonError {
         match self {
             Self::NoHome => "Set `HOME` to a folder that this user may write to.".to_owned(),
             Self::Folder { path, .. } => {
-                format!("Check with `df -h` and `ls -ld` that this user can write to `{}`.", path.display())
+                format!(
+                    "Run `ls -ld {0}` and `df -h {0}` there: this user has to be able to write, and to have room.",
+                    word(path.display())
+                )
             }
-            Self::NotOurs { path } => format!("Remove `{}`, or give it back to this user.", path.display()),
-            Self::Socket { path, .. } => format!("Check that `{}` can hold sockets.", path.display()),
-            Self::Runtime(_) => "Check the limits of this user with `ulimit -a`.".to_owned(),
-            Self::Spawn(_) => "Check that the file system with the home directory allows programs to run.".to_owned(),
+            Self::NotOurs { path } => {
+                format!("Remove `{0}` there, or run `sudo chown -R USER {0}` for this user.", word(path.display()))
+            }
+            Self::Socket { path, .. } => format!(
+                "Run `df -T {}` there: its file system has to be one that can hold sockets.",
+                word(path.parent().unwrap_or(path).display())
+            ),
+            Self::Runtime(_) => {
+                "Run `ulimit -a` there to see how many processes and open files this user may have.".to_owned()
+            }
+            Self::Spawn(_) => "Run `findmnt -T ~` there: the home directory must not be mounted `noexec`.".to_owned(),
             Self::Ended(_) | Self::NotListening { .. } | Self::NoAnswer(_) | Self::Refused(_) => {
-                "Run `mlt logs` to see why.".to_owned()
+                "Run `mltoolbox-sidecar agent logs` to see why.".to_owned()
             }
-            Self::NotRunning => "Run `mlt proxy` from the sidecar; it starts one.".to_owned(),
+            Self::NotRunning => "Run `mltoolbox-sidecar agent restart` to start it.".to_owned(),
             Self::Pipe(_) => "Run the command again; the connection went away.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let path = |name: &str| PathBuf::from("/home/ada/.mltoolbox").join(name);
+    let refused = protocol::error::Error {
+        code: Code::Bug,
+        message: "the agent failed while it worked on the request".to_owned(),
+        help: String::new(),
+        causes: Vec::new(),
+    };
+    vec![
+        DaemonError::NoHome.into(),
+        DaemonError::Folder { path: path("run"), source: io::ErrorKind::PermissionDenied.into() }.into(),
+        DaemonError::NotOurs { path: path("run") }.into(),
+        DaemonError::Socket { path: path("run/agent.sock"), source: io::ErrorKind::Unsupported.into() }.into(),
+        DaemonError::Runtime(io::ErrorKind::OutOfMemory.into()).into(),
+        DaemonError::Spawn(io::ErrorKind::PermissionDenied.into()).into(),
+        DaemonError::Ended(std::process::ExitStatus::from_raw(1 << 8)).into(),
+        DaemonError::NotListening { seconds: 10 }.into(),
+        DaemonError::NotRunning.into(),
+        DaemonError::NoAnswer(crate::wire::WireError::Ended).into(),
+        DaemonError::Refused(refused).into(),
+        DaemonError::Pipe(io::ErrorKind::BrokenPipe.into()).into(),
+    ]
 }

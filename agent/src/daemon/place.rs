@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use protocol::hello::PROTOCOL;
 
 use super::error::DaemonError;
-use crate::facts;
+use crate::env;
 
 /// Longest path of a socket that is used as it is; the system's limit is 107 on Linux and 103 on macOS.
 const MAX_SOCKET: usize = 100;
+/// What others may do in a folder.
+const OTHERS: u32 = 0o077;
 
 /// Folders and files of one user's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,8 @@ pub struct Place {
 impl Place {
     /// Returns the place below the home directory of this process.
     pub fn find() -> Result<Self, DaemonError> {
-        let home = facts::home().ok_or(DaemonError::NoHome)?;
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = env::home().ok_or(DaemonError::NoHome)?;
+        let runtime = env::runtime_dir();
         let host = rustix::system::uname().nodename().to_bytes().to_owned();
         Ok(Self::below(&home, runtime.as_deref(), OsStr::from_bytes(&host)))
     }
@@ -50,6 +52,13 @@ impl Place {
             .unwrap_or(shared);
         let name = format!("{}-{PROTOCOL}", short_hash(&[folder.as_os_str().as_bytes(), machine.as_bytes()].concat()));
         Self { folder, run, name }
+    }
+
+    /// Returns whether the folder of the socket is there and only this user can enter it.
+    pub fn is_ours(&self) -> bool {
+        let ours = rustix::process::getuid().as_raw();
+        std::fs::symlink_metadata(&self.run)
+            .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & OTHERS == 0)
     }
 
     /// Makes the folders, for this user only, and refuses those that are not ours.
@@ -143,8 +152,12 @@ mod tests {
         place.prepare().expect("a place");
         assert_eq!(place.folder().metadata().expect("there").mode() & 0o777, 0o700);
 
+        assert!(place.is_ours());
+        std::fs::set_permissions(&place.run, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        assert!(!place.is_ours(), "whoever can enter may have put the socket there");
+
         std::fs::remove_dir(home.path().join(".mltoolbox/run")).expect("empty");
         std::os::unix::fs::symlink("/tmp", home.path().join(".mltoolbox/run")).expect("a link");
-        assert!(matches!(place.prepare(), Err(DaemonError::NotOurs { .. })));
+        assert!(matches!(place.prepare(), Err(DaemonError::NotOurs { .. })) && !place.is_ours());
     }
 }

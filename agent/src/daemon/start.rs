@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::DaemonError;
 use super::place::Place;
 use super::try_lock;
-use crate::facts;
+use crate::{env, facts};
 
 /// Between two looks for the socket; a start takes some 20 ms.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -21,7 +21,8 @@ const SYSTEMD_WITHIN: Duration = Duration::from_secs(3);
 
 /// Returns a connection to the running daemon, or `None` when there is none.
 pub fn find(place: &Place) -> Option<UnixStream> {
-    UnixStream::connect(place.socket()).ok()
+    // In a folder that everybody may write to, somebody else may have made ours first.
+    place.is_ours().then(|| UnixStream::connect(place.socket()).ok())?
 }
 
 /// Returns a connection to the daemon, which is started when there is none.
@@ -74,7 +75,7 @@ fn start_with_systemd() -> bool {
     if !Path::new("/var/lib/systemd/linger").join(&user).exists() {
         return false;
     }
-    let (Ok(program), Some(home)) = (std::env::current_exe(), facts::home()) else { return false };
+    let (Ok(program), Some(home)) = (std::env::current_exe(), env::home()) else { return false };
     let runtime = format!("/run/user/{}", rustix::process::getuid().as_raw());
     let mut setting = std::ffi::OsString::from("HOME=");
     setting.push(home);
@@ -84,7 +85,7 @@ fn start_with_systemd() -> bool {
         .arg("--")
         .arg(program)
         .args(["serve", "--started-by", "systemd"])
-        .env("XDG_RUNTIME_DIR", std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_else(|| runtime.into()))
+        .env(env::RUNTIME_DIR, env::runtime_dir().unwrap_or_else(|| runtime.into()))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

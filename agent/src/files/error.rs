@@ -2,7 +2,7 @@
 
 use std::io;
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::sync::Rejected;
 use rustix::io::Errno;
 
@@ -27,7 +27,7 @@ pub(super) enum RootError {
     Busy { path: String, seconds: u64 },
     #[error("`{file}` of the remote folder `{path}` has format {version}, which is newer than this agent knows")]
     Newer { path: String, file: &'static str, version: u32 },
-    #[error("the remote folder `{path}` is in use by {label}")]
+    #[error("the remote folder `{path}` is in use by `{label}`")]
     Leased { path: String, label: String },
     #[error("the remote folder `{path}` was replaced by another one while it was in use")]
     Replaced { path: String },
@@ -70,31 +70,43 @@ impl Explain for RootError {
             Self::Refused { .. } => {
                 "Name a folder of its own with `--to`, for example `--to ~/mltoolbox/project`.".into()
             }
-            Self::Missing { path } => format!("Create it on the remote with `mkdir -p {path}`, or push to it first."),
-            Self::Link { target, .. } => format!("Name the folder itself: `--to {target}`."),
+            Self::Missing { path } => {
+                format!(
+                    "Create it on the remote with `mkdir -p {}`, or let `mltoolbox-sidecar sync push` make it.",
+                    word(path)
+                )
+            }
+            Self::Link { target, .. } => format!("Name the folder itself: `--to {}`.", word(target)),
             Self::NotFolder { path } => {
                 format!("Move `{path}` away on the remote, or name another folder with `--to`.")
             }
             Self::Io { path, .. } => {
                 format!(
-                    "See with `ls -ld {path}` on the remote whether this user may write there, or name another folder with `--to`."
+                    "See with `ls -ld {}` on the remote whether this user may write there, or name another folder with `--to`.",
+                    word(path)
                 )
             }
-            Self::Full { path, .. } => format!("See with `df -h {path}` what is free on the remote, and make room."),
-            Self::Busy { path, .. } => {
-                format!("See with `fuser {path}` on the remote which process holds it, and end that.")
+            Self::Full { path, .. } => {
+                format!("See with `df -h {}` what is free on the remote, and make room.", word(path))
             }
-            Self::Newer { .. } => "Install the newer agent with `mltoolbox-sidecar agent install`.".into(),
+            Self::Busy { path, .. } => {
+                format!("See with `fuser {}` on the remote which process holds it, and end that.", word(path))
+            }
+            Self::Newer { .. } => {
+                "Update MLToolbox on this machine, then run `mltoolbox-sidecar agent install`.".into()
+            }
             Self::Leased { label, .. } => {
-                format!("Stop the sync of {label}, or take the folder from it with `--take-over`.")
+                format!(
+                    "Run `mltoolbox-sidecar sync stop` in `{label}`, or take the folder from it with `--take-over`."
+                )
             }
             Self::Replaced { .. } => {
-                "Run the sync again; it opens the new folder and compares everything first.".into()
+                "Run `mltoolbox-sidecar sync watch`; it opens the new folder and compares everything first.".into()
             }
             Self::Unreadable { path, .. } => {
-                format!("See with `ls -l {path}` on the remote what it is and who may read it.")
+                format!("See with `ls -l {}` on the remote what it is and who may read it.", word(path))
             }
-            Self::Lost { .. } => "Run the sync again; what did not arrive is sent then.".into(),
+            Self::Lost { .. } => "Run `mltoolbox-sidecar sync push`; what did not arrive is sent then.".into(),
         }
     }
 }
@@ -120,6 +132,28 @@ pub(super) fn rejected(error: &io::Error) -> Rejected {
         Some(_) | None => error.to_string(),
     };
     Rejected::Failed { reason }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let path = || "/data/project".to_owned();
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    vec![
+        RootError::NoHome.into(),
+        RootError::Refused { path: "/".to_owned(), what: "the root of the file system" }.into(),
+        RootError::Missing { path: path() }.into(),
+        RootError::Link { path: path(), target: "/mnt/disk/project".to_owned() }.into(),
+        RootError::NotFolder { path: path() }.into(),
+        RootError::Io { doing: "create", path: path(), source: denied() }.into(),
+        RootError::Full { path: path(), source: io::ErrorKind::StorageFull.into() }.into(),
+        RootError::Busy { path: path(), seconds: 5 }.into(),
+        RootError::Newer { path: path(), file: "lease", version: 9 }.into(),
+        RootError::Leased { path: path(), label: "ada@laptop:/home/ada/project".to_owned() }.into(),
+        RootError::Replaced { path: path() }.into(),
+        RootError::Unreadable { path: "src/train.py".to_owned(), reason: "permission denied".to_owned() }.into(),
+        RootError::Lost { source: io::ErrorKind::UnexpectedEof.into() }.into(),
+    ]
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Why a request as a whole is refused, apart from what the files say themselves.
 
-use protocol::agent::{MAX_BATCH, MAX_STREAMS, RootId};
-use protocol::error::{Code, Explain};
+use protocol::agent::{MAX_BATCH, RootId};
+use protocol::error::{Code, Example, Explain};
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -9,9 +9,6 @@ pub(super) enum RequestError {
     /// The root is not open.
     #[error("the remote folder number {0} is not open")]
     RootUnknown(RootId),
-    /// Too many requests at a time.
-    #[error("more than {MAX_STREAMS} requests are open on one connection")]
-    TooManyStreams,
     /// Too many entries.
     #[error("a request has {0} entries, more than the {MAX_BATCH} allowed")]
     TooLarge(usize),
@@ -36,7 +33,6 @@ impl Explain for RequestError {
     fn code(&self) -> Code {
         match self {
             Self::RootUnknown(_) => Code::SyncRoot,
-            Self::TooManyStreams => Code::TooManyRequests,
             Self::TooLarge(_) | Self::AnswerTooLong => Code::AgentProtocol,
             Self::Cancelled => Code::Cancelled,
             Self::Panicked => Code::Bug,
@@ -47,14 +43,27 @@ impl Explain for RequestError {
     fn help(&self) -> String {
         match self {
             Self::RootUnknown(_) => "Run `mltoolbox-sidecar sync watch`; it opens the folder anew.".to_owned(),
-            Self::TooManyStreams => "Wait until some of the running commands are done.".to_owned(),
             Self::TooLarge(_) | Self::AnswerTooLong => {
                 "Report this as a defect, with the output of `mltoolbox-sidecar agent logs`.".to_owned()
             }
-            Self::Cancelled => "Run the command again when it is wanted after all.".to_owned(),
-            Self::Panicked => "Run `mltoolbox-sidecar agent logs` and report what it shows as a defect.".to_owned(),
+            Self::Cancelled => "Run the command again to go on.".to_owned(),
+            Self::Panicked => "Report this as a defect, with the output of `mltoolbox-sidecar agent logs`.".to_owned(),
             Self::File(_) => "Check the remote's disk with `mltoolbox-sidecar exec --host -- dmesg`.".to_owned(),
-            Self::Log(_) => "Look at `~/.mltoolbox/logs/agent.log` on the remote.".to_owned(),
+            Self::Log(_) => "Run `ls -l ~/.mltoolbox/logs` on the remote to see who may read its logs.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    vec![
+        RequestError::RootUnknown(3).into(),
+        RequestError::TooLarge(20_000).into(),
+        RequestError::Cancelled.into(),
+        RequestError::AnswerTooLong.into(),
+        RequestError::Panicked.into(),
+        RequestError::File(std::io::ErrorKind::UnexpectedEof.into()).into(),
+        RequestError::Log(std::io::ErrorKind::NotFound.into()).into(),
+    ]
 }

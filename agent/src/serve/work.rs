@@ -28,7 +28,7 @@ const MAX_THREADS: usize = 8;
 const VERIFY_STEP: usize = 64;
 
 /// Most lines of the log that are sent.
-const MAX_LOG_LINES: u32 = 10_000;
+const MAX_LOG_LINES: u32 = 4096;
 
 /// A request and all that its answering takes.
 #[derive(Debug)]

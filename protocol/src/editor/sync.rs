@@ -13,7 +13,7 @@ pub struct SyncStartParams {
     /// Project folder; the current one is the default
     #[cfg_attr(feature = "cli", arg(value_name = "DIR"))]
     pub dir: Option<String>,
-    /// Folder on the remote [default: ~/mltoolbox/<name>-<short id>]
+    /// Folder on the remote [default: ~/mltoolbox/NAME-ID]
     #[cfg_attr(feature = "cli", arg(long, value_name = "REMOTE_DIR"))]
     pub to: Option<String>,
     /// Say what would be done and do nothing

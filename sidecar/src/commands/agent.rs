@@ -36,6 +36,8 @@ struct Health {
     roots: Vec<String>,
     #[serde(default)]
     started_by: Option<String>,
+    #[serde(default)]
+    facts: Option<Facts>,
 }
 
 /// Installs or updates the agent and starts it.
@@ -85,7 +87,7 @@ pub(super) async fn stop(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 /// Removes the agent and what it made for itself; files of the user stay.
 pub(super) async fn uninstall(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
-    let text = format!("Stop the agent on `{}` and remove `~/{FOLDER}` there? Synced files stay.", remote.name);
+    let text = format!("Stop the agent on `{}` and remove `~/{FOLDER}` there, but no synced file?", remote.name);
     if !confirm(&*cx.frontend, cx.scope.yes, &Question::Confirm { text }).await? {
         return Err(InstallError::Kept { remote: remote.name }.into());
     }
@@ -114,7 +116,7 @@ pub(super) async fn look(transport: &dyn Transport) -> Result<Found> {
             roots: health.roots,
             ..AgentStatus::default()
         };
-        return Ok(Found { status, ..Found::default() });
+        return Ok(Found { status, facts: health.facts, ..Found::default() });
     }
     let (state, version, path) = if install::verb(transport, &build, "--version").await?.is_success() {
         (AgentState::Stopped, Some(env!("CARGO_PKG_VERSION").to_owned()), Some(path))
@@ -155,7 +157,7 @@ async fn started(cx: &Cx, remote: &RemoteRow) -> Result<AgentStatus> {
 }
 
 /// Stops the agent that runs, of whatever build.
-async fn end(transport: &dyn Transport) -> Result<()> {
+pub(super) async fn end(transport: &dyn Transport) -> Result<()> {
     let build = Build::ours().await?;
     if install::verb(transport, &build, "stop").await?.is_success() {
         return Ok(());

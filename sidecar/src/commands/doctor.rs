@@ -16,7 +16,7 @@ use super::show::text::milliseconds;
 use crate::cx::Cx;
 use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::store::Store;
-use crate::{env, log};
+use crate::{env, log, sessions};
 
 pub mod machine;
 
@@ -60,10 +60,14 @@ async fn database() -> DoctorCheck {
     }
 }
 
-/// Tests every remote, all at a time.
+/// Tests the remote that was named, else every remote, all at a time.
 async fn remotes(cx: &Cx) -> Result<Vec<DoctorCheck>> {
     let mut tests = JoinSet::new();
-    for row in cx.store.remotes().await? {
+    let rows = match &cx.scope.remote {
+        Some(name) => vec![sessions::known(cx, name).await?],
+        None => cx.store.remotes().await?,
+    };
+    for row in rows {
         let scope = Scope { remote: Some(row.name.clone()), yes: false, ..cx.scope.clone() };
         let cx = Cx { scope, frontend: Arc::new(Nobody), ..cx.clone() };
         tests.spawn(async move {

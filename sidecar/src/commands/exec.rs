@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::editor::{ContainerExecOutput, ContainerExecParams, OutputStream};
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -59,10 +59,21 @@ impl Explain for ExecError {
                 format!("Run it on the remote machine itself: `mltoolbox-sidecar exec --host -- {command}`.")
             }
             Self::Empty => "Name a command after `--`: `mltoolbox-sidecar exec --host -- uname -a`.".to_owned(),
-            Self::Nul => "Pass such bytes through standard input.".to_owned(),
-            Self::Cancelled => "Run the command again when it is wanted after all.".to_owned(),
+            Self::Nul => "Pass such bytes to the command's standard input instead.".to_owned(),
+            Self::Cancelled => "Run it again to let it finish.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    vec![
+        ExecError::NoContainer { command: "nvidia-smi -L".to_owned() }.into(),
+        ExecError::Empty.into(),
+        ExecError::Nul.into(),
+        ExecError::Cancelled.into(),
+    ]
 }
 
 pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<ContainerExecOutput> {
@@ -216,7 +227,7 @@ mod tests {
         let words = ["printf", "%s\n", "a b", "", "it's", "$HOME", "*", "\"", "\\", ";", "ü\n"];
         let line = line(&asked(false, &words), false).expect("a line");
         let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
-        let expected = words[2..].iter().map(|word| format!("{word}\n")).collect::<String>();
+        let expected = words[2..].join("\n") + "\n";
         assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
     }
 

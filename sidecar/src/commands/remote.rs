@@ -10,6 +10,7 @@ use protocol::error::Result;
 
 pub(crate) mod address;
 pub(crate) mod choice;
+mod machine;
 
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
@@ -51,7 +52,11 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     }
     let about = transport.about().clone();
     let found = super::agent::look(&*transport).await?;
-    if let Some(facts) = &found.facts {
+    let facts = match found.facts {
+        Some(facts) => Some(facts),
+        None => machine::facts(&*transport).await?,
+    };
+    if let Some(facts) = &facts {
         cx.store.reached(&remote.name, Some(facts)).await?;
     }
     let mut limits = found.limits;
@@ -65,7 +70,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         authentication: about.authentication,
         host_key: about.host_key,
         cipher: about.cipher,
-        facts: found.facts.or(remote.facts),
+        facts: facts.or(remote.facts),
         agent: found.status.state,
         limits,
     })
@@ -94,21 +99,43 @@ pub(super) async fn remove(cx: Cx, params: RemoteNameParams) -> Result<RemoteRow
 
 /// Adds a remote when it is new, brings the agent there, and starts the sync of the workspace.
 pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<SyncStatus> {
+    let mut is_new = false;
     let remote = match cx.store.remote(&params.host).await? {
         Some(remote) => remote,
         None => match Address::parse(&params.host) {
             Some(address) if address.looks_like_an_address() => {
                 let row = address::row(&cx, address.into_params()).await?;
-                put(&cx, row).await?
+                let known = cx.store.remotes().await?.into_iter().find(|known| is_same_account(known, &row));
+                is_new = known.is_none();
+                match known {
+                    Some(known) => known,
+                    None => put(&cx, row).await?,
+                }
             }
             Some(_) | None => sessions::known(&cx, &params.host).await?,
         },
     };
-    let session = cx.sessions.get(&cx, &remote.name).await?;
-    session.link(crate::session::Lane::Priority).await?;
+    if let Err(error) = reach(&cx, &remote.name).await {
+        // One that never worked would only be in the way of the next attempt.
+        if is_new {
+            cx.store.remove_remote(&remote.name).await?;
+        }
+        return Err(error);
+    }
     cx.store.choose(&choice::workspace(&cx), &remote.name).await?;
     cx.scope.remote = Some(remote.name);
     super::sync::watch(cx, SyncWatchParams { start: SyncStartParams::default(), foreground: false }).await
+}
+
+async fn reach(cx: &Cx, remote: &str) -> Result<()> {
+    let session = cx.sessions.get(cx, remote).await?;
+    session.link(crate::session::Lane::Priority).await?;
+    Ok(())
+}
+
+/// Returns whether both log in to the same account of the same machine; their keys may differ.
+fn is_same_account(one: &RemoteRow, other: &RemoteRow) -> bool {
+    (&one.host, one.port, &one.user) == (&other.host, other.port, &other.user)
 }
 
 /// Stores a new remote, or returns the one that is there with the same settings.

@@ -6,6 +6,7 @@ use protocol::editor::{
     TextOutput, TryOutput,
 };
 use protocol::error::Error;
+use protocol::hello::Facts;
 
 pub mod text;
 
@@ -22,15 +23,22 @@ pub(super) fn text(output: &TextOutput, text: &mut Text) {
 pub(super) fn nothing<T>(_: &T, _: &mut Text) {}
 
 pub(super) fn tried(output: &TryOutput, text: &mut Text) {
-    text.pair(
-        "first sync",
-        &format!("{}, {}, {}", count(output.files, "file"), bytes(output.bytes), milliseconds(output.first_sync_ms)),
-    );
-    text.pair("connect", &milliseconds(output.connect_ms));
-    text.pair("agent", &format!("installed and started in {}", milliseconds(output.install_ms)));
-    let edits: Vec<_> = output.edits_ms.iter().map(|edit| milliseconds(*edit)).collect();
-    if !edits.is_empty() {
-        text.pair("save to visible", &edits.join(", "));
+    text.line("");
+    text.pair("connected in", &milliseconds(output.connect_ms));
+    text.pair("agent there in", &milliseconds(output.install_ms));
+    let first = [count(output.files, "file"), bytes(output.bytes), milliseconds(output.first_sync_ms)];
+    text.pair("first sync", &first.join(", "));
+    let mut edits = output.edits_ms.clone();
+    edits.sort_by(f64::total_cmp);
+    if let (Some(median), Some(slowest)) = (edits.get(edits.len() / 2), edits.last()) {
+        let edits = format!("{} after the save, {} at most", milliseconds(*median), milliseconds(*slowest));
+        text.pair("an edit is there", &edits);
+    }
+    text.line("");
+    text.line("All that was made for this is removed again. With a machine of yours:");
+    text.line("");
+    for next in ["remote add gpu1 --host HOST --user USER", "sync watch --remote gpu1"] {
+        text.line(&format!("  mltoolbox-sidecar {next}"));
     }
 }
 
@@ -41,10 +49,7 @@ pub(super) fn remote(remote: &RemoteRow, text: &mut Text) {
     text.pair("unseen host key", if remote.accept_new { "accepted" } else { "asked about" });
     text.pair("agent", if remote.agent_allowed { "may be installed" } else { "asks before it is installed" });
     if let Some(facts) = &remote.facts {
-        text.pair(
-            "machine",
-            &format!("{}, {} {}, {}", facts.hostname, facts.os, facts.arch, count(facts.cpus.into(), "CPU")),
-        );
+        text.pair("machine", &machine(facts));
     }
     text.pair("last reached", &remote.last_reached.map_or_else(|| "never".to_owned(), ago));
 }
@@ -70,7 +75,7 @@ pub(super) fn tested(output: &RemoteTestOutput, text: &mut Text) {
     text.pair("host key", &output.host_key);
     text.pair("cipher", &output.cipher);
     if let Some(facts) = &output.facts {
-        text.pair("machine", &format!("{} {} as {}", facts.os, facts.arch, facts.user));
+        text.pair("machine", &machine(facts));
     }
     text.pair("agent", agent_state(output.agent));
     for limit in &output.limits {
@@ -149,10 +154,10 @@ pub(super) fn status(status: &SyncStatus, text: &mut Text) {
         text.pair("last save", &format!("visible after {}", milliseconds(latency)));
     }
     if let Some(visible) = status.last_visible {
-        text.pair("all visible", &ago(visible));
+        text.pair("up to date", &ago(visible));
     }
     if let Some(durable) = status.last_durable {
-        text.pair("all durable", &ago(durable));
+        text.pair("safe on disk", &ago(durable));
     }
     if let Some(owner) = status.owner {
         text.pair("process", &owner.to_string());
@@ -235,18 +240,25 @@ pub(super) fn doctor(output: &DoctorOutput, text: &mut Text) {
         };
         text.hanging(&format!("{mark:6}"), &format!("{}: {}", check.name, check.found));
         if let Some(reason) = &check.error {
-            error(reason, text);
+            error_below(reason, "      ", text);
         }
     }
 }
 
 /// Writes an error: what failed, why, and what to do next.
 pub fn error(error: &Error, text: &mut Text) {
-    text.hanging("error: ", &error.message);
+    error_below(error, "", text);
+}
+
+/// Writes an error as [`error`] does, indented.
+fn error_below(error: &Error, indent: &str, text: &mut Text) {
+    text.hanging(&format!("{indent}error: "), &error.message);
     for cause in &error.causes {
-        text.hanging("  caused by: ", cause);
+        text.hanging(&format!("{indent}  caused by: "), cause);
     }
-    text.hanging("  help: ", &error.help);
+    if !error.help.is_empty() {
+        text.hanging(&format!("{indent}  help: "), &error.help);
+    }
 }
 
 fn address(remote: &RemoteRow) -> String {
@@ -255,6 +267,11 @@ fn address(remote: &RemoteRow) -> String {
     } else {
         format!("{}@{}:{}", remote.user, remote.host, remote.port)
     }
+}
+
+fn machine(facts: &Facts) -> String {
+    let Facts { hostname, os, kernel, arch, user, cpus, home: _ } = facts;
+    format!("{hostname}, {os} {kernel} {arch}, {}, as {user}", count((*cpus).into(), "CPU"))
 }
 
 fn agent_state(state: AgentState) -> &'static str {

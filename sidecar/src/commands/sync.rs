@@ -7,11 +7,13 @@ use protocol::editor::{
     NoParams, SyncApproveParams, SyncConflictsOutput, SyncFlushParams, SyncListOutput, SyncPushOutput,
     SyncResolveOutput, SyncResolveParams, SyncStartParams, SyncState, SyncStatus, SyncStopParams, SyncWatchParams,
 };
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::show::text;
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
+use crate::owner;
 use crate::store::Pair;
 use crate::sync::{self, Arrival, AskError, Handle, Settings, Snapshot, Which};
 
@@ -29,10 +31,12 @@ const LISTED: usize = 1000;
 enum Stopped {
     #[error("{reason}")]
     Brake { plan: String, reason: String },
-    #[error("the first push holds {files} files and {bytes} bytes")]
+    #[error("the first push holds {} in {}", text::bytes(*bytes), text::count(*files, "file"))]
     Large { files: u64, bytes: u64 },
     #[error("no sync runs for `{workspace}`")]
     NotRunning { workspace: String },
+    #[error("`sync/resolve` needs `paths` or `all`")]
+    NoPaths,
     #[error("the command was cancelled")]
     Cancelled,
 }
@@ -43,6 +47,7 @@ impl Explain for Stopped {
             Self::Brake { .. } => Code::SyncBrake,
             Self::Large { .. } => Code::SyncLarge,
             Self::NotRunning { .. } => Code::SyncNotRunning,
+            Self::NoPaths => Code::ParamsInvalid,
             Self::Cancelled => Code::Cancelled,
         }
     }
@@ -58,10 +63,29 @@ impl Explain for Stopped {
                 "Leave something out with `--exclude PATTERN` or a `.mltignore`, or add `--yes` to push all of it."
                     .to_owned()
             }
-            Self::NotRunning { workspace } => format!("Start it with `mltoolbox-sidecar sync watch {workspace}`."),
+            Self::NotRunning { workspace } => {
+                format!("Start it with `mltoolbox-sidecar sync watch {}`.", word(workspace))
+            }
+            Self::NoPaths => {
+                "Name the paths that `mltoolbox-sidecar sync conflicts` lists, or give `--all`.".to_owned()
+            }
             Self::Cancelled => "Run the command again to go on; what arrived stays.".to_owned(),
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let reason = "812 of 1200 paths would be removed".to_owned();
+    let own = vec![
+        Stopped::Brake { plan: "3f9a61c2".to_owned(), reason }.into(),
+        Stopped::Large { files: 250_000, bytes: 5_000_000_000 }.into(),
+        Stopped::NotRunning { workspace: "/home/ada/project".to_owned() }.into(),
+        Stopped::NoPaths.into(),
+        Stopped::Cancelled.into(),
+    ];
+    [own, place::examples()].concat()
 }
 
 pub(super) async fn push(cx: Cx, params: SyncStartParams) -> Result<SyncPushOutput> {
@@ -74,12 +98,24 @@ pub(super) async fn push(cx: Cx, params: SyncStartParams) -> Result<SyncPushOutp
     }
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
         let before = handle.snapshots().borrow().clone();
+        handle.compare().await?;
         flush_within(&cx, &handle, false, FLUSH_WITHIN).await?;
         return Ok(pushed(&handle, &before, Vec::new(), started));
     }
-    let handle = sync::run(&cx, pair, Settings { watch: false, take_over: params.take_over }).await?;
-    let mut arrivals = handle.arrivals();
-    let settled = settle(&cx, &handle).await;
+    if pair.paused {
+        return Err(AskError::Paused.into());
+    }
+    let mut settings = Settings { watch: false, take_over: params.take_over };
+    let (handle, mut arrivals, settled) = loop {
+        let handle = sync::run(&cx, pair.clone(), settings).await?;
+        let arrivals = handle.arrivals();
+        let settled = settle(&cx, &handle).await;
+        if !may_take_over(&cx, &pair, settings, &settled).await {
+            break (handle, arrivals, settled);
+        }
+        handle.stop().await;
+        settings.take_over = true;
+    };
     let mut changes = Vec::new();
     while changes.len() < LISTED {
         match arrivals.try_recv() {
@@ -126,18 +162,17 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
         cx.store.update_pair(&pair).await?;
     }
     let workspace = pair.workspace.clone();
-    let handle = if let Some(handle) = cx.syncs.get(&workspace) {
-        handle
-    } else {
-        let new = sync::run(&cx, pair, Settings { watch: true, take_over: params.start.take_over }).await?;
-        let mine = new.clone();
-        let handle = cx.syncs.add(workspace.clone(), move || new);
-        if !handle.is(&mine) {
-            mine.stop().await;
+    let mut settings = Settings { watch: true, take_over: params.start.take_over };
+    let (mut handle, settled) = loop {
+        let handle = join(&cx, &pair, settings).await?;
+        let settled = settle(&cx, &handle).await;
+        if !may_take_over(&cx, &pair, settings, &settled).await {
+            break (handle, settled);
         }
-        handle
+        end(&cx, &workspace).await;
+        settings.take_over = true;
     };
-    if let Err(error) = settle(&cx, &handle).await {
+    if let Err(error) = settled {
         // A brake or a path that waits is for later commands; what never could start ends here.
         if !handle.can_go_on() {
             cx.syncs.remove(&workspace);
@@ -154,10 +189,60 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
     }
     if params.foreground {
         show(&cx, &handle).await;
+        // Another command may have started it anew, over a session of its own.
+        while let Some(next) = cx.syncs.get(&workspace).filter(|next| !next.is(&handle) && !cx.cancel.is_cancelled()) {
+            handle = next;
+            show(&cx, &handle).await;
+        }
         cx.syncs.remove(&workspace);
         handle.stop().await;
     }
     Ok(owned(handle.status()))
+}
+
+/// Returns the sync that runs for a workspace, urged on if it could not.
+async fn joined(cx: &Cx, workspace: &Path, take_over: bool) -> Result<Option<Handle>> {
+    let Some(handle) = cx.syncs.get(workspace) else { return Ok(None) };
+    match handle.stuck() {
+        None => Ok(Some(handle)),
+        Some(error) if error.code == Code::SyncLeased => {
+            handle.again(take_over).await?;
+            Ok(Some(handle))
+        }
+        // Its session may have been refused for good; a new one asks what has to be asked.
+        Some(_) => {
+            end(cx, workspace).await;
+            Ok(None)
+        }
+    }
+}
+
+/// Returns the sync of the pair's workspace, which is started when there is none.
+async fn join(cx: &Cx, pair: &Pair, settings: Settings) -> Result<Handle> {
+    if let Some(handle) = joined(cx, &pair.workspace, settings.take_over).await? {
+        return Ok(handle);
+    }
+    let new = sync::run(cx, pair.clone(), settings).await?;
+    let mine = new.clone();
+    let handle = cx.syncs.add(pair.workspace.clone(), move || new);
+    if !handle.is(&mine) {
+        mine.stop().await;
+    }
+    Ok(handle)
+}
+
+/// Returns whether a person wants the remote folder although another machine syncs to it. `--yes` does not
+/// say so: what is lost may be another person's work, so only `--take-over` and a person do.
+async fn may_take_over(cx: &Cx, pair: &Pair, settings: Settings, settled: &Result<()>) -> bool {
+    let Err(error) = settled else { return false };
+    if error.code != Code::SyncLeased || settings.take_over {
+        return false;
+    }
+    // The agent names the machine at the end of its sentence.
+    let holder = error.causes.first().and_then(|cause| Some(cause.rsplit_once(" is in use by ")?.1.to_owned()));
+    let holder = holder.unwrap_or_else(|| "another machine".to_owned());
+    let question = Question::TakeOver { remote_dir: pair.remote_dir.clone(), holder };
+    confirm(&*cx.frontend, false, &question).await.unwrap_or(false)
 }
 
 /// Shows what happens until the person has seen enough, or the sync ends.
@@ -277,7 +362,7 @@ async fn status_of(cx: &Cx, pair: &Pair) -> Result<SyncStatus> {
         workspace: pair.workspace.to_string_lossy().into_owned(),
         remote: pair.remote.clone(),
         remote_dir: pair.remote_dir.clone(),
-        state: SyncState::Stopped,
+        state: if pair.paused { SyncState::Paused } else { SyncState::Stopped },
         synced: cx.store.base(pair.id).await?.len() as u64,
         last_visible: pair.last_visible,
         last_durable: pair.last_durable,
@@ -292,9 +377,29 @@ fn owned(status: SyncStatus) -> SyncStatus {
 pub(super) async fn list(cx: Cx, _: NoParams) -> Result<SyncListOutput> {
     let mut syncs = Vec::new();
     for pair in cx.store.pairs().await? {
-        syncs.push(status_of(&cx, &pair).await?);
+        syncs.push(match status_elsewhere(&cx, &pair).await {
+            Some(status) => status,
+            None => status_of(&cx, &pair).await?,
+        });
     }
     Ok(SyncListOutput { syncs })
+}
+
+/// Returns what another process says that syncs the pair, if there is one.
+async fn status_elsewhere(cx: &Cx, pair: &Pair) -> Option<SyncStatus> {
+    if cx.syncs.get(&pair.workspace).is_some() {
+        return None;
+    }
+    owner::status(cx, &pair.workspace, &pair.remote).await.unwrap_or_else(|error| {
+        Some(SyncStatus {
+            workspace: pair.workspace.to_string_lossy().into_owned(),
+            remote: pair.remote.clone(),
+            remote_dir: pair.remote_dir.clone(),
+            state: SyncState::Waiting,
+            error: Some(error),
+            ..SyncStatus::default()
+        })
+    })
 }
 
 pub(super) async fn flush(cx: Cx, params: SyncFlushParams) -> Result<SyncStatus> {
@@ -337,6 +442,9 @@ async fn with_sync<T>(cx: &Cx, work: impl AsyncFnOnce(&Handle) -> Result<T>) -> 
 pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput> {
     let pair = place::existing(&cx).await?;
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
+        if handle.compare().await? {
+            watch_until_settled(&cx, &handle).await?;
+        }
         return Ok(SyncConflictsOutput { conflicts: handle.snapshots().borrow().conflicts.clone() });
     }
     // Only a comparison with the remote tells; it sends what a push would send.
@@ -351,6 +459,9 @@ pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput
 }
 
 pub(super) async fn resolve(cx: Cx, params: SyncResolveParams) -> Result<SyncResolveOutput> {
+    if !params.all && params.paths.is_empty() {
+        return Err(Stopped::NoPaths.into());
+    }
     let which = if params.all { Which::All } else { Which::Matching(params.paths) };
     with_sync(&cx, async |handle| handle.resolve(which, params.take).await).await
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use protocol::editor::{NoParams, RemoteAddParams, RemoteTestParams, SyncStatus, TryOutput, TryParams};
 use protocol::error::Result;
 
+use super::show::text::{bytes, count, milliseconds};
 use super::{agent, remote};
 use crate::cx::Cx;
 use crate::frontend::Progress;
@@ -20,13 +21,18 @@ use crate::sync::{self, Handle, Settings};
 mod edits;
 mod error;
 mod project;
+mod quiet;
 mod stage;
 
 pub use error::TryError;
+#[doc(hidden)]
+pub use error::examples;
 use stage::{REMOTE, Stage};
 
+/// A cancelled tour stops its agent and removes what it made.
+pub(super) const GRACE: Duration = Duration::from_secs(8);
 /// Longest wait for the first sync; a stand-in on this machine that takes longer is stuck.
-const FIRST_SYNC: Duration = Duration::from_secs(600);
+const FIRST_SYNC: Duration = Duration::from_mins(10);
 /// How often the progress of the first sync is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -46,16 +52,13 @@ pub(super) async fn run(cx: Cx, params: TryParams) -> Result<TryOutput> {
 /// Tells the story; each step is told as it happens.
 async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Result<()> {
     let cx = &stage.cx;
-    cx.frontend.tell("MLToolbox, tried on this machine alone. Nothing of yours is changed.".to_owned());
+    stage.tell("MLToolbox, tried on this machine alone. Nothing of yours is changed.");
     connect(stage, output).await?;
 
-    let installed = agent::install(cx.clone(), NoParams {}).await?;
-    output.install_ms = installed.start_ms.unwrap_or_default();
-    cx.frontend.tell(format!(
-        "3. Its agent is installed without root and answers after {:.0} ms, as process {}.",
-        output.install_ms,
-        installed.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string())
-    ));
+    let began = Instant::now();
+    agent::install(cx.clone(), NoParams {}).await?;
+    output.install_ms = began.elapsed().as_secs_f64() * 1e3;
+    stage.step(format!("The agent is installed there, without root, in {}.", milliseconds(output.install_ms)));
 
     let pair = cx.store.pair(&stage.workspace, REMOTE, &stage.remote_dir()).await?;
     let began = Instant::now();
@@ -64,26 +67,23 @@ async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Res
     output.first_sync_ms = began.elapsed().as_secs_f64() * 1e3;
     let done = sync.snapshots().borrow().clone();
     (output.files, output.bytes) = (done.files, done.bytes);
-    cx.frontend.tell(format!(
-        "4. The first sync brought {} files ({:.1} MB) there in {:.0} ms.",
-        output.files,
-        megabytes(output.bytes),
-        output.first_sync_ms
+    stage.step(format!(
+        "The first sync brought {} ({}) there in {}.",
+        count(output.files, "file"),
+        bytes(output.bytes),
+        milliseconds(output.first_sync_ms)
     ));
 
     let remote_dir = PathBuf::from(&status.remote_dir);
     if stage.may_edit {
-        cx.frontend.tell("5. Some edits, from the save to the file being there:".to_owned());
-        output.edits_ms = edits::make(cx, &stage.workspace, &remote_dir).await?;
+        stage.step("Some edits, timed from the save to the file being there:");
+        output.edits_ms = edits::make(stage, &remote_dir).await?;
     }
     run_there(stage, &status.remote_dir, output).await?;
     if params.keep {
         keep(stage, &sync).await?;
     }
     sync.stop().await;
-    cx.frontend.tell("All of it is removed again. The next step, with a machine of yours:".to_owned());
-    cx.frontend.tell("  mltoolbox-sidecar remote add gpu1 --host HOST".to_owned());
-    cx.frontend.tell("  mltoolbox-sidecar sync watch".to_owned());
     Ok(())
 }
 
@@ -91,7 +91,7 @@ async fn story(stage: &Stage, params: &TryParams, output: &mut TryOutput) -> Res
 async fn connect(stage: &Stage, output: &mut TryOutput) -> Result<()> {
     let cx = &stage.cx;
     let address = stage.server.address();
-    cx.frontend.tell(format!("1. An SSH server with fresh keys stands in for your machine, on {address}."));
+    stage.step(format!("An SSH server with fresh keys stands in for your machine, on {address}."));
     let added = RemoteAddParams {
         name: REMOTE.to_owned(),
         host: address.ip().to_string(),
@@ -99,13 +99,12 @@ async fn connect(stage: &Stage, output: &mut TryOutput) -> Result<()> {
         user: Some(REMOTE.to_owned()),
         key: Some(stage.key.to_string_lossy().into_owned()),
         accept_new: true,
-        ..RemoteAddParams::default()
     };
     remote::add(cx.clone(), added).await?;
     let tested = remote::test(cx.clone(), RemoteTestParams { name: Some(REMOTE.to_owned()) }).await?;
     output.connect_ms = tested.connect_ms;
-    cx.frontend.tell(format!("2. Connected in {:.0} ms ({}).", tested.connect_ms, tested.cipher));
-    cx.frontend.tell(format!("   host key {}", tested.host_key));
+    stage.step(format!("Connected in {:.0} ms ({}).", tested.connect_ms, tested.cipher));
+    stage.tell(format!("   host key {}", tested.host_key));
     Ok(())
 }
 
@@ -132,12 +131,12 @@ async fn first_sync(cx: &Cx, sync: &Handle) -> Result<SyncStatus> {
 async fn run_there(stage: &Stage, remote_dir: &str, output: &mut TryOutput) -> Result<()> {
     let cx = &stage.cx;
     let command = stage.command;
-    cx.frontend.tell(format!("6. `{command}`, run over there:"));
+    stage.step(format!("`{command}`, run over there:"));
     let session = cx.sessions.get(cx, REMOTE).await?;
     let line = format!("cd {} && {command}", shell_words::quote(remote_dir));
     let ran = command::run(&*session.transport().await?, &line).await?;
     for line in ran.stdout.lines() {
-        cx.frontend.tell(format!("   | {line}"));
+        stage.tell(format!("   | {line}"));
     }
     output.command_output = ran.stdout;
     Ok(())
@@ -145,9 +144,8 @@ async fn run_there(stage: &Stage, remote_dir: &str, output: &mut TryOutput) -> R
 
 /// Shows every sync until the person has seen enough.
 async fn keep(stage: &Stage, sync: &Handle) -> Result<()> {
-    let cx = &stage.cx;
-    cx.frontend.tell(format!("7. Watching `{}`: edit it. Ctrl-C ends.", stage.workspace.display()));
-    cx.frontend.tell(format!("   The copy is `{}`.", sync.status().remote_dir));
+    stage.step(format!("Watching `{}`: edit it. Ctrl-C ends.", stage.workspace.display()));
+    stage.tell(format!("   The copy is `{}`.", sync.status().remote_dir));
     let mut snapshots = sync.snapshots();
     let mut seen = snapshots.borrow_and_update().clone();
     loop {
@@ -156,21 +154,16 @@ async fn keep(stage: &Stage, sync: &Handle) -> Result<()> {
         }
         let now = snapshots.borrow_and_update().clone();
         if now.status.pending == 0 && (now.files, now.removed) != (seen.files, seen.removed) {
-            cx.frontend.tell(format!(
-                "   {} written, {} removed, {} bytes, {:.1} ms from the save",
-                now.files - seen.files,
-                now.removed - seen.removed,
-                now.bytes - seen.bytes,
-                now.status.last_latency_ms.unwrap_or_default()
+            stage.tell(format!(
+                "   {} written, {} removed, {}, {} from the save",
+                now.files.saturating_sub(seen.files),
+                now.removed.saturating_sub(seen.removed),
+                bytes(now.bytes.saturating_sub(seen.bytes)),
+                milliseconds(now.status.last_latency_ms.unwrap_or_default())
             ));
             seen = now;
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people, to one digit")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 /// Runs `work` off the runtime.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::error::ErrorKind;
 use protocol::error::{Code, Error, Explain, Family, Result};
 use serde_json::{Value, json};
 #[cfg(unix)]
@@ -24,11 +25,14 @@ mod line;
 mod person;
 #[cfg_attr(not(unix), path = "cli/no_terminal.rs")]
 mod terminal;
+mod usage;
 
 use person::Person;
 
 /// A second Ctrl-C within this time ends the process at once.
 const SECOND_SIGNAL: Duration = Duration::from_secs(2);
+/// A cancelled program on the remote is asked to end and then killed; see [`crate::commands::exec`].
+const LEFTOVERS: Duration = Duration::from_secs(12);
 /// How often the progress is drawn anew while nothing is reported, so that a stall is seen as one.
 const TICK: Duration = Duration::from_millis(500);
 /// What a shell reports of a program whose reader went away (128 + SIGPIPE).
@@ -39,10 +43,7 @@ pub fn main(mut arguments: Vec<OsString>) -> ExitCode {
     if arguments.len() < 2 {
         arguments.push(if std::io::stdin().is_terminal() { "--help" } else { "lsp" }.into());
     }
-    let wants_json = arguments
-        .iter()
-        .take_while(|argument| *argument != "--")
-        .any(|argument| argument == "--json" || argument == "--format=json");
+    let wants_json = wants_json(&arguments);
     let status = match tree::parse(arguments) {
         Ok(Asked::Serve(globals)) => super::lsp::main(globals.verbose),
         Ok(Asked::Own { workspace, remote }) => owner::main(Path::new(&workspace), &remote),
@@ -53,14 +54,17 @@ pub fn main(mut arguments: Vec<OsString>) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Returns whether JSON is wanted, of a line that may make no sense otherwise.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let ours: Vec<_> = arguments.iter().take_while(|argument| *argument != "--").collect();
+    ours.iter().any(|argument| *argument == "--json" || *argument == "--format=json")
+        || ours.windows(2).any(|two| two[0] == "--format" && two[1] == "json")
+}
+
 fn refuse(refused: &clap::Error, wants_json: bool) -> u8 {
-    if refused.use_stderr() && wants_json {
-        let message = refused.kind().to_string();
-        let text = refused.render().to_string();
-        let text = text.trim().trim_start_matches("error: ");
-        let first = text.lines().next().unwrap_or(&message);
-        let error = Error::from(UsageError { message: first.to_owned() });
-        return print_error(&error, true);
+    let asks_for_help = refused.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !wants_json;
+    if refused.use_stderr() && !asks_for_help {
+        return print_error(&usage::Error::of(refused).into(), wants_json);
     }
     // The reader of a help text may have left; there is nobody to tell.
     drop(refused.print());
@@ -108,9 +112,11 @@ async fn execute(invocation: Invocation) -> u8 {
             answer = job.answer() => break answer,
             () = signals.next() => {
                 if first_signal.is_some_and(|first| first.elapsed() < SECOND_SIGNAL) {
+                    terminal::restore();
                     return Family::Cancelled.exit_code();
                 }
                 first_signal = Some(Instant::now());
+                person.interrupted();
                 job.cancel();
             }
             () = person.reader_gone() => {
@@ -123,6 +129,12 @@ async fn execute(invocation: Invocation) -> u8 {
     person.finish();
     terminal::restore();
     let status = print(command, answer, &globals);
+    // A command that was left to itself may still be ending what it began on the remote.
+    tokio::select! {
+        () = jobs.drain() => {}
+        () = tokio::time::sleep(LEFTOVERS) => tracing::warn!("a cancelled command did not end"),
+        () = signals.next() => return status,
+    }
     // What the sessions still have to say is not worth more than the grace of a signal.
     if tokio::time::timeout(SECOND_SIGNAL, jobs.close()).await.is_err() {
         tracing::warn!("the sessions did not close in time");
@@ -207,24 +219,6 @@ impl Signals {
     }
 }
 
-/// A command line that says nothing we know; clap's own words, as an error of ours.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct UsageError {
-    /// What clap says.
-    pub message: String,
-}
-
-impl Explain for UsageError {
-    fn code(&self) -> Code {
-        Code::ParamsInvalid
-    }
-
-    fn help(&self) -> String {
-        format!("Run `{} --help` for the commands and their flags.", tree::PROGRAM)
-    }
-}
-
 /// Why the command line could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -255,8 +249,10 @@ impl Explain for CliError {
 
     fn help(&self) -> String {
         match self {
-            Self::Start { .. } => "Check with `ulimit -a` how many processes and open files you may have.".to_owned(),
-            Self::Panicked => format!("Report this with the last lines of `{}`.", log::path().display()),
+            Self::Start { .. } => "Run `ulimit -a` to see how many processes and open files you may have.".to_owned(),
+            Self::Panicked => {
+                format!("Report this as a defect, with the last lines of `{}` as its evidence.", log::path().display())
+            }
             Self::NoFolder { .. } => "Change into a folder that exists, or give `--workspace DIR`.".to_owned(),
         }
     }
@@ -264,11 +260,18 @@ impl Explain for CliError {
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<Error> {
-    vec![
-        UsageError { message: "unrecognized subcommand 'snyc'".to_owned() }.into(),
+pub fn examples() -> Vec<protocol::error::Example> {
+    let usage = |words: &[&str]| {
+        let words = std::iter::once(tree::PROGRAM).chain(words.iter().copied()).map(OsString::from).collect();
+        tree::parse(words).err().map(|refused| usage::Error::of(&refused).into())
+    };
+    let wrong: [&[&str]; 5] =
+        [&["snyc"], &["remote", "add"], &["completions", "bsh"], &["sync", "push", "--dryrun"], &["sync", "--json"]];
+    let mut errors: Vec<protocol::error::Example> = wrong.into_iter().filter_map(usage).collect();
+    errors.extend([
         CliError::Start { source: std::io::ErrorKind::OutOfMemory.into() }.into(),
         CliError::Panicked.into(),
         CliError::NoFolder { source: std::io::ErrorKind::NotFound.into() }.into(),
-    ]
+    ]);
+    errors
 }

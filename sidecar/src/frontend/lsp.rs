@@ -1,6 +1,6 @@
 //! The language server: the table over JSON-RPC on standard input and output.
 //!
-//! `tower-lsp` routes and keeps the protocol's state; the loop around it is [`wire`]'s. Standard output
+//! `tower-lsp` routes and keeps the protocol's state; the loop around it is `wire`'s. Standard output
 //! belongs to the protocol alone.
 
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
+pub use wire::examples;
 pub use wire::serve;
 
 /// How often we look whether the editor still lives.

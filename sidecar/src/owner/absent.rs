@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use protocol::editor::SyncStatus;
 use protocol::error::Result;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Request};
 
@@ -35,6 +37,12 @@ impl Server {
 #[expect(clippy::unused_async, reason = "as where there are owners")]
 pub async fn route(_: &Jobs, _: &Request, _: &Arc<dyn Frontend>, _: &CancellationToken) -> Result<Route> {
     Ok(Route::Here(None))
+}
+
+/// Returns that no other process syncs the workspace.
+#[expect(clippy::unused_async, reason = "as where there are owners")]
+pub async fn status(_: &Cx, _: &Path, _: &str) -> Result<Option<SyncStatus>> {
+    Ok(None)
 }
 
 /// Says that there is no owner; returns the exit status.

@@ -2,20 +2,23 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::error::Result;
+use protocol::editor::{Scope, SyncShow};
+use protocol::error::{Error, Result};
+use protocol::method::Method;
 use serde_json::{Value, json};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::place::Place;
 use super::words::{self, FromOwner, Hello, Said, ToOwner};
 use super::{OwnerError, Route};
+use crate::commands::{self, Command};
 use crate::frontend::{Frontend, base64};
 use crate::jobs::Request;
 
@@ -28,19 +31,67 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Lines that wait to be shown.
 const LINES: usize = 256;
 
+/// Why an owner did not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It ended before it answered.
+    Gone {
+        /// Whether it may have begun with the command.
+        begun: bool,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It said no, or is there and does not answer.
+    Error(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Failed {
+    /// Tells an owner that is gone from one that is there.
+    fn of(place: &Place, begun: bool, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::UnexpectedEof => Self::Gone { begun, source },
+            _ => Self::Error(OwnerError::Silent { socket: place.socket.clone(), source }.into()),
+        }
+    }
+
+    /// Returns the error for a person who asked for `command`.
+    pub(super) fn into_error(self, place: &Place, command: &Command) -> Error {
+        match self {
+            Self::Gone { begun: true, source } => {
+                OwnerError::Lost { command: command.cli.join(" "), once: command.once, source }.into()
+            }
+            Self::Gone { begun: false, source } => OwnerError::Silent { socket: place.socket.clone(), source }.into(),
+            Self::Error(error) => error,
+        }
+    }
+}
+
 /// Starts the owner of `workspace` and waits until it listens. Two that start at once end up with one.
 pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place) -> Result<()> {
     let failed = |source| OwnerError::Start { workspace: workspace.to_owned(), source };
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    let mut command = process::Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("owner").arg(workspace).args(remote).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (ended_tx, ended) = oneshot::channel();
     let ready = tokio::task::spawn_blocking(move || {
         let mut child = command.spawn()?;
         if let Some(mut stdout) = child.stdout.take() {
             stdout.read_to_end(&mut Vec::new())?;
         }
         // Reaps it when it ends while this process lives (the language server lives long).
-        std::thread::spawn(move || child.wait());
+        std::thread::spawn(move || ended_tx.send(child.wait()));
         io::Result::Ok(())
     });
     let ready = tokio::time::timeout(START, ready).await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
@@ -50,7 +101,17 @@ pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place)
             tokio::time::sleep(RETRY).await;
         }
     };
-    tokio::time::timeout(START, listens).await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
+    let fails = async {
+        match ended.await {
+            Ok(Ok(status)) if !status.success() => io::Error::other(format!("it ended with {status}")),
+            // It found another one, which may still be starting.
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        listens = tokio::time::timeout(START, listens) => listens.map_err(|_| failed(io::ErrorKind::TimedOut.into())),
+        error = fails => Err(failed(error)),
+    }?;
     Ok(())
 }
 
@@ -60,18 +121,18 @@ pub(super) async fn call(
     request: &Request,
     frontend: &Arc<dyn Frontend>,
     cancel: &CancellationToken,
-) -> Result<Value> {
-    let silent = |source| OwnerError::Silent { socket: place.socket.clone(), source };
-    let stream = UnixStream::connect(&place.socket).await.map_err(silent)?;
+) -> Result<Value, Failed> {
+    let early = |source| Failed::of(place, false, source);
+    let stream = UnixStream::connect(&place.socket).await.map_err(early)?;
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
-    words::write(&mut writing, &Hello::ours()).await.map_err(silent)?;
+    words::write(&mut writing, &Hello::ours()).await.map_err(early)?;
     let hello = tokio::time::timeout(HELLO, words::read::<Hello>(&mut reading, words::REPLY_LIMIT)).await;
-    let hello = hello.map_err(|_| silent(io::ErrorKind::TimedOut.into()))?.map_err(silent)?;
-    let hello = hello.ok_or_else(|| silent(io::ErrorKind::UnexpectedEof.into()))?;
+    let hello = hello.map_err(|_| early(io::ErrorKind::TimedOut.into()))?.map_err(early)?;
+    let hello = hello.ok_or_else(|| early(io::ErrorKind::UnexpectedEof.into()))?;
     if hello.protocol != words::VERSION {
         let theirs = hello.program;
-        return Err(OwnerError::Version { pid: hello.pid, theirs, ours: env!("CARGO_PKG_VERSION") }.into());
+        return Err(Error::from(OwnerError::Version { pid: hello.pid, theirs, ours: env!("CARGO_PKG_VERSION") }).into());
     }
     let run = ToOwner::Run {
         method: request.command.name.to_owned(),
@@ -79,7 +140,8 @@ pub(super) async fn call(
         scope: request.scope.clone(),
         folder: request.folder.to_string_lossy().into_owned(),
     };
-    words::write(&mut writing, &run).await.map_err(silent)?;
+    let late = |source| Failed::of(place, true, source);
+    words::write(&mut writing, &run).await.map_err(late)?;
 
     // Reading a line must not be given up half way, so it has a task of its own.
     let (lines_tx, mut lines) = mpsc::channel(LINES);
@@ -98,16 +160,16 @@ pub(super) async fn call(
             line = lines.recv() => line,
             () = cancel.cancelled(), if !cancelled => {
                 cancelled = true;
-                words::write(&mut writing, &ToOwner::Cancel).await.map_err(silent)?;
+                words::write(&mut writing, &ToOwner::Cancel).await.map_err(late)?;
                 continue;
             }
         };
-        let line = line.unwrap_or(Ok(None)).map_err(silent)?;
-        match line.ok_or_else(|| silent(io::ErrorKind::UnexpectedEof.into()))? {
+        let line = line.unwrap_or(Ok(None)).map_err(late)?;
+        match line.ok_or_else(|| late(io::ErrorKind::UnexpectedEof.into()))? {
             FromOwner::Progress(progress) => frontend.report(progress),
             FromOwner::Tell(line) => frontend.tell(line),
             FromOwner::Output(stream, bytes) => {
-                let bytes = base64::decode(&bytes).ok_or_else(|| silent(io::ErrorKind::InvalidData.into()))?;
+                let bytes = base64::decode(&bytes).ok_or_else(|| late(io::ErrorKind::InvalidData.into()))?;
                 frontend.output(stream, bytes.into()).await;
             }
             FromOwner::Ask(question) => {
@@ -115,30 +177,70 @@ pub(super) async fn call(
                     answer = frontend.ask(&question) => answer,
                     () = cancel.cancelled() => None,
                 };
-                words::write(&mut writing, &ToOwner::Answer(answer.map(Said::from))).await.map_err(silent)?;
+                words::write(&mut writing, &ToOwner::Answer(answer.map(Said::from))).await.map_err(late)?;
             }
             FromOwner::Done(answer) => break Ok(answer),
-            FromOwner::Failed(error) => break Err(error),
+            FromOwner::Failed(error) => break Err(Failed::Error(error)),
         }
     };
     reader.abort();
     answer
 }
 
-/// Passes `sync stop --all` on to every owner; their answers become one.
+/// Passes `sync stop --all` on to every owner; their answers become one. Each of them also forgets which
+/// workspaces without an owner were to be watched; where there is no owner, this process does.
 pub(super) async fn call_all(
     request: &Request,
     frontend: &Arc<dyn Frontend>,
     cancel: &CancellationToken,
 ) -> Result<Route> {
-    let mut request = request.clone();
-    request.params["all"] = json!(false);
+    let places = Place::served()?;
+    if places.is_empty() {
+        return Ok(Route::Here(None));
+    }
     let mut syncs = Vec::new();
-    for place in Place::served()? {
-        let mut answer = call(&place, &request, frontend, cancel).await?;
-        if let Value::Array(stopped) = answer["syncs"].take() {
-            syncs.extend(stopped);
+    let mut failure = None;
+    for place in places {
+        // One that does not answer must not keep the others running.
+        match call(&place, request, frontend, cancel).await {
+            Ok(mut answer) => {
+                if let Value::Array(stopped) = answer["syncs"].take() {
+                    syncs.extend(stopped);
+                }
+            }
+            // Another command stops it at this moment, or it was killed: it syncs no more.
+            Err(Failed::Gone { .. }) => {}
+            Err(failed) => failure = failure.or_else(|| Some(failed.into_error(&place, request.command))),
         }
     }
-    Ok(Route::Answered(json!({ "syncs": syncs })))
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(Route::Answered(json!({ "syncs": syncs }))),
+    }
+}
+
+/// Returns what the owner of a workspace says about its sync, or `None` when there is no owner.
+pub(super) async fn status(
+    workspace: &Path,
+    remote: &str,
+    frontend: &Arc<dyn Frontend>,
+    cancel: &CancellationToken,
+) -> Result<Option<Value>> {
+    let place = Place::of(workspace)?;
+    if !place.is_served() {
+        return Ok(None);
+    }
+    let command = commands::find(SyncShow::NAME).expect("a row of the table");
+    let scope = Scope {
+        remote: Some(remote.to_owned()),
+        workspace: Some(workspace.to_string_lossy().into_owned()),
+        yes: false,
+    };
+    let request = Request { command, params: json!({}), scope, folder: workspace.to_owned() };
+    let silent = |_| OwnerError::Silent { socket: place.socket.clone(), source: io::ErrorKind::TimedOut.into() };
+    match tokio::time::timeout(HELLO, call(&place, &request, frontend, cancel)).await.map_err(silent)? {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Failed::Gone { .. }) => Ok(None),
+        Err(failed) => Err(failed.into_error(&place, command)),
+    }
 }

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use protocol::error::Result;
 use rustix::fs::{FlockOperation, flock};
@@ -14,6 +15,9 @@ use crate::env;
 
 /// Digits of the hash in a name; a socket's path may have 100 bytes in all.
 const NAME_DIGITS: usize = 24;
+
+/// How often a place that is being left is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Where the owner of one workspace listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,21 @@ impl Place {
             Ok(()) => Ok(Some(opened.into())),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(file(&self.lock)(error.into())),
+        }
+    }
+
+    /// Takes the place for this process as soon as an owner that ends is gone; `None` when one serves.
+    pub(super) async fn own_soon(&self, within: Duration) -> Result<Option<Lock>> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(lock) = self.own()? {
+                return Ok(Some(lock));
+            }
+            // The kernel wakes nobody who only looks, and a killed process is gone within milliseconds.
+            if self.is_served() || Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::place::Place;
 use super::relay::Relay;
 use super::words::{self, FromOwner, Hello, Said, ToOwner};
-use super::{Lock, OwnerError, file};
+use super::{ENDING, Lock, OwnerError, file};
 use crate::commands::{self, ParamsError};
 use crate::jobs::{Jobs, Request, Role};
 
@@ -42,8 +42,8 @@ pub struct Server {
 
 impl Server {
     /// Becomes the owner of `workspace`.
-    pub(super) fn start(jobs: Jobs, workspace: &Path, place: &Place) -> Result<Self> {
-        let Some(lock) = place.own()? else {
+    pub(super) async fn start(jobs: Jobs, workspace: &Path, place: &Place) -> Result<Self> {
+        let Some(lock) = place.own_soon(ENDING).await? else {
             return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
         };
         let listener = place.listen(&lock)?;
@@ -82,7 +82,7 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
         tracing::debug!(%error, "this process leads a session already");
     }
     let place = Place::of(workspace)?;
-    let lock = place.own()?;
+    let lock = place.own_soon(ENDING).await?;
     let listener = lock.as_ref().map(|lock| place.listen(lock)).transpose()?;
     // Whoever started us waits for the end of our standard output: from here on the socket answers.
     close_stdout().map_err(start(workspace))?;
@@ -94,10 +94,13 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
         () = serve(&listener, &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
         _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
     }
+    // Whoever comes now starts the next owner, which waits for our lock, instead of waiting for us.
+    let removed = std::fs::remove_file(&place.socket).map_err(file(&place.socket));
+    drop(listener);
     if tokio::time::timeout(FAREWELL, jobs.close()).await.is_err() {
         tracing::warn!("the sync or a session does not end; it ends with this process");
     }
-    std::fs::remove_file(&place.socket).map_err(file(&place.socket))
+    removed
 }
 
 fn start(workspace: &Path) -> impl Fn(io::Error) -> Error {

@@ -65,23 +65,24 @@ impl Stage {
         Self { folder, place }
     }
 
-    fn serve(&self) -> Server {
+    async fn serve(&self) -> Server {
         let jobs = Jobs::with_database(Role::Owner, self.folder.path().join("state.db"));
-        Server::start(jobs, self.folder.path(), &self.place).expect("the place is free")
+        Server::start(jobs, self.folder.path(), &self.place).await.expect("the place is free")
     }
 
     async fn call(&self, name: &str, recorder: &Arc<Recorder>) -> Result<Value> {
         let command = commands::find(name).expect("a row");
         let request = Request { command, params: Value::Null, scope: Scope::default(), folder: "/".into() };
         let frontend: Arc<dyn Frontend> = recorder.clone();
-        client::call(&self.place, &request, &frontend, &CancellationToken::new()).await
+        let called = client::call(&self.place, &request, &frontend, &CancellationToken::new()).await;
+        called.map_err(|failed| failed.into_error(&self.place, command))
     }
 }
 
 #[tokio::test]
 async fn a_command_is_done_by_the_owner() {
     let stage = Stage::new();
-    let _server = stage.serve();
+    let _server = stage.serve().await;
     let answer = stage.call("cli/man", &Arc::default()).await;
     assert!(answer.is_ok_and(|answer| answer["text"].as_str().is_some_and(|text| text.contains("mltoolbox"))));
 }
@@ -89,16 +90,16 @@ async fn a_command_is_done_by_the_owner() {
 #[tokio::test]
 async fn a_second_owner_is_refused() {
     let stage = Stage::new();
-    let _server = stage.serve();
+    let _server = stage.serve().await;
     let jobs = Jobs::with_database(Role::Owner, stage.folder.path().join("state.db"));
-    let error = Server::start(jobs, stage.folder.path(), &stage.place).expect_err("the place is taken");
+    let error = Server::start(jobs, stage.folder.path(), &stage.place).await.expect_err("the place is taken");
     assert_eq!(error.code, Code::OwnerUnavailable);
 }
 
 #[tokio::test]
 async fn hostile_clients_harm_nobody() {
     let stage = Stage::new();
-    let _server = stage.serve();
+    let _server = stage.serve().await;
     let mut hello = serde_json::to_vec(&Hello::ours()).expect("plain data");
     hello.push(b'\n');
     let too_long = [hello.clone(), vec![b'x'; 2 << 20]].concat();
@@ -169,6 +170,44 @@ async fn an_owner_of_another_time_or_one_that_dies_is_an_error_with_a_next_step(
     mute.abort();
     let error = stage.call("sync/status", &Arc::default()).await.expect_err("it died");
     assert_eq!(error.code, Code::OwnerUnavailable);
+}
+
+#[tokio::test]
+async fn what_may_have_been_begun_is_told_from_what_was_not() {
+    // It greets, hears the command and is killed.
+    let stage = Stage::new();
+    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    let owner = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let (reading, mut writing) = stream.into_split();
+        let mut reading = BufReader::new(reading);
+        words::write(&mut writing, &Hello::ours()).await.expect("the client reads");
+        words::read::<Hello>(&mut reading, words::REQUEST_LIMIT).await.expect("a hello");
+        words::read::<ToOwner>(&mut reading, words::REQUEST_LIMIT).await.expect("a command");
+    });
+    let error = stage.call("sync/approve", &Arc::default()).await.expect_err("it died");
+    owner.await.expect("no panic");
+    assert!(error.help.contains("may have been done"), "{error:?}");
+
+    // It is killed before it greets.
+    let stage = Stage::new();
+    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    let owner = tokio::spawn(async move { drop(listener.accept().await.expect("a client")) });
+    let error = stage.call("sync/approve", &Arc::default()).await.expect_err("it died");
+    owner.await.expect("no panic");
+    assert!(!error.help.contains("may have been done"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_place_that_is_being_left_is_waited_for() {
+    let stage = Stage::new();
+    let lock = stage.place.own().expect("the folder can be written").expect("nobody else is here");
+    // Nobody listens, so whoever holds the lock is on its way out. It is let go at our first pause.
+    let leaving = tokio::spawn(async move { drop(lock) });
+    let jobs = Jobs::with_database(Role::Owner, stage.folder.path().join("state.db"));
+    let server = Server::start(jobs, stage.folder.path(), &stage.place).await;
+    leaving.await.expect("no panic");
+    assert!(server.is_ok(), "{server:?}");
 }
 
 #[tokio::test]

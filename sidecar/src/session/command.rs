@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::transport::{Exit, Transport, TransportError};
@@ -97,4 +97,13 @@ async fn collect(mut from: impl AsyncRead + Unpin) -> String {
         tracing::debug!(%error, "an output broke off");
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    vec![
+        CommandError::Transport(TransportError::NoStatus { host: "203.0.113.7".to_owned() }).into(),
+        CommandError::Endless { command: "uname -sm".to_owned() }.into(),
+    ]
 }

@@ -14,6 +14,8 @@ mod error;
 
 pub use build::Build;
 pub use error::InstallError;
+#[doc(hidden)]
+pub use error::examples;
 
 use super::command::{self, Ran};
 use super::link::{Link, LinkError};

@@ -3,7 +3,7 @@
 //!
 //! One task reads and never waits for anybody; one writes. Every stream has credit in both directions, so
 //! a consumer that is slow holds up its own stream only, and what the agent can make us hold is bounded
-//! by what we allowed: [`protocol::frame::INITIAL_CREDIT`] per stream, [`READ_CREDIT`] for a file.
+//! by what we allowed: [`protocol::frame::INITIAL_CREDIT`] per stream, `READ_CREDIT` for a file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ mod exchange;
 mod streams;
 
 pub use error::LinkError;
+#[doc(hidden)]
+pub use error::examples;
 pub use exchange::{Exchange, Piece};
 
 use crate::session::policy;

@@ -194,13 +194,12 @@ impl Live {
 
     fn link(&mut self, task: &Task, lane: Lane, answer: oneshot::Sender<Result<Arc<Link>>>) {
         let slot = self.slot(lane);
-        match slot.link.as_ref().filter(|link| !link.is_closed()) {
-            Some(link) => reply(answer, Ok(Arc::clone(link))),
-            None => {
-                slot.link = None;
-                slot.waiting.push(answer);
-                self.open_next(task);
-            }
+        if let Some(link) = slot.link.as_ref().filter(|link| !link.is_closed()) {
+            reply(answer, Ok(Arc::clone(link)));
+        } else {
+            slot.link = None;
+            slot.waiting.push(answer);
+            self.open_next(task);
         }
     }
 

@@ -1,3 +1,5 @@
+//! Sessions over a scripted connector: attempts, losses, refusals, and the end.
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use rusqlite::ErrorCode;
 
 /// Why the state database did not do what was asked.
@@ -125,7 +125,7 @@ impl Explain for StoreError {
 
     fn help(&self) -> String {
         match self {
-            Self::Closed => "Run the command again.".to_owned(),
+            Self::Closed => "Run the command again; it opens the database anew.".to_owned(),
             Self::Open { path, .. } | Self::Refused { path, .. } => {
                 format!("Make sure that you own the folder `{}` and may write there.", folder(path).display())
             }
@@ -150,7 +150,9 @@ impl Explain for StoreError {
                 shell_words::quote(&path.to_string_lossy())
             ),
             Self::NoRemote { name } => {
-                format!("Add it with `mltoolbox-sidecar remote add {name} --host HOST`, or name one of `remote list`.")
+                format!(
+                    "Add it with `mltoolbox-sidecar remote add {name} --host HOST`, or name one that `mltoolbox-sidecar remote list` shows."
+                )
             }
             Self::Failed { path, .. } => format!(
                 "Run the command again; when it fails the same way, move `{}` aside, which loses the list of remotes and no project file.",
@@ -162,4 +164,23 @@ impl Explain for StoreError {
 
 fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let path = || PathBuf::from("/home/ada/.config/mltoolbox/mltoolbox.db");
+    let source = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    vec![
+        StoreError::Closed.into(),
+        StoreError::Open { path: path(), source: io::ErrorKind::PermissionDenied.into() }.into(),
+        StoreError::Refused { path: path(), source: source(rusqlite::ffi::SQLITE_CANTOPEN) }.into(),
+        StoreError::Newer { path: path(), found: 9, known: 1 }.into(),
+        StoreError::Corrupt { path: path(), source: source(rusqlite::ffi::SQLITE_NOTADB) }.into(),
+        StoreError::ReadOnly { path: path(), source: source(rusqlite::ffi::SQLITE_READONLY) }.into(),
+        StoreError::Full { path: path(), source: source(rusqlite::ffi::SQLITE_FULL) }.into(),
+        StoreError::Busy { path: path(), source: source(rusqlite::ffi::SQLITE_BUSY) }.into(),
+        StoreError::NoRemote { name: "gpu2".to_owned() }.into(),
+        StoreError::Failed { path: path(), source: source(rusqlite::ffi::SQLITE_IOERR) }.into(),
+    ]
 }

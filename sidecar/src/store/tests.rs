@@ -2,8 +2,11 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+use protocol::editor::RemoteRow;
 use protocol::error::{Code, Explain as _};
+use protocol::hello::Facts;
 use protocol::sync::Hash;
+use rusqlite::OptionalExtension as _;
 
 use super::*;
 

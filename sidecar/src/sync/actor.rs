@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use protocol::agent::Opened;
 use protocol::editor::SyncResolveOutput;
-use protocol::error::{Error, Result};
+use protocol::error::{Code, Error, Explain, Result};
 use protocol::path::{RelPath, RemotePath};
+use protocol::sync::Content;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use super::guard::{Brake, Large};
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
-use super::plan::{Conflict, Overlay, Step};
+use super::plan::{Conflict, Held, Local, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, OpenTarget, SyncError, SyncTarget};
 use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
-use crate::store::{Base, BaseChange, Store};
+use crate::store::{Base, BaseChange, Store, StoreError};
 
 pub(super) use report::seconds as report_seconds;
 
@@ -37,6 +38,9 @@ const EVENTS: usize = 1024;
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Quiet time after which changes are made durable; at most once in this time.
 const DURABLE_AFTER: Duration = Duration::from_secs(1);
+/// How often a quiet sync asks the remote whether it still holds what was brought there: nobody tells when
+/// somebody edits a file there, and a comparison by stamps costs little.
+const COMPARE_EVERY: Duration = Duration::from_mins(5);
 /// Longest wait for the lease to be given back at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -113,11 +117,18 @@ pub(super) struct Actor {
     refused: BTreeMap<RelPath, String>,
     trouble: Option<String>,
     uncommitted: Vec<BaseChange>,
+    /// Whether the pair's own row is older than what is known.
+    pair_unsaved: bool,
+    /// When the database is tried again after it refused.
+    commit_not_before: Option<Instant>,
 
     link: Link,
     opened: Option<Opened>,
     ask: Ask,
     was_lost: bool,
+    /// Whether another machine took the remote folder; it is not taken back unasked.
+    leased: bool,
+    compare_at: Option<Instant>,
     pending: Pending,
     looking: bool,
     look_not_before: Option<Instant>,
@@ -165,10 +176,14 @@ impl Actor {
             refused: BTreeMap::new(),
             trouble: None,
             uncommitted: Vec::new(),
+            pair_unsaved: false,
+            commit_not_before: None,
             link: Link::Closed { not_before: None },
             opened: None,
             ask: Ask::All,
             was_lost: false,
+            leased: false,
+            compare_at: None,
             pending: Pending::default(),
             looking: false,
             look_not_before: None,
@@ -232,6 +247,7 @@ impl Actor {
 
     async fn end(&mut self) {
         self.work.cancel();
+        self.commit_not_before = None;
         self.commit().await;
         if matches!(self.link, Link::Open) {
             match tokio::time::timeout(CLOSE_WITHIN, self.target.close()).await {
@@ -246,9 +262,25 @@ impl Actor {
         match command {
             Command::Flush { durable, answer } => self.flush(durable, answer, cookie),
             Command::Resolve { which, take, answer } => self.resolve(&which, take, answer),
-            Command::Approve { plan, answer } => reply(answer, self.approve(plan)),
+            // Whoever has an answer may look at once, so what it changed is published before.
+            Command::Approve { plan, answer } => {
+                let approved = self.approve(plan);
+                self.publish();
+                reply(answer, approved);
+            }
+            Command::Again { take_over, answer } => {
+                self.again(take_over);
+                self.publish();
+                reply(answer, Ok(()));
+            }
+            Command::Compare { answer } => {
+                let begun = self.compare();
+                self.publish();
+                reply(answer, Ok(begun));
+            }
             Command::Pause { paused, answer } => {
                 self.config.pair.paused = paused;
+                self.publish();
                 let (store, pair) = (self.store.clone(), self.config.pair.clone());
                 tokio::spawn(async move {
                     reply(answer, store.update_pair(&pair).await.map_err(Error::from));
@@ -256,6 +288,27 @@ impl Actor {
             }
             Command::Touch { paths } => self.touch(paths, Some(Instant::now())),
         }
+    }
+
+    /// Opens the remote folder now, if it is not open.
+    fn again(&mut self, take_over: bool) {
+        if let Link::Closed { not_before } = &mut self.link {
+            *not_before = None;
+            self.leased = false;
+            self.was_lost = true;
+            self.error = None;
+            self.config.take_over |= take_over;
+        }
+    }
+
+    /// Has both sides compared as a whole, if that can be done now.
+    fn compare(&mut self) -> bool {
+        let can = matches!(self.link, Link::Open) && self.halt.is_none() && !self.config.pair.paused;
+        if can {
+            self.ask = Ask::All;
+            self.pending.touch_everything();
+        }
+        can
     }
 
     fn touch(&mut self, paths: Vec<RelPath>, since: Option<Instant>) {
@@ -273,7 +326,11 @@ impl Actor {
     }
 
     fn flush(&mut self, durable: bool, answer: oneshot::Sender<Result<()>>, cookie: Option<&Cookie>) {
-        if self.was_lost || self.error.is_some() || self.halt.is_some() || self.config.pair.paused {
+        if self.config.pair.paused {
+            return reply(answer, Err(AskError::Paused.into()));
+        }
+        // A lost link is being made again; only when that fails is there something to say.
+        if self.error.is_some() && !self.was_lost || self.halt.is_some() {
             return reply(answer, Err(self.not_arrived().into()));
         }
         self.ids += 1;
@@ -343,7 +400,9 @@ impl Actor {
                 self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
                 // It is no loss any more but an error that whoever waits has to hear.
                 self.was_lost = false;
+                self.note_lease(&error);
                 self.error = Some(error.into());
+                self.refuse_waiters();
                 return;
             }
         };
@@ -360,9 +419,7 @@ impl Actor {
             }
             self.uncommitted.clear();
             pair.copy = Some(opened.copy.clone());
-            if let Err(error) = self.store.update_pair(pair).await {
-                self.error = Some(error.into());
-            }
+            self.remember_pair().await;
         }
         self.ask = if opened.empty && self.base.is_empty() { Ask::Base } else { Ask::All };
         self.overlay.clear();
@@ -371,6 +428,7 @@ impl Actor {
         self.was_lost = false;
         self.error = None;
         self.config.take_over = false;
+        self.compare_at = Some(Instant::now() + COMPARE_EVERY);
         self.pending.touch_everything();
     }
 
@@ -382,10 +440,21 @@ impl Actor {
             self.link = Link::Closed { not_before };
         }
         self.was_lost = error.is_lost();
+        self.note_lease(&error);
         self.error = Some(error.into());
+        if !self.was_lost {
+            self.refuse_waiters();
+        }
+    }
+
+    fn refuse_waiters(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
             reply(waiter.answer, Err(self.not_arrived().into()));
         }
+    }
+
+    fn note_lease(&mut self, error: &SyncError) {
+        self.leased = matches!(error, SyncError::Leased(_)) || error.code() == Code::SyncLeased;
     }
 
     /// Starts everything that can be started now, answers who waits, and publishes how it stands.
@@ -395,17 +464,26 @@ impl Actor {
         let idle = self.transfers.is_empty() && !self.looking && self.resolving == 0 && !self.flushing;
         match self.link {
             // What was under way ends first, so that nothing old is taken for an answer of the new link.
+            Link::Closed { .. } if self.leased => {}
             Link::Closed { not_before } if idle && not_before.is_none_or(|then| then <= now) => self.open(),
             Link::Closed { .. } | Link::Opening => {}
             Link::Open => {
+                if idle && self.pending.is_empty() && self.compare_at.is_some_and(|then| then <= now) {
+                    self.compare_at = Some(now + COMPARE_EVERY);
+                    self.compare();
+                }
                 if !self.looking && self.may_look(now) {
                     self.start_look(now);
                 }
                 self.start_flush(now);
             }
         }
-        self.answer_waiters();
+        let arrived = self.arrived_waiters();
+        // Whoever has an answer may look at once, so how it stands is published before.
         self.publish();
+        for waiter in arrived {
+            reply(waiter.answer, Ok(()));
+        }
     }
 
     fn may_look(&self, now: Instant) -> bool {
@@ -492,37 +570,54 @@ impl Actor {
     }
 
     async fn remember_pair(&mut self) {
-        if let Err(error) = self.store.update_pair(&self.config.pair).await {
-            self.error = Some(error.into());
-        }
+        self.pair_unsaved = true;
+        self.commit().await;
     }
 
-    fn answer_waiters(&mut self) {
-        if self.halt.is_some() || self.config.pair.paused {
+    /// Refuses those who wait for what cannot come, and returns those whose wait is over.
+    fn arrived_waiters(&mut self) -> Vec<Waiter> {
+        if self.config.pair.paused {
             for waiter in std::mem::take(&mut self.waiters) {
-                reply(waiter.answer, Err(self.not_arrived().into()));
+                reply(waiter.answer, Err(AskError::Paused.into()));
             }
+        }
+        if self.halt.is_some() {
+            self.refuse_waiters();
         }
         let arrived = |waiter: &mut Waiter| {
             waiter.after.is_some_and(|after| {
                 self.pending.done(after) && self.uncommitted.is_empty() && (!waiter.durable || self.flushed >= after)
             })
         };
-        for waiter in self.waiters.extract_if(.., arrived).collect::<Vec<_>>() {
-            reply(waiter.answer, Ok(()));
+        self.waiters.extract_if(.., arrived).collect()
+    }
+
+    /// Writes what arrived into the database, in one transaction; what it refuses is written later.
+    async fn commit(&mut self) {
+        let waits = self.commit_not_before.is_some_and(|then| then > Instant::now());
+        if waits || self.uncommitted.is_empty() && !self.pair_unsaved {
+            return;
+        }
+        if let Err(error) = self.try_commit().await {
+            // The base in memory stays right; after a restart the remote is compared with the older one.
+            tracing::warn!(%error, "what arrived is not remembered yet");
+            self.commit_not_before = Some(Instant::now() + TRY_AGAIN);
+            self.error = Some(error.into());
+        } else if self.commit_not_before.take().is_some() {
+            self.error = None;
         }
     }
 
-    /// Writes what arrived into the database, in one transaction.
-    async fn commit(&mut self) {
-        if self.uncommitted.is_empty() {
-            return;
+    async fn try_commit(&mut self) -> Result<(), StoreError> {
+        if !self.uncommitted.is_empty() {
+            self.store.commit(self.config.pair.id, self.uncommitted.clone()).await?;
+            self.uncommitted.clear();
         }
-        let changes = std::mem::take(&mut self.uncommitted);
-        if let Err(error) = self.store.commit(self.config.pair.id, changes).await {
-            // The base in memory stays right; after a restart the remote is compared with the older one.
-            self.error = Some(error.into());
+        if self.pair_unsaved {
+            self.store.update_pair(&self.config.pair).await?;
+            self.pair_unsaved = false;
         }
+        Ok(())
     }
 
     fn record(&mut self, path: RelPath, base: Option<Base>) {
@@ -536,18 +631,44 @@ impl Actor {
 
     fn next(&self) -> Option<Instant> {
         let link = match self.link {
+            Link::Closed { .. } if self.leased => None,
             Link::Closed { not_before } => not_before,
             Link::Opening | Link::Open => None,
         };
         let flush = self.flush_not_before.filter(|_| self.tally.undurable() && !self.flushing);
         let now = Instant::now();
-        let times = [link, flush, self.look_not_before.filter(|_| !self.pending.is_empty()), self.pending.next()];
+        let quiet = matches!(self.link, Link::Open) && self.halt.is_none() && !self.config.pair.paused;
+        let compare = self.compare_at.filter(|_| quiet);
+        let times = [
+            link,
+            flush,
+            compare,
+            self.commit_not_before,
+            self.look_not_before.filter(|_| !self.pending.is_empty()),
+            self.pending.next(),
+        ];
         times.into_iter().flatten().filter(|then| *then > now).min()
     }
 
     /// Returns every conflict.
     pub(super) fn conflicts(&self) -> &BTreeMap<RelPath, Conflict> {
         &self.conflicts
+    }
+
+    /// Returns what changed on the remote alone, in the form of conflicts.
+    pub(super) fn drifted(&self) -> impl Iterator<Item = Conflict> {
+        self.drift.iter().filter_map(|path| {
+            let base = self.base.get(path)?;
+            let held = match &base.content {
+                Content::File { hash, size, .. } => Held::File { hash: Some(*hash), size: *size },
+                Content::Folder => Held::Folder,
+                Content::Link { target } => Held::Link { target: target.clone() },
+                Content::Special => return None,
+            };
+            let local = Local { held, mode: base.mode, stamp: base.local };
+            let remote = self.overlay.get(path)?.clone();
+            Some(Conflict { path: path.clone(), local: Some(local), remote })
+        })
     }
 
     /// Notes that conflicts are being decided, and returns what that needs.
@@ -579,6 +700,7 @@ impl Actor {
         let mut output = SyncResolveOutput::default();
         for Resolved { path, base, kept_as, beside } in resolved {
             self.conflicts.remove(&path);
+            self.drift.remove(&path);
             self.overlay.remove(&path);
             self.pending.touch(path.clone(), None);
             if let Some(beside) = beside {
@@ -586,7 +708,7 @@ impl Actor {
             }
             output.resolved.push(path.to_string());
             output.kept_as.extend(kept_as);
-            self.record(path, Some(base));
+            self.record(path, base);
         }
         output.left = self.conflicts.len() as u64;
         reply(answer, error.map_or(Ok(output), Err));
@@ -612,7 +734,7 @@ pub(super) fn reply<T>(answer: oneshot::Sender<Result<T>>, result: Result<T>) {
 /// A workspace that cannot be looked at, as the error that a person sees.
 pub(super) fn workspace_gone(workspace: &Path, source: &io::Error) -> Error {
     Error {
-        code: protocol::error::Code::WorkspaceMissing,
+        code: Code::WorkspaceMissing,
         message: format!("cannot read the workspace `{}`", workspace.display()),
         help: "Bring the folder back, or run `mltoolbox-sidecar sync stop`.".to_owned(),
         causes: vec![source.to_string()],

@@ -16,7 +16,7 @@ use crate::session::{self, Connector, Failed, Lane};
 use crate::transport::{About, Process, Pty, Transport, TransportError};
 
 /// Longest time that anything here may take on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 struct Nobody;
@@ -35,7 +35,7 @@ impl Frontend for Nobody {
 }
 
 #[derive(Debug, Default)]
-struct Wire {
+pub(super) struct Wire {
     about: About,
     cut: CancellationToken,
 }
@@ -86,14 +86,14 @@ impl Connector for Here {
     }
 }
 
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
     store: Store,
     agent: Arc<Agent>,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for name in ["w", "remote"] {
             std::fs::create_dir(folder.path().join(name)).expect("a folder can be made");
@@ -104,7 +104,7 @@ impl World {
         Self { folder, store, agent: Arc::new(Agent::new(AgentConfig { log: None })) }
     }
 
-    fn here(&self, at: &str) -> PathBuf {
+    pub(super) fn here(&self, at: &str) -> PathBuf {
         self.folder.path().join("w").join(at)
     }
 
@@ -113,12 +113,16 @@ impl World {
     }
 
     async fn start(&self, holder: &str, watch: bool) -> Handle {
+        self.start_with(holder, watch, Arc::new(Here(Arc::clone(&self.agent)))).await
+    }
+
+    pub(super) async fn start_with(&self, holder: &str, watch: bool, connector: Arc<dyn Connector>) -> Handle {
         let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
         let pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
         let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
         let rules = Arc::new(Rules::load(&pair.workspace, &options));
         let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
-        let session = session::Handle::start(Arc::new(Here(Arc::clone(&self.agent))), &frontend);
+        let session = session::Handle::start(connector, &frontend);
         let watching = if watch {
             let cookies = self.folder.path().join("cookies");
             Some(watched(&pair.workspace, Arc::clone(&rules), &cookies).await.expect("it can be watched"))
@@ -136,17 +140,17 @@ impl World {
     }
 }
 
-async fn settled(handle: &Handle) -> Snapshot {
+pub(super) async fn settled(handle: &Handle) -> Snapshot {
     let settled = tokio::time::timeout(SOON, handle.settled()).await;
     settled.unwrap_or_else(|_| panic!("it does not settle: {:#?}", handle.status())).expect("the sync runs")
 }
 
-fn write(path: &Path, text: &str) {
+pub(super) fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("it is in a folder")).expect("a folder can be made");
     std::fs::write(path, text).expect("a file can be written");
 }
 
-fn read(path: &Path) -> String {
+pub(super) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

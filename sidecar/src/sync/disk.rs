@@ -105,7 +105,7 @@ impl Source for Disk {
         let Some(expected) = expected else { return create(&folder, path.name(), with) };
         let before = rustix::fs::statat(&folder, path.name(), AtFlags::SYMLINK_NOFOLLOW)?;
         self.keep_old(&folder, path, expected, keep)?;
-        let temporary = write_beside(&folder, with)?;
+        let temporary = write_beside(&folder, with, Some(expected))?;
         let after = rustix::fs::statat(&folder, path.name(), AtFlags::SYMLINK_NOFOLLOW)?;
         let same = (
             before.st_ino,
@@ -199,7 +199,7 @@ fn create(folder: &OwnedFd, name: &str, with: &Replacement<'_>) -> io::Result<()
         Replacement::Nothing => Ok(()),
         Replacement::Link(target) => rustix::fs::symlinkat(*target, folder, name).map_err(io::Error::from),
         Replacement::File { .. } => {
-            let Some(temporary) = write_beside(folder, with)? else { return Ok(()) };
+            let Some(temporary) = write_beside(folder, with, None)? else { return Ok(()) };
             let linked = rustix::fs::linkat(folder, temporary.as_str(), folder, name, AtFlags::empty());
             rustix::fs::unlinkat(folder, temporary.as_str(), AtFlags::empty())?;
             linked.map_err(io::Error::from)
@@ -208,7 +208,8 @@ fn create(folder: &OwnedFd, name: &str, with: &Replacement<'_>) -> io::Result<()
 }
 
 /// Writes a replacement under a name of our own, and returns that; `None` when there is nothing to write.
-fn write_beside(folder: &OwnedFd, with: &Replacement<'_>) -> io::Result<Option<String>> {
+/// A file keeps the permissions of the one it replaces, but for the execute bits: a private one stays private.
+fn write_beside(folder: &OwnedFd, with: &Replacement<'_>, replaced: Option<&Local>) -> io::Result<Option<String>> {
     let unique = tempfile::Builder::new().rand_bytes(12).prefix("").make(|path| Ok(path.to_owned()))?;
     let unique = unique.path().file_name().and_then(|name| name.to_str()).unwrap_or("new").to_owned();
     let name = format!(".mltoolbox-{unique}");
@@ -216,11 +217,24 @@ fn write_beside(folder: &OwnedFd, with: &Replacement<'_>) -> io::Result<Option<S
         Replacement::Nothing => return Ok(None),
         Replacement::Link(target) => rustix::fs::symlinkat(*target, folder, name.as_str())?,
         Replacement::File { from, executable } => {
-            let mode = if *executable { 0o777 } else { 0o666 };
+            let replaced = replaced.filter(|local| matches!(local.held, Held::File { .. })).map(|local| {
+                let kept = local.mode & !0o111;
+                if *executable { kept | (kept & 0o444) >> 2 } else { kept }
+            });
+            let mode = match (replaced, *executable) {
+                (Some(_), _) => 0o600,
+                (None, true) => 0o777,
+                (None, false) => 0o666,
+            };
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(rustix::fs::openat(folder, name.as_str(), flags, Mode::from_raw_mode(mode))?);
-            let written =
-                File::open(from).and_then(|mut from| io::copy(&mut from, &mut file)).and_then(|_| file.sync_all());
+            let written = File::open(from).and_then(|mut from| {
+                io::copy(&mut from, &mut file)?;
+                if let Some(bits) = replaced {
+                    rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+                }
+                file.sync_all()
+            });
             if let Err(error) = written {
                 rustix::fs::unlinkat(folder, name.as_str(), AtFlags::empty())?;
                 return Err(error);
@@ -330,6 +344,24 @@ mod tests {
         assert_eq!(std::fs::read_to_string(root.join("a")).expect("it is there"), "theirs");
         assert_eq!(std::fs::read_to_string(keep).expect("it is kept"), "newer");
         assert_eq!(std::fs::read_dir(&root).expect("it is a folder").count(), 1, "nothing is left beside");
+    }
+
+    #[test]
+    fn a_private_file_stays_private_when_it_is_replaced() {
+        use std::os::unix::fs::PermissionsExt as _;
+        for (mode, executable, want) in [(0o600, false, 0o600), (0o600, true, 0o700), (0o755, false, 0o644)] {
+            let folder = tempfile::tempdir().expect("a folder can be made");
+            let (root, new) = (folder.path().join("w"), folder.path().join("new"));
+            std::fs::create_dir(&root).expect("a folder can be made");
+            std::fs::write(root.join("a"), "ours").expect("a file can be written");
+            std::fs::set_permissions(root.join("a"), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+            std::fs::write(&new, "theirs").expect("a file can be written");
+            let (disk, with) = (disk(&root), Replacement::File { from: &new, executable });
+            let keep = folder.path().join("kept/a");
+            disk.replace(&path("a"), Some(&file(&disk, "a")), &with, &keep).expect("it is as expected");
+            let now = std::fs::metadata(root.join("a")).expect("it is there").permissions().mode() & 0o777;
+            assert_eq!(now, want, "{mode:o} {executable}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Ends conflicts as a person decided. Whatever loses is kept: on the remote in its trash, here in a folder
+//! Ends conflicts as a person decided, and what changed on the remote alone when it is named. Whatever loses is kept: on the remote in its trash, here in a folder
 //! beside the state database.
 //!
 //! `local` makes the remote's version the base, so that ours is pushed over it like any save. `remote` puts
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::editor::{SyncResolveOutput, Take};
-use protocol::error::{Code, Error, Explain, Result};
+use protocol::error::{Code, Error, Example, Explain, Result, word};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Found};
 use tokio::sync::oneshot;
@@ -27,7 +27,7 @@ use crate::store::Base;
 pub(super) struct Resolved {
     pub(super) path: RelPath,
     /// What both sides are now measured against.
-    pub(super) base: Base,
+    pub(super) base: Option<Base>,
     /// A copy of a version that lost, if one was made here.
     pub(super) kept_as: Option<String>,
     /// Another path that has to be looked at.
@@ -59,14 +59,16 @@ impl Explain for ResolveError {
     fn help(&self) -> String {
         match self {
             Self::Kind { path, .. } => {
-                format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {path} --take local`.")
+                format!("Rename one of the two, or run `mltoolbox-sidecar sync resolve {} --take local`.", word(path))
             }
             Self::Again { path } => format!(
-                "Look at it with `mltoolbox-sidecar sync conflicts`, then run `mltoolbox-sidecar sync resolve {path}` again."
+                "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
+                word(path)
             ),
             Self::Write { path, .. } => {
                 format!(
-                    "Check that the folder of `{path}` can be written to and that the file was not saved meanwhile."
+                    "Run `ls -l {0}` to see whether you may write there; if it was only saved meanwhile, decide again with `mltoolbox-sidecar sync resolve {0} --take remote`.",
+                    word(path)
                 )
             }
         }
@@ -97,7 +99,7 @@ impl Actor {
 
     fn chosen(&self, which: &Which) -> Result<Vec<Conflict>, AskError> {
         let conflicts = self.conflicts();
-        let chosen: Vec<Conflict> = match which {
+        let mut chosen: Vec<Conflict> = match which {
             Which::All => conflicts.values().cloned().collect(),
             Which::Matching(patterns) => {
                 let mut builder = ignore::gitignore::GitignoreBuilder::new("");
@@ -111,9 +113,11 @@ impl Actor {
                 let named = |path: &RelPath| patterns.iter().any(|pattern| pattern == path.as_str());
                 let matches =
                     |path: &RelPath| named(path) || rules.matched_path_or_any_parents(path.as_str(), false).is_ignore();
-                conflicts.values().filter(|conflict| matches(&conflict.path)).cloned().collect()
+                let drifted = self.drifted().filter(|drifted| matches(&drifted.path));
+                conflicts.values().filter(|conflict| matches(&conflict.path)).cloned().chain(drifted).collect()
             }
         };
+        chosen.sort_by(|one, other| one.path.cmp(&other.path));
         match which {
             Which::Matching(patterns) if chosen.is_empty() => Err(AskError::NoConflict { patterns: patterns.clone() }),
             Which::Matching(_) | Which::All => Ok(chosen),
@@ -130,13 +134,17 @@ async fn one(
 ) -> Result<Resolved> {
     let path = &conflict.path;
     let kind = |what: &str| Error::from(ResolveError::Kind { path: path.clone(), what: what.to_owned() });
-    let Some(found) = &conflict.remote else { return Err(kind("gone")) };
+    let Some(found) = &conflict.remote else {
+        // Without a base, what is here is new and will be written there again.
+        let resolved = Resolved { path: path.clone(), base: None, kept_as: None, beside: None };
+        return if take == Take::Local { Ok(resolved) } else { Err(kind("gone")) };
+    };
     if found.content == Content::Special {
         return Err(kind("a socket, pipe or device"));
     }
     let mode = conflict.local.as_ref().map_or(0o644, |local| local.mode);
     let base = Base { content: found.content.clone(), mode, local: None, remote: found.stamp };
-    let mut resolved = Resolved { path: path.clone(), base, kept_as: None, beside: None };
+    let mut resolved = Resolved { path: path.clone(), base: Some(base), kept_as: None, beside: None };
     let to_take = match (take, &conflict.local) {
         (Take::Local, _) => return Ok(resolved),
         (Take::Both, Some(_)) => {
@@ -184,7 +192,7 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             Err(kind(format!("a link to `{text}`, which may lead out of the workspace")))
         }
         Content::Link { target: text } => Ok(Taken::Link(text.clone())),
-        Content::File { executable, .. } => {
+        Content::File { executable, size, .. } => {
             let write = |source| Error::from(ResolveError::Write { path: path.clone(), source });
             let folder: PathBuf = keep.to_path_buf();
             let file = blocking(move || {
@@ -193,7 +201,7 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             });
             let file = file.await.map_err(write)?.map_err(write)?;
             let mut writer = tokio::fs::File::from_std(file.reopen().map_err(write)?);
-            let read = target.read(path, &mut writer).await?;
+            let read = target.read(path, *size, &mut writer).await?;
             writer.sync_all().await.map_err(write)?;
             if !equal(&read.content, &found.content) {
                 return Err(ResolveError::Again { path: path.clone() }.into());
@@ -201,4 +209,14 @@ async fn fetch(path: &RelPath, found: &Found, keep: &Path, target: &dyn SyncTarg
             Ok(Taken::File { file, executable: *executable })
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || RelPath::new("src/train.py").expect("a path");
+    vec![
+        ResolveError::Kind { path: path(), what: "a folder".to_owned() }.into(),
+        ResolveError::Again { path: path() }.into(),
+        ResolveError::Write { path: path(), source: std::io::ErrorKind::PermissionDenied.into() }.into(),
+    ]
 }

@@ -49,7 +49,7 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
 
 /// Returns the workspace of a pair.
 #[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "it is an error elsewhere")]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it is an error")]
 pub(crate) fn source(pair: &Pair, rules: Arc<Rules>) -> Result<Arc<dyn Source>> {
     let cancel = tokio_util::sync::CancellationToken::new();
     Ok(Arc::new(super::disk::Disk::new(pair.workspace.clone(), rules, cancel)))
@@ -58,26 +58,7 @@ pub(crate) fn source(pair: &Pair, rules: Arc<Rules>) -> Result<Arc<dyn Source>> 
 /// Refuses: a workspace is read through folder descriptors, so that no link can lead out of it.
 #[cfg(not(unix))]
 pub(crate) fn source(pair: &Pair, _: Arc<Rules>) -> Result<Arc<dyn Source>> {
-    Err(NoSource { workspace: pair.workspace.clone() }.into())
-}
-
-/// Why there is no sync where there are no folder descriptors.
-#[cfg(not(unix))]
-#[derive(Debug, thiserror::Error)]
-#[error("`{}` cannot be synced: that needs Linux or macOS on this side", workspace.display())]
-struct NoSource {
-    workspace: PathBuf,
-}
-
-#[cfg(not(unix))]
-impl protocol::error::Explain for NoSource {
-    fn code(&self) -> protocol::error::Code {
-        protocol::error::Code::ParamsInvalid
-    }
-
-    fn help(&self) -> String {
-        "Run MLToolbox inside WSL 2, where it is the Linux version.".to_owned()
-    }
+    Err(super::AskError::System { workspace: pair.workspace.clone() }.into())
 }
 
 /// Returns the rules of a pair's workspace.

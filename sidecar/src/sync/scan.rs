@@ -19,7 +19,7 @@ use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::editor::SyncProblem;
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
 #[cfg(unix)]
@@ -127,7 +127,7 @@ impl Explain for ScanError {
                 "Make sure that `{}` is a folder that you may read, or name another with `--workspace`; nothing is deleted on the remote meanwhile.",
                 path.display()
             ),
-            Self::Cancelled => "Run the command again to go on.".to_owned(),
+            Self::Cancelled => "Run the command again; it begins anew and changes nothing by itself.".to_owned(),
         }
     }
 }
@@ -173,6 +173,17 @@ impl Scan {
         self.entries.remove(&path);
         self.unknown.insert(path);
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let path = PathBuf::from("/home/ada/project");
+    let own =
+        vec![ScanError::Root { path, source: std::io::ErrorKind::NotFound.into() }.into(), ScanError::Cancelled.into()];
+    #[cfg(unix)]
+    let own = [own, reading::examples()].concat();
+    own
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::agent::{Holder, Opened};
-use protocol::error::{Code, Error, Explain};
+use protocol::error::{Code, Error, Example, Explain, word};
 use protocol::path::{RelPath, RemotePath};
-use protocol::sync::{Content, Differs, Found, Known, Op, Outcome};
+use protocol::sync::{Content, Differs, Found, Known, Op, Outcome, Rejected};
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
@@ -32,8 +32,14 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     /// Does the operations of a batch, and says of each, as it is known, what came of it. An error leaves
     /// the operations of which nothing was said in doubt.
     async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError>;
-    /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied.
-    async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError>;
+    /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied. Copies
+    /// nothing of a file that is longer than `most`.
+    async fn read(
+        &self,
+        path: &RelPath,
+        most: u64,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError>;
     /// Makes everything applied so far survive a power cut there.
     async fn flush(&self) -> Result<(), SyncError>;
     /// Empties the trash.
@@ -156,7 +162,8 @@ impl Explain for SyncError {
         match self {
             Self::Lost(error) | Self::Session(error) | Self::Refused(error) => error.help.clone(),
             Self::Leased(_) => {
-                "Stop the sync on the other machine, or add `--take-over` to `mltoolbox-sidecar sync watch`.".to_owned()
+                "Stop the sync on the other machine and run `mltoolbox-sidecar sync watch` here, or add `--take-over` to it."
+                    .to_owned()
             }
             Self::Root { path, source } if source.help.is_empty() => {
                 format!("Make `{path}` a folder that you may write to, or choose another one with `--to`.")
@@ -167,7 +174,10 @@ impl Explain for SyncError {
                     .to_owned()
             }
             Self::Store { path, .. } => {
-                format!("Free some space on this machine, then run `mltoolbox-sidecar sync resolve {path}` again.")
+                format!(
+                    "Free some space on this machine, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
+                    word(path)
+                )
             }
         }
     }
@@ -227,7 +237,72 @@ pub(crate) fn not_a_path(text: &str, why: &protocol::path::PathError) -> Error {
     Error {
         code: Code::ParamsInvalid,
         message: format!("`{text}` cannot be a remote folder"),
-        help: "Give `--to` an absolute path, or one that starts with `~/`.".to_owned(),
+        help: "Give `--to` an absolute path or one that starts with `~/`, without `..` in it.".to_owned(),
         causes: vec![why.to_string()],
     }
+}
+
+/// Returns what a person reads about an operation that the remote did not do.
+pub fn refusal(rejected: &Rejected) -> String {
+    match rejected {
+        Rejected::Changed { .. } => "it keeps changing on the remote".to_owned(),
+        Rejected::NotEmpty { kept } => format!("kept on the remote: it holds {kept} entries that are not synced"),
+        Rejected::Unsafe { reason } => format!("the remote will not write there: {reason}"),
+        Rejected::Torn => "it keeps changing while it is read".to_owned(),
+        Rejected::Full => "the remote's disk is full; free some space there".to_owned(),
+        Rejected::TrashFull { held } => {
+            format!("the remote's trash holds {held} bytes and is full; approving empties it for good")
+        }
+        Rejected::Failed { reason } => format!("the remote refuses: {reason}"),
+    }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let cause = |code, message: &str, help: &str| Error {
+        code,
+        message: message.to_owned(),
+        help: help.to_owned(),
+        causes: Vec::new(),
+    };
+    let lost = || {
+        cause(
+            Code::SshLost,
+            "the connection to `203.0.113.7` was lost: it was reset",
+            "Run the command again once the machine can be reached.",
+        )
+    };
+    let leased =
+        cause(Code::SyncLeased, "the remote folder `/data/project` is in use by `ada@laptop:/home/ada/project`", "");
+    let full = cause(Code::RemoteFull, "the remote's disk is full below `/data/project`", "Make room there.");
+    let root = |help| cause(Code::SyncRoot, "`/data/project` on the remote is not a folder", help);
+    let path = || "/data/project".to_owned();
+    let stored = RelPath::new("src/train.py").expect("a path");
+    let upwards = RemotePath::new("~/../project").expect_err("it leads upwards");
+    let rejected = [
+        Rejected::Changed { found: None },
+        Rejected::NotEmpty { kept: 2 },
+        Rejected::Unsafe { reason: "something is mounted there".to_owned() },
+        Rejected::Torn,
+        Rejected::Full,
+        Rejected::TrashFull { held: 10_000_000_000 },
+        Rejected::Failed { reason: "permission denied".to_owned() },
+    ];
+    let problems = rejected.iter().map(|rejected| {
+        // As the status lists it: a path and why it cannot be synced, without a help of its own.
+        Example::of(rejected, cause(Code::SyncPath, &format!("src/train.py: {}", refusal(rejected)), ""))
+    });
+    let own = vec![
+        SyncError::Lost(lost()).into(),
+        SyncError::Session(lost()).into(),
+        SyncError::Leased(leased).into(),
+        SyncError::Root { path: path(), source: root("Move it away.") }.into(),
+        SyncError::Root { path: path(), source: root("") }.into(),
+        SyncError::Refused(full).into(),
+        SyncError::Protocol("it spoke of `src/a.py`, which was not asked for".to_owned()).into(),
+        SyncError::Store { path: stored, source: std::io::ErrorKind::StorageFull.into() }.into(),
+        Example::of(&upwards, not_a_path("~/../project", &upwards)),
+    ];
+    own.into_iter().chain(problems).collect()
 }

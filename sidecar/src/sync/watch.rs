@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::path::RelPath;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -105,10 +105,17 @@ impl Explain for WatchError {
 
     fn help(&self) -> String {
         match self {
-            Self::Start { .. } => format!("{} `sync push` works without a watch.", folders::LIMIT_ADVICE),
-            Self::Cookie { path, .. } => format!("Make sure that you may write in `{}`.", path.display()),
+            Self::Start { .. } => {
+                format!("{} `mltoolbox-sidecar sync push` works without a watch.", folders::LIMIT_ADVICE)
+            }
+            Self::Cookie { path, .. } => {
+                format!(
+                    "Run `ls -ld {0}` to see whose it is, and `chmod u+rwx {0}` if it is yours.",
+                    word(path.display())
+                )
+            }
             Self::Silent | Self::Ended => {
-                "Run `sync stop` and `sync watch` to start the watch anew; `sync push` works without one.".to_owned()
+                "Run `mltoolbox-sidecar sync stop`, then `mltoolbox-sidecar sync watch` to start it anew.".to_owned()
             }
         }
     }
@@ -297,3 +304,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let workspace = || PathBuf::from("/home/ada/project");
+    let cookies = PathBuf::from("/home/ada/.config/mltoolbox/cookies");
+    vec![
+        WatchError::Start { path: workspace(), source: notify::Error::new(notify::ErrorKind::MaxFilesWatch) }.into(),
+        WatchError::Cookie { path: cookies, source: std::io::ErrorKind::PermissionDenied.into() }.into(),
+        WatchError::Silent.into(),
+        WatchError::Ended.into(),
+    ]
+}

@@ -6,6 +6,11 @@ use protocol::error::{Code, Explain};
 
 use crate::frontend::Unanswered;
 
+mod examples;
+
+#[doc(hidden)]
+pub use examples::examples;
+
 /// The cause of an error as the library that met it tells it.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -312,25 +317,31 @@ impl Explain for TransportError {
                 format!("Let the server of `{host}` offer a plain host key too (`HostKey` in its `sshd_config`).")
             }
             Self::KnownHosts { file, .. } => {
-                format!("Make `{}` a file that you can read and write.", file.display())
+                format!(
+                    "Run `ls -l {0}` to see whose it is, and `chmod u+rw {0}` if it is yours.",
+                    quote(&file.display().to_string())
+                )
             }
             Self::Refused { host, port, user, accepted, .. } => {
                 let accepted =
                     if accepted.is_empty() { String::new() } else { format!(" The server accepts: {accepted}.") };
                 format!(
-                    "Check the user name, run `ssh-copy-id -p {port} {user}@{host}` to allow your key there, or name \
-                     another key with `--key PATH`.{accepted}"
+                    "Check the user name, run `ssh-copy-id -p {port} {user}@{host}` to allow your key there, or add the \
+                     remote again with another `--key PATH`.{accepted}"
                 )
             }
             Self::NoKey { host } => format!(
-                "Run `ssh-keygen -t ed25519` to make a key and `ssh-copy-id {host}` to allow it there, or name one \
-                 with `--key PATH`."
+                "Run `ssh-keygen -t ed25519` to make a key and `ssh-copy-id {host}` to allow it there, or add the \
+                 remote again with `--key PATH`."
             ),
             Self::KeyUnreadable { path, .. } => {
-                format!("Check that `{}` exists and is yours, or name another key with `--key PATH`.", path.display())
+                format!(
+                    "Check that `{}` exists and is yours, or add the remote again with another `--key PATH`.",
+                    path.display()
+                )
             }
             Self::KeyGarbage { path, .. } => format!(
-                "Check the file with `ssh-keygen -y -f {}`, or name another key with `--key PATH`.",
+                "Check the file with `ssh-keygen -y -f {}`, or add the remote again with another `--key PATH`.",
                 quote(&path.display().to_string())
             ),
             Self::KeyPublic { path } => {
@@ -353,12 +364,15 @@ impl Explain for TransportError {
             Self::NoStatus { host } => {
                 format!("Check on `{host}` whether the command was killed, and run it again.")
             }
-            Self::LocalFile { path, .. } => format!("Make `{}` readable for you.", path.display()),
+            Self::LocalFile { path, .. } => format!(
+                "Run `ls -l {}` to see whether it is there and who may read it.",
+                quote(&path.display().to_string())
+            ),
             Self::RemoteFile { host, path, .. } => {
                 format!("Check on `{host}` that the folder of `{path}` is yours and that its disk has room (`df -h`).")
             }
             Self::RemoteFull { host, .. } => format!("Free some space on `{host}`; `df -h` shows what is full."),
-            Self::Cancelled { .. } => "Run the command again when you want it.".to_owned(),
+            Self::Cancelled { .. } => "Run the command again to connect.".to_owned(),
         }
     }
 }

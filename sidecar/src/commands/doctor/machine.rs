@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use protocol::editor::{DoctorCheck, DoctorLevel};
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Explain, word};
 
 use super::{good, not_well};
 use crate::commands::show::text::{bytes, count};
@@ -186,11 +186,16 @@ impl Explain for DoctorError {
     fn help(&self) -> String {
         match self {
             Self::NotWritable { folder, .. } => {
-                format!("Run `ls -ld {}` and give yourself the right to write.", folder.display())
+                format!(
+                    "Run `ls -ld {0}` to see whose it is, and `chmod u+rwx {0}` if it is yours.",
+                    word(folder.display())
+                )
             }
-            Self::LittleSpace { folder, .. } => format!("Run `df -h {}` and make room on that disk.", folder.display()),
+            Self::LittleSpace { folder, .. } => {
+                format!("Run `df -h {}` and make room on that disk.", word(folder.display()))
+            }
             Self::SshAgent { .. } => "Start one with `eval $(ssh-agent)`, or unset `SSH_AUTH_SOCK`.".to_owned(),
-            Self::OpenKey { key, .. } => format!("Run `chmod 600 {}`.", key.display()),
+            Self::OpenKey { key, .. } => format!("Run `chmod 600 {}`.", word(key.display())),
             Self::FewWatches { .. } => "Run `sudo sysctl fs.inotify.max_user_watches=524288`.".to_owned(),
             Self::RemoteSilent { remote, .. } => {
                 format!("Run `mltoolbox-sidecar remote test {remote}` to see where it stops.")
@@ -201,7 +206,7 @@ impl Explain for DoctorError {
 
 /// Returns each kind of error once, for the snapshot of all errors.
 #[doc(hidden)]
-pub fn examples() -> Vec<protocol::error::Error> {
+pub fn examples() -> Vec<protocol::error::Example> {
     let folder = || PathBuf::from("/home/ada/.config/mltoolbox");
     vec![
         DoctorError::NotWritable { folder: folder(), source: io::ErrorKind::PermissionDenied.into() }.into(),

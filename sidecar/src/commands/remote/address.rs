@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use protocol::editor::{RemoteAddParams, RemoteRow};
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 
 use crate::cx::Cx;
 use crate::env;
@@ -87,16 +87,42 @@ impl Explain for RemoteError {
             Self::User { .. } => "Give the user alone: `--user ubuntu`.".to_owned(),
             Self::NoUser { .. } => "Name the user with `--user USER`.".to_owned(),
             Self::Port => "Give a port between 1 and 65535; SSH servers usually listen on 22.".to_owned(),
-            Self::Key { path, .. } => format!("Check with `ls -l {}` that the key is there and yours.", path.display()),
+            Self::Key { path, .. } => {
+                format!("Check with `ls -l {}` that the key is there and yours.", word(path.display()))
+            }
             Self::Exists { there } => format!(
-                "Use another name, or run `mltoolbox-sidecar remote remove {}` first; `remote show {}` lists all of it.",
+                "Use another name, or run `mltoolbox-sidecar remote remove {}` first; `mltoolbox-sidecar remote show {}` shows what is stored.",
                 there.name, there.name
             ),
             Self::InUse { name, .. } => {
-                format!("Run `mltoolbox-sidecar sync stop` there first, or `remote remove {name} --yes`.")
+                format!(
+                    "Run `mltoolbox-sidecar sync stop` there first, or forget both with `mltoolbox-sidecar remote remove {name} --yes`."
+                )
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(crate) fn examples() -> Vec<Example> {
+    let row = RemoteRow {
+        name: "gpu1".to_owned(),
+        host: "203.0.113.7".to_owned(),
+        port: 22,
+        user: "ubuntu".to_owned(),
+        ..RemoteRow::default()
+    };
+    let key = "/home/ada/.ssh/gpu".into();
+    vec![
+        RemoteError::Name { name: "gpu 1".to_owned() }.into(),
+        RemoteError::Host { host: "ubuntu@203.0.113.7".to_owned() }.into(),
+        RemoteError::User { user: "-l".to_owned() }.into(),
+        RemoteError::NoUser { host: row.host.clone() }.into(),
+        RemoteError::Port.into(),
+        RemoteError::Key { path: key, source: std::io::ErrorKind::NotFound.into() }.into(),
+        RemoteError::Exists { there: Box::new(row) }.into(),
+        RemoteError::InUse { name: "gpu1".to_owned(), folders: "/home/ada/project".to_owned() }.into(),
+    ]
 }
 
 /// `user@host:port` as typed.
@@ -142,7 +168,7 @@ impl Address {
 pub(super) async fn row(cx: &Cx, params: RemoteAddParams) -> Result<RemoteRow> {
     let RemoteAddParams { name, host, user, port, key, accept_new } = params;
     check(&name, &host, user.as_deref(), port)?;
-    let user = user.or_else(|| env::text(env::USER)).ok_or_else(|| RemoteError::NoUser { host: host.clone() })?;
+    let user = user.or_else(env::user).ok_or_else(|| RemoteError::NoUser { host: host.clone() })?;
     let key = match key {
         Some(key) => Some(readable(cx, &key).await?),
         None => None,

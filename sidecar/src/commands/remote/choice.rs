@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use protocol::editor::RemoteRow;
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result};
 
 use crate::cx::Cx;
 use crate::env;
@@ -40,6 +40,11 @@ impl Explain for ChoiceError {
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(crate) fn examples() -> Vec<Example> {
+    vec![ChoiceError::None.into(), ChoiceError::Several { count: 3, first: "gpu1".to_owned() }.into()]
 }
 
 /// Returns the remote that a command is for: named, set in the environment, chosen for the workspace

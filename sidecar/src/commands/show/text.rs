@@ -25,9 +25,10 @@ impl Text {
         self.hanging("", line);
     }
 
-    /// Adds a text as it is.
+    /// Adds a text as it is, unwrapped.
     pub fn verbatim(&mut self, text: &str) {
-        self.text.push_str(text);
+        self.text
+            .extend(text.chars().map(|letter| if matches!(letter, '\n' | '\t') { letter } else { harmless(letter) }));
         if !text.ends_with('\n') {
             self.text.push('\n');
         }
@@ -42,7 +43,7 @@ impl Text {
     pub fn hanging(&mut self, first: &str, text: &str) {
         let indent = first.chars().count();
         let mut column = indent;
-        self.text.push_str(first);
+        self.text.extend(first.chars().map(harmless));
         let mut begun = false;
         for (number, line) in text.lines().enumerate() {
             if number > 0 {
@@ -107,9 +108,11 @@ impl Text {
     }
 }
 
-/// Replaces what could steer a terminal: names of files and words of servers are not ours.
-fn harmless(character: char) -> char {
-    if character.is_control() { '\u{fffd}' } else { character }
+/// Replaces what could steer a terminal, or show letters in another order than they have: names of files and words
+/// of remotes are not ours. Whatever this program itself says on a terminal goes through here.
+pub fn harmless(character: char) -> char {
+    let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if character.is_control() || reorders { '\u{fffd}' } else { character }
 }
 
 /// Cuts the middle out of a cell that is too long: the ends of a path tell the most.
@@ -171,7 +174,10 @@ pub fn seconds(seconds: u64) -> String {
 pub fn ago(moment: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let moment = u64::try_from(moment).unwrap_or(0);
-    format!("{} ago", seconds(now.saturating_sub(moment)))
+    match now.saturating_sub(moment) {
+        0 | 1 => "just now".to_owned(),
+        passed => format!("{} ago", seconds(passed)),
+    }
 }
 
 #[cfg(test)]
@@ -201,7 +207,12 @@ mod tests {
         let mut text = Text::default();
         text.line("a\u{1b}[31mb");
         text.table(&["X"], vec![vec!["\u{7}".to_owned()]]);
-        assert!(!text.as_str().chars().any(|character| character.is_control() && character != '\n'));
+        text.pair("a\u{9b}31m", "\u{1b}]0;title\u{7}");
+        text.verbatim("of\ttwo\nlines \u{1b}[2J\r");
+        text.line("txt.\u{202e}exe");
+        assert!(text.as_str().contains("of\ttwo\nlines ") && !text.as_str().contains('\u{202e}'));
+        let text = text.as_str().replace(['\n', '\t'], "");
+        assert!(!text.chars().any(char::is_control), "{text:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain, Result};
+use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
 use crate::cx::Cx;
@@ -18,6 +18,9 @@ pub(super) enum PlaceError {
     /// No such folder.
     #[error("there is no folder `{}`", path.display())]
     Missing { path: PathBuf, nearest: Option<String>, source: std::io::Error },
+    /// A path that cannot be stored or shown.
+    #[error("the path `{}` is not valid UTF-8", path.display())]
+    NotText { path: PathBuf },
     /// A file.
     #[error("`{}` is no folder", path.display())]
     NoFolder { path: PathBuf },
@@ -38,7 +41,7 @@ pub(super) enum PlaceError {
 impl Explain for PlaceError {
     fn code(&self) -> Code {
         match self {
-            Self::Missing { .. } | Self::NoFolder { .. } => Code::WorkspaceMissing,
+            Self::Missing { .. } | Self::NoFolder { .. } | Self::NotText { .. } => Code::WorkspaceMissing,
             Self::Unsafe { .. } => Code::WorkspaceUnsafe,
             Self::NoRemote | Self::WhichRemote { .. } => Code::RemoteMissing,
             Self::NeverSynced { .. } => Code::SyncNotRunning,
@@ -49,20 +52,43 @@ impl Explain for PlaceError {
         match self {
             Self::Missing { nearest: Some(nearest), .. } => format!("Did you mean `{nearest}`?"),
             Self::Missing { path, nearest: None, .. } => {
-                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", path.display())
+                format!("Make it with `mkdir -p {}`, or name another with `--workspace DIR`.", word(path.display()))
             }
+            Self::NotText { .. } => "Rename the folder, or sync one whose path is valid UTF-8.".to_owned(),
             Self::NoFolder { path } => match path.parent() {
-                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", parent.display()),
+                Some(parent) => format!("Name the folder it is in: `--workspace {}`.", word(parent.display())),
                 None => "Name a folder with `--workspace DIR`.".to_owned(),
             },
             Self::Unsafe { .. } => "Give a project folder with `--workspace DIR`.".to_owned(),
             Self::NoRemote => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
             Self::WhichRemote { names, .. } => format!("Name one with `--remote`: {}.", names.join(", ")),
             Self::NeverSynced { workspace } => {
-                format!("Run `mltoolbox-sidecar sync watch {}` to start.", workspace.display())
+                format!("Run `mltoolbox-sidecar sync watch {}` to start.", word(workspace.display()))
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || PathBuf::from("/home/ada/projcet");
+    let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let names = vec!["gpu1".to_owned(), "gpu2".to_owned()];
+    vec![
+        PlaceError::Missing { path: path(), nearest: Some("/home/ada/project".to_owned()), source: gone() }.into(),
+        PlaceError::Missing { path: path(), nearest: None, source: gone() }.into(),
+        #[cfg(unix)]
+        PlaceError::NotText {
+            path: <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"/home/ada/proj\xff").into(),
+        }
+        .into(),
+        PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
+        PlaceError::Unsafe { path: "/home/ada".into() }.into(),
+        PlaceError::NotText { path: path() }.into(),
+        PlaceError::NoRemote.into(),
+        PlaceError::WhichRemote { workspace: "/home/ada/project".into(), names }.into(),
+        PlaceError::NeverSynced { workspace: "/home/ada/project".into() }.into(),
+    ]
 }
 
 /// Returns the workspace that a command is about: an existing folder, with links resolved.
@@ -74,6 +100,9 @@ pub(super) fn workspace(cx: &Cx, dir: Option<&str>) -> Result<PathBuf, PlaceErro
         path: path.clone(),
         source,
     })?;
+    if found.to_str().is_none() {
+        return Err(PlaceError::NotText { path: found });
+    }
     if found.is_dir() { Ok(found) } else { Err(PlaceError::NoFolder { path }) }
 }
 
@@ -138,9 +167,14 @@ pub(super) async fn pair(cx: &Cx, workspace: &Path, remote: &str, to: Option<&st
     Ok(pair)
 }
 
+/// Most bytes of a workspace's name in the name of its remote folder: with the id, and with what the agent adds
+/// for the folder beside it, it still is a name that file systems take.
+const MAX_NAME: usize = 200;
+
 /// Returns `~/mltoolbox/NAME-ID`; the id tells folders of the same name apart.
 fn default_folder(machine: &str, workspace: &Path) -> String {
     let name = workspace.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let id = blake3::hash(format!("{machine}\0{}", workspace.display()).as_bytes()).to_hex();
     format!("~/mltoolbox/{name}-{}", &id[..6])
 }

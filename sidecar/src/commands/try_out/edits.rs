@@ -9,7 +9,8 @@ use protocol::error::Result;
 
 use super::error::TryError;
 use super::off;
-use crate::cx::Cx;
+use super::stage::Stage;
+use crate::commands::show::text::bytes;
 
 /// Longest wait for one edit.
 const ARRIVAL: Duration = Duration::from_secs(10);
@@ -27,19 +28,21 @@ const LARGE_FILE: &str = "mltoolbox_try_large.py";
 type Wanted = Option<Vec<u8>>;
 
 /// Makes the edits and returns the milliseconds of each.
-pub(super) async fn make(cx: &Cx, workspace: &Path, copy: &Path) -> Result<Vec<f64>> {
+pub(super) async fn make(stage: &Stage, copy: &Path) -> Result<Vec<f64>> {
+    let workspace = &stage.workspace;
     let mut times = Vec::new();
     for (about, name, edit) in EDITS {
         tokio::time::sleep(PAUSE).await;
         let (path, arrived) = (workspace.join(name), copy.join(name));
         let (saved, wanted) = off(move || edit(&path).map(|wanted| (Instant::now(), wanted)))
             .await
-            .map_err(|source| TryError::Folder { path: workspace.to_path_buf(), source })?;
+            .map_err(|source| TryError::Folder { path: workspace.clone(), source })?;
+        let size = wanted.as_ref().map_or_else(String::new, |wanted| bytes(wanted.len() as u64));
         let Some(visible) = visible(arrived, wanted).await else {
             return Err(TryError::Edit { path: (*name).to_owned() }.into());
         };
         let milliseconds = visible.duration_since(saved).as_secs_f64() * 1e3;
-        cx.frontend.tell(format!("   {about:<16} {name:<24} {milliseconds:>7.1} ms"));
+        stage.tell(format!("   {about:<16} {name:<23} {size:>9} {milliseconds:>7.1} ms"));
         times.push(milliseconds);
     }
     Ok(times)

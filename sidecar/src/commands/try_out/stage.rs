@@ -3,16 +3,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use protocol::editor::{NoParams, Scope, TryParams};
+use protocol::editor::{Scope, TryParams};
 use protocol::error::Result;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::error::TryError;
+use super::quiet::Quiet;
 use super::{agent, off, project};
 use crate::cx::Cx;
+use crate::env;
+use crate::frontend::Frontend;
 use crate::sessions::{Identity, Sessions};
 use crate::store::Store;
 use crate::sync::Syncs;
@@ -22,14 +26,16 @@ use crate::transport::ssh_server::{self, Server};
 pub(super) const REMOTE: &str = "try";
 /// What is run in the copy of a folder that we know nothing about.
 const COUNT: &str = "uname -sm; find . -type f | wc -l";
-/// Time to stop the agent; it is killed with the rest of its folder gone if it does not answer.
-const STOP_AGENT: Duration = Duration::from_millis(600);
+/// Time to stop the agent, which takes a few milliseconds; it ends by itself when its folder is gone.
+const STOP_AGENT: Duration = Duration::from_secs(2);
 
 /// The tour's stage.
 #[derive(Debug)]
 pub(super) struct Stage {
     /// The context of everything that happens on it: nothing in it is the user's but the front end.
     pub(super) cx: Cx,
+    /// The person who watches.
+    pub(super) person: Arc<dyn Frontend>,
     /// The project to sync.
     pub(super) workspace: PathBuf,
     /// Whether the project is ours to edit.
@@ -40,6 +46,7 @@ pub(super) struct Stage {
     pub(super) server: Server,
     /// The key it lets in.
     pub(super) key: PathBuf,
+    steps: AtomicU32,
     folder: TempDir,
 }
 
@@ -47,7 +54,7 @@ impl Stage {
     /// Builds the stage.
     pub(super) async fn build(cx: &Cx, params: &TryParams) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("mltoolbox-try-").tempdir();
-        let folder = folder.map_err(|source| TryError::Folder { path: std::env::temp_dir(), source })?;
+        let folder = folder.map_err(|source| TryError::Folder { path: env::temporary(), source })?;
         let root =
             folder.path().canonicalize().map_err(|source| TryError::Folder { path: folder.path().into(), source })?;
         let (here, there) = (root.join("here"), root.join("there"));
@@ -64,18 +71,18 @@ impl Stage {
             workspace: Some(workspace.to_string_lossy().into_owned()),
             yes: true,
         };
+        let person = Arc::clone(&cx.frontend);
         let cx = Cx {
             scope,
             folder: workspace.clone(),
             store,
             sessions: Sessions::of(Identity { home: here, agent: None }),
             syncs: Syncs::default(),
-            frontend: Arc::clone(&cx.frontend),
+            frontend: Arc::new(Quiet(Arc::clone(&cx.frontend))),
             // The end of the tour is told by the tour, which then has something to clear away.
             cancel: CancellationToken::new(),
-            ..cx.clone()
         };
-        Ok(Self { cx, workspace, may_edit, command, server, key, folder })
+        Ok(Self { cx, person, workspace, may_edit, command, server, key, steps: AtomicU32::new(0), folder })
     }
 
     /// Returns the folder on the stand-in to sync to.
@@ -84,13 +91,30 @@ impl Stage {
         format!("~/mltoolbox/{name}")
     }
 
+    /// Tells the person about the next step.
+    pub(super) fn step(&self, line: impl AsRef<str>) {
+        let number = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
+        self.tell(format!("{number}. {}", line.as_ref()));
+    }
+
+    /// Tells the person what just happened.
+    pub(super) fn tell(&self, line: impl Into<String>) {
+        self.person.tell(line.into());
+    }
+
+    async fn stop_agent(&self) -> Result<()> {
+        let session = self.cx.sessions.get(&self.cx, REMOTE).await?;
+        agent::end(&*session.transport().await?).await
+    }
+
     /// Removes everything.
     pub(super) async fn clear(self) {
-        let stopped = tokio::time::timeout(STOP_AGENT, agent::stop(self.cx.clone(), NoParams {})).await;
-        if !matches!(stopped, Ok(Ok(_))) {
-            tracing::warn!("the agent of the tour did not say that it stopped");
+        match tokio::time::timeout(STOP_AGENT, self.stop_agent()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(%error, "no agent of the tour was stopped"),
+            Err(_) => tracing::warn!("the agent of the tour did not say that it stopped"),
         }
-        self.cx.sessions.close().await;
+        self.cx.sessions.close();
         self.server.stop().await;
         let path = self.folder.path().to_path_buf();
         if let Err(error) = off(move || self.folder.close()).await {

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::commands::show::text::{bytes, seconds};
+use crate::commands::show::text::{bytes, count, harmless, seconds};
 use crate::frontend::Progress;
 
 /// One less than a terminal of 80 columns, so that no terminal wraps.
-const WIDTH: usize = 79;
+pub(super) const WIDTH: usize = 79;
 /// The rate is that of the last seconds, as a person feels it.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Below this many cells the figures that matter most stand alone.
+const NARROW: usize = 70;
 /// Cells of the bar.
 const BAR: usize = 10;
 
@@ -38,12 +40,14 @@ impl Meter {
     }
 }
 
-/// Returns the line: title, bar, bytes, files, rate and time left, as far as they are known.
-pub(super) fn line(progress: &Progress, rate: Option<u64>) -> String {
+/// Returns the line: title, bar, bytes, files, rate and time left, as far as they are known and have room.
+pub(super) fn line(progress: &Progress, rate: Option<u64>, width: usize) -> String {
     let mut parts = Vec::new();
     match progress.total_bytes {
         Some(total) if total > 0 => {
-            parts.push(bar(progress.bytes, total));
+            if width >= NARROW {
+                parts.push(bar(progress.bytes, total));
+            }
             parts.push(format!("{}/{}", bytes(progress.bytes.min(total)), bytes(total)));
         }
         _ if progress.bytes > 0 => parts.push(bytes(progress.bytes)),
@@ -52,13 +56,15 @@ pub(super) fn line(progress: &Progress, rate: Option<u64>) -> String {
     match progress.total_files {
         // Next to the bytes there is room for one more figure only.
         Some(total) if total > 0 && progress.total_bytes.is_none() => {
-            parts.push(format!("{}/{total} files", progress.files));
+            parts.push(format!("{}/{}", progress.files, count(total, "file")));
         }
-        _ if progress.files > 0 => parts.push(format!("{} files", progress.files)),
+        _ if progress.files > 0 && width >= NARROW => parts.push(count(progress.files, "file")),
         _ => {}
     }
     if let Some(rate) = rate.filter(|rate| *rate > 0) {
-        parts.push(format!("{}/s", bytes(rate)));
+        if width >= NARROW {
+            parts.push(format!("{}/s", bytes(rate)));
+        }
         if let Some(total) = progress.total_bytes.filter(|total| *total > progress.bytes) {
             parts.push(format!("{} left", seconds((total - progress.bytes).div_ceil(rate))));
         }
@@ -68,9 +74,12 @@ pub(super) fn line(progress: &Progress, rate: Option<u64>) -> String {
     }
     let line =
         if parts.is_empty() { progress.title.clone() } else { format!("{} {}", progress.title, parts.join("  ")) };
-    let line: String =
-        line.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
-    if line.chars().count() <= WIDTH { line } else { line.chars().take(WIDTH - 1).chain(['…']).collect() }
+    let line: String = line.chars().map(harmless).collect();
+    if line.chars().count() <= width {
+        line
+    } else {
+        line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    }
 }
 
 fn bar(done: u64, total: u64) -> String {
@@ -96,7 +105,7 @@ mod tests {
     #[test]
     fn a_line_shows_bytes_files_rate_and_time_left() {
         assert_eq!(
-            line(&half_way(), Some(64 << 20)),
+            line(&half_way(), Some(64 << 20), WIDTH),
             "Uploading [#####-----]  512.0 MiB/1.0 GiB  1500 files  64.0 MiB/s  8 s left"
         );
     }
@@ -104,13 +113,14 @@ mod tests {
     #[test]
     fn a_line_without_figures_is_its_title() {
         let progress = Progress { title: "Connecting to gpu1".to_owned(), ..Progress::default() };
-        assert_eq!(line(&progress, None), "Connecting to gpu1");
+        assert_eq!(line(&progress, None, WIDTH), "Connecting to gpu1");
     }
 
     #[test]
     fn no_line_is_longer_than_a_terminal() {
         let progress = Progress { detail: Some("very/long/path".repeat(20)), ..half_way() };
-        assert_eq!(line(&progress, Some(1)).chars().count(), WIDTH);
+        assert_eq!(line(&progress, Some(1), WIDTH).chars().count(), WIDTH);
+        assert_eq!(line(&half_way(), Some(64 << 20), 39), "Uploading 512.0 MiB/1.0 GiB  8 s left");
     }
 
     #[test]

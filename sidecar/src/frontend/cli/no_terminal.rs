@@ -2,6 +2,7 @@
 
 use tokio::sync::watch;
 
+use super::line;
 use crate::frontend::TerminalSize;
 
 /// Does nothing: no mode is ever changed.
@@ -18,4 +19,9 @@ pub(super) fn restore() {}
 /// Returns no size: nothing is drawn on a terminal that is not raw.
 pub(super) fn size() -> Option<watch::Receiver<TerminalSize>> {
     None
+}
+
+/// Returns the width of a line that fits into every usual terminal.
+pub(super) fn columns() -> usize {
+    line::WIDTH
 }

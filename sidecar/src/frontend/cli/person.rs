@@ -91,6 +91,14 @@ impl Person {
         shown.clear();
     }
 
+    /// Begins a new line after the `^C` that the terminal shows, so that what follows stands alone.
+    pub(super) fn interrupted(&self) {
+        self.finish();
+        if self.talks && io::stderr().is_terminal() {
+            self.write("\n");
+        }
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,10 +118,12 @@ impl Shown {
             Display::Lines => {
                 if self.line_at.elapsed() >= LINE_EVERY {
                     self.line_at = Instant::now();
-                    drop(writeln!(io::stderr(), "{}", line::line(&progress, rate)));
+                    drop(writeln!(io::stderr(), "{}", line::line(&progress, rate, line::WIDTH)));
                 }
             }
-            Display::Bar(bar) => bar.get_or_insert_with(new_bar).set_message(line::line(&progress, rate)),
+            Display::Bar(bar) => {
+                bar.get_or_insert_with(new_bar).set_message(line::line(&progress, rate, terminal::columns()));
+            }
         }
         self.last = Some(progress);
     }
@@ -145,6 +155,8 @@ impl Frontend for Person {
         let mut text = Text::default();
         text.line(&line);
         let mut shown = self.shown();
+        // What is told comes after what was under way; the next report shows the bar again.
+        shown.last = None;
         shown.clear();
         self.write(text.as_str());
     }
@@ -204,8 +216,9 @@ impl Frontend for Person {
 fn ask(question: &Question) -> io::Result<Answer> {
     let mut tty = OpenOptions::new().write(true).open(TTY.0)?;
     let typing = OpenOptions::new().read(true).open(TTY.1)?;
-    let text: String =
-        question.text().chars().filter(|character| !character.is_control() || *character == '\n').collect();
+    let mut wrapped = Text::default();
+    wrapped.line(&question.text());
+    let text = wrapped.as_str().trim_end();
     match question {
         Question::Passphrase { .. } => {
             terminal::remember();

@@ -7,6 +7,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::line;
 use crate::frontend::TerminalSize;
 
 /// The modes of standard input before we changed them.
@@ -66,6 +67,12 @@ pub(super) fn size() -> Option<watch::Receiver<TerminalSize>> {
         }
     });
     Some(rx)
+}
+
+/// Returns the cells in a line of standard error that can be used without wrapping.
+pub(super) fn columns() -> usize {
+    let columns = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { line::WIDTH } else { (columns - 1).min(line::WIDTH) }
 }
 
 fn current_size() -> Option<TerminalSize> {

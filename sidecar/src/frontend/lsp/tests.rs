@@ -71,6 +71,8 @@ fn row(name: &'static str, run: fn(Cx, Value) -> Running) -> Command {
         about: "A command of a test",
         examples: &[],
         runs: Where::Anywhere,
+        once: false,
+        grace: crate::commands::CANCEL_GRACE,
         arguments: |command| command,
         parse: |_| Value::Null,
         params_schema: || Value::Null,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, Stream, StreamExt};
-use protocol::error::{Code, Error};
+use protocol::error::{Code, Error, Example};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::sync::{Semaphore, mpsc};
@@ -231,16 +231,39 @@ fn answer_json(answer: Response) -> Value {
 fn explained(error: &tower_lsp::jsonrpc::Error, method: &str) -> Error {
     let plain = |code, help: &str| Error {
         code,
-        message: error.message.to_string(),
+        // The library's words begin with a capital.
+        message: error.message.to_lowercase(),
         help: help.to_owned(),
         causes: Vec::new(),
     };
     match error.code {
         ErrorCode::MethodNotFound => ParamsError::UnknownMethod { name: method.to_owned() }.into(),
         ErrorCode::RequestCancelled => plain(Code::Cancelled, "Send it again to go on; what was done so far is kept."),
-        ErrorCode::InternalError => plain(Code::Bug, "Report this with the last lines of the log file."),
+        ErrorCode::InternalError => {
+            let log = crate::log::path();
+            plain(
+                Code::Bug,
+                &format!("Report this as a defect, with the last lines of `{}` as its evidence.", log.display()),
+            )
+        }
         _ => plain(Code::ParamsInvalid, "Send `initialize` first, and each request with an id of its own."),
     }
+}
+
+/// Returns each kind of error that only editors see once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let refused = |code, message: &'static str| {
+        let error = tower_lsp::jsonrpc::Error { code, message: message.into(), data: None };
+        Example::of(&error.code, explained(&error, "mltoolbox/remote/fly"))
+    };
+    vec![
+        Example { kind: "too_many".to_owned(), error: too_many() },
+        refused(ErrorCode::MethodNotFound, "Method not found"),
+        refused(ErrorCode::RequestCancelled, "Canceled"),
+        refused(ErrorCode::InternalError, "Internal error"),
+        refused(ErrorCode::InvalidRequest, "Invalid request"),
+    ]
 }
 
 /// Writes what is said to the editor until there is nobody left to say anything.

@@ -1,6 +1,6 @@
 //! Why the agent cannot be brought to a remote or does not run there.
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain, word};
 
 use crate::session::link::LinkError;
 use crate::transport::TransportError;
@@ -127,12 +127,21 @@ impl Explain for InstallError {
             }
             Self::Own(_) => "Install MLToolbox again; its program file is gone or cannot be read.".to_owned(),
             Self::Probe { .. } => {
-                "Check that `ssh` to the remote runs `uname` without a menu or forced command.".to_owned()
+                "Let this account run commands: `ssh HOST uname` has to print the system's name, and no menu."
+                    .to_owned()
             }
-            Self::Platform { .. } => "Use a remote of the same platform as this machine.".to_owned(),
-            Self::Home { .. } => "Give the remote user a home directory with an absolute path.".to_owned(),
+            Self::Platform { .. } if cfg!(windows) => {
+                "Run MLToolbox inside WSL 2, which has an agent; `exec --host` needs none.".to_owned()
+            }
+            Self::Platform { ours, .. } => format!("Use a remote that is {ours}, as this machine is."),
+            Self::Home { .. } => {
+                "Give the remote user a home directory there: `sudo usermod -d /home/USER USER`.".to_owned()
+            }
             Self::Folder { path, .. } => {
-                format!("Check on the remote with `df -h {path}` and `ls -ld {path}` that its user may write there.")
+                format!(
+                    "Check on the remote with `df -h {0}` and `ls -ld {0}` that its user may write there and has room.",
+                    word(path)
+                )
             }
             Self::Damaged { .. } => {
                 "Check the remote's disk for space with `df -h ~`, then run `mltoolbox-sidecar agent install`."
@@ -141,9 +150,38 @@ impl Explain for InstallError {
             Self::DoesNotRun { .. } => {
                 "Check on the remote with `findmnt -T ~` that its home is not mounted `noexec`.".to_owned()
             }
+            Self::Unhealthy {
+                source:
+                    source @ (LinkError::AgentOlder { .. } | LinkError::AgentNewer { .. } | LinkError::Protocol { .. }),
+            } => source.help(),
             Self::Failed { .. } | Self::Unhealthy { .. } => {
                 "Run `mltoolbox-sidecar agent restart`; the causes above hold the agent's last log lines.".to_owned()
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let said = |text: &str| Said(text.to_owned());
+    let path = || "~/.mltoolbox/bin/mlt-0.1.0".to_owned();
+    let remote = || "gpu1".to_owned();
+    let older = LinkError::AgentOlder { version: "0.0.9".to_owned(), protocol: 0 };
+    vec![
+        InstallError::Transport(TransportError::NoStatus { host: "203.0.113.7".to_owned() }).into(),
+        InstallError::Missing.into(),
+        InstallError::Declined { remote: remote() }.into(),
+        InstallError::Kept { remote: remote() }.into(),
+        InstallError::Own(std::io::ErrorKind::NotFound.into()).into(),
+        InstallError::Probe { source: said("This account is currently not available.") }.into(),
+        InstallError::Platform { theirs: "Linux aarch64".to_owned(), ours: "Linux x86_64".to_owned() }.into(),
+        InstallError::Home { home: "nowhere".to_owned() }.into(),
+        InstallError::Folder { path: "/home/ada/.mltoolbox/bin".to_owned(), source: said("Permission denied") }.into(),
+        InstallError::Damaged { path: path() }.into(),
+        InstallError::DoesNotRun { path: path(), source: said("Permission denied") }.into(),
+        InstallError::Failed { status: 1, source: said("cannot listen on its socket") }.into(),
+        InstallError::Unhealthy { source: LinkError::Silent }.into(),
+        InstallError::Unhealthy { source: older }.into(),
+    ]
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use agent::wire::WireError;
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain};
 use protocol::frame::MAX_PAYLOAD;
 use protocol::hello::PROTOCOL;
 
@@ -109,14 +109,33 @@ impl Explain for LinkError {
                     .to_owned()
             }
             Self::NoAgent { .. } => {
-                "Check that `ssh` to the remote runs commands without a menu or forced command.".to_owned()
+                "Let this account run commands: `ssh HOST uname` has to print the system's name, and no menu.".to_owned()
             }
             Self::AgentOlder { .. } => "Run `mltoolbox-sidecar agent install` to bring it up to date.".to_owned(),
             Self::AgentNewer { .. } => {
                 "Update MLToolbox on this machine, or run `mltoolbox-sidecar agent install` to put our version beside it."
                     .to_owned()
             }
-            Self::TooLong { .. } => "Report this as a defect, with the log of the sidecar.".to_owned(),
+            Self::TooLong { .. } => {
+                format!("Report this as a defect, with the last lines of `{}` as its evidence.", crate::log::path().display())
+            },
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+pub fn examples() -> Vec<Example> {
+    let version = || "0.9.0".to_owned();
+    vec![
+        LinkError::Lost.into(),
+        LinkError::Broken { source: Arc::new(io::ErrorKind::BrokenPipe.into()) }.into(),
+        LinkError::Silent.into(),
+        LinkError::Slow { what: "the hello" }.into(),
+        LinkError::Protocol { what: "an answer to a request that was never made".to_owned() }.into(),
+        LinkError::NoAgent { said: Said("This account is currently not available.".to_owned()) }.into(),
+        LinkError::AgentOlder { version: "0.0.9".to_owned(), protocol: 0 }.into(),
+        LinkError::AgentNewer { version: version(), protocol: 9 }.into(),
+        LinkError::TooLong { bytes: 3_000_000 }.into(),
+    ]
 }

@@ -11,7 +11,8 @@ use super::streams::{Incoming, Opened};
 use super::{LinkError, Shared};
 use crate::session::policy;
 
-/// Credit for data we consumed is given back in pieces of this size, or when none wait.
+/// Credit for data we consumed is given back in pieces of this size: so little missing never stops the agent,
+/// and a flood of tiny frames brings forth few of ours.
 const GIVE_BACK: usize = 64 * 1024;
 
 /// One stream of a link. Dropping it before its end cancels it at the agent.
@@ -75,11 +76,9 @@ impl Exchange {
 
     /// Returns the next piece of data, or the trailer at the end.
     pub async fn data(&mut self) -> Result<Piece, LinkError> {
-        if self.used >= GIVE_BACK || self.stream.incoming.is_empty() {
+        if self.used >= GIVE_BACK {
             let (amount, id) = (std::mem::take(&mut self.used), self.stream.id);
-            if amount > 0 {
-                self.shared.streams.allow(id, amount, || self.shared.outbox.send_credit(id, amount));
-            }
+            self.shared.streams.allow(id, amount, || self.shared.outbox.send_credit(id, amount));
         }
         match self.incoming("the next data").await? {
             Incoming::Piece(piece) => {

@@ -1,3 +1,5 @@
+//! A link against an agent in this process, and against what is none.
+
 use std::sync::Arc;
 
 use agent::serve::{Agent, Config};
@@ -125,7 +127,7 @@ async fn a_menu_in_place_of_an_agent_is_shown() {
         let error = opening.await.expect("no panic").expect_err("no agent");
         match error {
             LinkError::NoAgent { said } => {
-                assert!(length > MAX_CHATTER || said.0.contains("not available"), "{said:?}")
+                assert!(length > MAX_CHATTER || said.0.contains("not available"), "{said:?}");
             }
             other => panic!("{other:?}"),
         }

@@ -138,7 +138,7 @@ impl Actor {
     }
 
     fn state(&self) -> SyncState {
-        if self.halt.is_some() {
+        if self.halt.is_some() || self.leased {
             SyncState::Halted
         } else if self.config.pair.paused {
             SyncState::Paused
@@ -151,6 +151,7 @@ impl Actor {
         } else if self.error.is_some() {
             SyncState::Waiting
         } else if !self.uncommitted.is_empty()
+            || self.pair_unsaved
             || self.resolving > 0
             || self.waiters.iter().any(|waiter| waiter.after.is_none())
         {
@@ -227,6 +228,7 @@ impl Actor {
             bytes: tally.bytes,
             removed: tally.removed,
             opened: self.opened.is_some(),
+            stuck: !matches!(self.link, Link::Open) && self.error.is_some() && !self.was_lost,
             pending: self.pending.some(NAMED),
         }
     }

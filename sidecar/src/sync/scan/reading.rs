@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use protocol::error::{Code, Explain};
+use protocol::error::{Code, Example, Explain, word};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -87,15 +87,32 @@ impl Explain for ReadError {
             Self::Gone(path) | Self::NotAFile(path) => {
                 format!("Nothing has to be done: the next scan takes `{path}` as it is then.")
             }
-            Self::TooLong { path, .. } => format!("Leave it out with `--exclude {path}`, or run the command again."),
+            Self::TooLong { path, .. } => {
+                format!("Leave it out with `--exclude {}`, or let the program that writes it finish.", word(path))
+            }
             Self::Changed(path) => {
-                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {path}`.")
+                format!("Let the program that writes `{path}` finish, or leave it out with `--exclude {}`.", word(path))
             }
             Self::Failed { path, .. } => {
-                format!("Make it readable with `chmod u+r {path}`, or leave it out with a line in `.mltignore`.")
+                format!(
+                    "Make it readable with `chmod u+r {}`, or leave it out with a line in `.mltignore`.",
+                    word(path)
+                )
             }
         }
     }
+}
+
+/// Returns each kind of error once, for the snapshot of all errors.
+pub(super) fn examples() -> Vec<Example> {
+    let path = || RelPath::new("data/set.csv").expect("a path");
+    vec![
+        ReadError::Gone(path()).into(),
+        ReadError::NotAFile(path()).into(),
+        ReadError::TooLong { path: path(), size: 5_000_000_000 }.into(),
+        ReadError::Changed(path()).into(),
+        ReadError::Failed { path: path(), source: io::ErrorKind::PermissionDenied.into() }.into(),
+    ]
 }
 
 impl Root {

@@ -353,10 +353,18 @@ impl SyncTarget for FakeTarget {
         Ok(())
     }
 
-    async fn read(&self, path: &RelPath, to: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Found, SyncError> {
+    async fn read(
+        &self,
+        path: &RelPath,
+        most: u64,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError> {
         self.alive()?;
         let node = self.tree.lock().nodes.get(path).cloned();
         match node {
+            Some(node @ Node::File { .. }) if node.found().stamp.is_some_and(|stamp| stamp.size > most) => {
+                Ok(node.found())
+            }
             Some(Node::File { bytes, .. }) => {
                 to.write_all(&bytes).await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
                 Ok(Node::File { bytes, mode: 0o644, stamp: zero() }.found())

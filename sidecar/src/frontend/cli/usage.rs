@@ -1,0 +1,64 @@
+//! A command line that makes no sense: clap's findings in the words and the shape of our own errors.
+
+use clap::error::{ContextKind, ErrorKind};
+use protocol::error::{Code, Explain};
+
+use crate::commands::tree::PROGRAM;
+
+/// What is wrong with a command line.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Error {
+    message: String,
+    /// What was probably meant.
+    suggested: Option<String>,
+    /// The program and the nouns and verbs that were understood.
+    command: String,
+}
+
+impl Error {
+    /// Returns what clap found.
+    pub(super) fn of(refused: &clap::Error) -> Self {
+        let text = refused.render().to_string();
+        let command = command(&text);
+        let lacks_verb = matches!(
+            refused.kind(),
+            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        );
+        let message = if lacks_verb { format!("`{command}` needs a command after it") } else { message(&text) };
+        let suggestions = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+        let suggested = suggestions.into_iter().find_map(|kind| refused.get(kind)).map(ToString::to_string);
+        Self { message, suggested, command }
+    }
+}
+
+impl Explain for Error {
+    fn code(&self) -> Code {
+        Code::ParamsInvalid
+    }
+
+    fn help(&self) -> String {
+        let more = format!("Run `{} --help` for what it takes.", self.command);
+        match &self.suggested {
+            Some(suggested) => format!("Did you mean `{suggested}`? {more}"),
+            None => more,
+        }
+    }
+}
+
+/// Returns the first paragraph as one line, in our way of quoting.
+fn message(text: &str) -> String {
+    let first = text.trim().trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    let mut lines = first.lines().map(str::trim);
+    let head = lines.next().unwrap_or_default();
+    let rest: Vec<_> = lines.collect();
+    let line = if rest.is_empty() { head.to_owned() } else { format!("{head} {}", rest.join(", ")) };
+    line.replace('\'', "`")
+}
+
+/// Returns the words before the first argument of the usage line.
+fn command(text: &str) -> String {
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or(PROGRAM);
+    let words = usage.split(' ').take_while(|word| !word.starts_with(['-', '<', '[']));
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,52 @@
+//! Each kind of error with the values of a real case.
+
+use std::path::PathBuf;
+
+use protocol::error::Example;
+
+use super::TransportError;
+use crate::frontend::Question;
+
+/// Returns each kind of error once, for the snapshot of all errors.
+#[doc(hidden)]
+#[rustfmt::skip] // One kind, one line.
+pub fn examples() -> Vec<Example> {
+    let host = || "203.0.113.7".to_owned();
+    let at = || "[203.0.113.7]:2222".to_owned();
+    let fingerprint = || "SHA256:uNiVztksCsDhcc0u9e8BrqXR".to_owned();
+    let file = || PathBuf::from("/home/ada/.ssh/known_hosts");
+    let key = || PathBuf::from("/home/ada/.ssh/id_ed25519");
+    let remote_file = || "/home/ada/.mltoolbox/bin/mlt-0.1.0".to_owned();
+    let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    let host_key = Question::HostKey { host: at(), algorithm: "ssh-ed25519".to_owned(), fingerprint: fingerprint() };
+    let passphrase = Question::Passphrase { key: key().display().to_string() };
+    let tried = vec![format!("`{}`", key().display()), "`ada@laptop` of the SSH agent".to_owned()];
+    vec![
+        TransportError::Unreachable { host: host(), port: 2222, source: std::io::ErrorKind::ConnectionRefused.into() }.into(),
+        TransportError::Silent { host: host(), port: 2222, seconds: 20 }.into(),
+        TransportError::Protocol { host: host(), port: 2222, source: "it began with `HTTP/1.1 400`".into() }.into(),
+        TransportError::Lost { host: host(), reason: "it stopped answering".to_owned() }.into(),
+        TransportError::HostKeyDeclined { host: at(), fingerprint: fingerprint() }.into(),
+        TransportError::HostKeyUnknown(host_key.unanswered()).into(),
+        TransportError::HostKeyChanged { host: at(), algorithm: "ssh-ed25519".to_owned(), fingerprint: fingerprint(), file: file(), line: 12 }.into(),
+        TransportError::HostKeyRevoked { host: at(), fingerprint: fingerprint(), file: file(), line: 12 }.into(),
+        TransportError::HostCertificate { host: at() }.into(),
+        TransportError::KnownHosts { file: file(), source: denied() }.into(),
+        TransportError::Refused { host: host(), port: 2222, user: "ada".to_owned(), tried, accepted: "publickey, password".to_owned() }.into(),
+        TransportError::NoKey { host: host() }.into(),
+        TransportError::KeyUnreadable { path: key(), source: denied() }.into(),
+        TransportError::KeyGarbage { path: key(), source: "the file ends too early".into() }.into(),
+        TransportError::KeyPublic { path: key().with_extension("pub") }.into(),
+        TransportError::KeyOpen { path: key(), mode: 0o644 }.into(),
+        TransportError::KeyEncrypted(passphrase.unanswered()).into(),
+        TransportError::Passphrase { path: key(), tries: 3 }.into(),
+        TransportError::Forbidden { host: host(), what: "to run commands".to_owned() }.into(),
+        TransportError::Sessions { host: host() }.into(),
+        TransportError::SlowReader { host: host(), mebibytes: 64 }.into(),
+        TransportError::NoStatus { host: host() }.into(),
+        TransportError::LocalFile { path: "/usr/local/bin/mlt".into(), source: denied() }.into(),
+        TransportError::RemoteFile { host: host(), path: remote_file(), reason: "permission denied".to_owned() }.into(),
+        TransportError::RemoteFull { host: host(), path: remote_file() }.into(),
+        TransportError::Cancelled { host: host() }.into(),
+    ]
+}
