@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use protocol::error::{Error, Result};
-use protocol::hello::PROTOCOL;
 
 mod ask;
 mod proxy;
@@ -16,6 +15,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::place::Place;
 use crate::daemon::{self, StartedBy};
 use crate::log;
+use crate::version::version_line;
 
 /// The agent of MLToolbox: what the sidecar needs on a remote machine.
 #[derive(Debug, clap::Parser)]
@@ -58,11 +58,6 @@ enum Verb {
 /// Returns whether a program of this file name is to act as the agent.
 pub fn is_agent_name(name: &str) -> bool {
     name == "mlt" || name.starts_with("mlt-")
-}
-
-/// Returns the line that `--version` prints.
-pub fn version_line() -> String {
-    format!("mlt {} protocol {PROTOCOL}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Runs the verb that `arguments` name, the program's own name first.

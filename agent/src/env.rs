@@ -6,7 +6,10 @@ use std::path::PathBuf;
 /// Where the system keeps sockets of this user's programs.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The user's name, where the accounts file does not tell it.
-pub const USER: &str = "USER";
+pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
+/// The machine's name on Windows.
+#[cfg(windows)]
+pub const COMPUTER: &str = "COMPUTERNAME";
 
 /// Returns the user's home directory: `HOME` first, as every shell does, then the account's.
 pub fn home() -> Option<PathBuf> {
@@ -21,6 +24,12 @@ pub fn runtime_dir() -> Option<PathBuf> {
 /// Returns the user's name as the environment tells it.
 pub fn user() -> Option<String> {
     get(USER).and_then(|name| name.into_string().ok())
+}
+
+/// Returns the machine's name as the environment tells it.
+#[cfg(windows)]
+pub fn computer() -> Option<String> {
+    get(COMPUTER).and_then(|name| name.into_string().ok())
 }
 
 fn get(name: &str) -> Option<OsString> {

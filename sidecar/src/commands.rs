@@ -26,6 +26,7 @@ pub mod remote;
 pub mod show;
 pub mod sync;
 pub mod tree;
+#[cfg_attr(not(unix), path = "commands/try_out/absent.rs")]
 pub mod try_out;
 
 use show::Text;

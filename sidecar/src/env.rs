@@ -8,7 +8,7 @@ pub const REMOTE: &str = "MLTOOLBOX_REMOTE";
 /// What is logged, as a filter of the crate `tracing-subscriber` (`sidecar=debug`).
 pub const LOG: &str = "MLTOOLBOX_LOG";
 /// The user's home directory.
-pub const HOME: &str = "HOME";
+pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 /// Where settings and the state database live; `~/.config` is the default.
 pub const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Where log files live; `~/.local/state` is the default.
@@ -18,7 +18,7 @@ pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The socket of the SSH agent.
 pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// The user's name, for log-ins that name none.
-pub const USER: &str = "USER";
+pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
 /// The user's name where `USER` is not set: what POSIX calls it.
 pub const LOGNAME: &str = "LOGNAME";
 /// The terminal's type.

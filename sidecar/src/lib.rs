@@ -6,6 +6,7 @@ pub mod env;
 pub mod frontend;
 pub mod jobs;
 pub mod log;
+#[cfg_attr(not(unix), path = "owner/absent.rs")]
 pub mod owner;
 pub mod secrets;
 pub mod session;

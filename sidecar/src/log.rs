@@ -4,7 +4,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -117,14 +116,17 @@ fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.create(true).append(true).open(path)
 }
 
 /// Renames the log files one further, unless another process has just done so.
 fn set_aside(path: &Path) -> io::Result<()> {
     let lock = open(&path.with_extension("lock"))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    if std::fs::metadata(path)?.size() < FILE_LIMIT {
+    lock.lock()?;
+    if std::fs::metadata(path)?.len() < FILE_LIMIT {
         return Ok(());
     }
     let numbered = |number: u32| path.with_extension(format!("log.{number}"));

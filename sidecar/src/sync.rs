@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod actor;
 #[cfg(test)]
 mod agent_tests;
+#[cfg(unix)]
 pub mod disk;
 pub mod guard;
 #[cfg(test)]
@@ -214,6 +215,12 @@ pub enum AskError {
         /// The plan that waits.
         present: String,
     },
+    /// This system has no folder descriptors, through which no link can lead out of the workspace.
+    #[error("`{}` cannot be synced from this system", workspace.display())]
+    System {
+        /// The workspace.
+        workspace: PathBuf,
+    },
     /// A pattern cannot be read.
     #[error("`{pattern}` is not a pattern")]
     Pattern {
@@ -235,7 +242,7 @@ impl Explain for AskError {
         match self {
             Self::Ended => Code::SyncNotRunning,
             Self::Pending { .. } | Self::Paused => Code::SyncPending,
-            Self::NoBrake | Self::Pattern { .. } => Code::ParamsInvalid,
+            Self::NoBrake | Self::Pattern { .. } | Self::System { .. } => Code::ParamsInvalid,
             Self::OtherPlan { .. } => Code::SyncBrake,
             Self::NoConflict { .. } => Code::SyncConflict,
         }
@@ -256,6 +263,7 @@ impl Explain for AskError {
                     "Look at it with `mltoolbox-sidecar sync status`, then run `mltoolbox-sidecar sync approve {present}`."
                 )
             }
+            Self::System { .. } => "Run MLToolbox on Linux or macOS; on Windows, that is inside WSL 2.".to_owned(),
             Self::Pattern { .. } => "Give a path, or a pattern as in `.gitignore`: `src/*.py`, `*.log`.".to_owned(),
             Self::NoConflict { .. } => "Run `mltoolbox-sidecar sync conflicts` to see which there are.".to_owned(),
         }
@@ -276,6 +284,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
         AskError::Paused.into(),
         AskError::NoBrake.into(),
         AskError::OtherPlan { asked: "3f9a61c2".to_owned(), present: "b01d77e4".to_owned() }.into(),
+        AskError::System { workspace: "/home/ada/project".into() }.into(),
         AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
         AskError::NoConflict { patterns: patterns() }.into(),
     ];

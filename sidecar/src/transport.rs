@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::frontend::TerminalSize;
 
 mod error;
+#[cfg(unix)]
 pub mod local;
 pub mod ssh;
 #[cfg(unix)]

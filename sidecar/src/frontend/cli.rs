@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::error::ErrorKind;
 use protocol::error::{Code, Error, Explain, Family, Result};
 use serde_json::{Value, json};
+#[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::commands::show::{self, Text};
@@ -22,6 +23,7 @@ use crate::{env, log, owner};
 
 mod line;
 mod person;
+#[cfg_attr(not(unix), path = "cli/no_terminal.rs")]
 mod terminal;
 mod usage;
 
@@ -174,12 +176,14 @@ fn written(text: &str, status: u8) -> u8 {
 }
 
 /// What asks a command to end.
+#[cfg(unix)]
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
+#[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -194,6 +198,23 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// What asks a command to end: Ctrl-C alone.
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self(tokio::signal::windows::ctrl_c()?))
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
         }
     }
 }

@@ -5,10 +5,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::AtomicI32;
+#[cfg(unix)]
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, poll};
+#[cfg(unix)]
 use rustix::process::{Pid, getppid, test_kill_process};
 use tokio::sync::mpsc;
 
@@ -29,6 +33,7 @@ pub use wire::examples;
 pub use wire::serve;
 
 /// How often we look whether the editor still lives.
+#[cfg(unix)]
 const LOOK: Duration = Duration::from_millis(500);
 /// Log lines that wait for the editor.
 const LOG_LINES: usize = 256;
@@ -77,6 +82,7 @@ pub struct Setting {
 }
 
 /// Returns once nobody can read our standard output any more, though nothing is written.
+#[cfg(unix)]
 async fn output_closed() {
     let (tx, rx) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -100,7 +106,14 @@ async fn output_closed() {
     tracing::info!("the reader of standard output is gone");
 }
 
+/// Never returns: where standard output cannot be watched, the next write tells.
+#[cfg(not(unix))]
+async fn output_closed() {
+    std::future::pending().await
+}
+
 /// Returns once the process that started us, or the editor, is gone. Its pipes may live on in others' hands.
+#[cfg(unix)]
 async fn orphaned(editor: &AtomicI32) {
     let parent = getppid();
     let mut look = tokio::time::interval(LOOK);
@@ -113,4 +126,22 @@ async fn orphaned(editor: &AtomicI32) {
             return;
         }
     }
+}
+
+/// Never returns: where no process can be asked for, the end of standard input tells.
+#[cfg(not(unix))]
+async fn orphaned(_: &AtomicI32) {
+    std::future::pending().await
+}
+
+/// Returns whether a process of that number is known to run.
+#[cfg(unix)]
+fn lives(id: i32) -> bool {
+    Pid::from_raw(id).is_some_and(|id| test_kill_process(id).is_ok())
+}
+
+/// Returns that nothing is known of a process of that number.
+#[cfg(not(unix))]
+fn lives(_: i32) -> bool {
+    false
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use agent::cli::version_line;
+use agent::version::version_line;
 use protocol::error::Result;
 use protocol::path::RemotePath;
 use tokio::io::AsyncReadExt as _;

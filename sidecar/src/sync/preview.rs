@@ -6,12 +6,10 @@ use std::sync::Arc;
 use protocol::editor::{SyncAction, SyncChange, SyncPushOutput, SyncState, SyncStatus};
 use protocol::error::{Error, Result};
 use protocol::path::RemotePath;
-use tokio_util::sync::CancellationToken;
 
-use super::disk::Disk;
 use super::look::{Ask, Request, look};
 use super::plan::{Direction, Input, Overlay, plan};
-use super::runner::{holder, rules};
+use super::runner::{holder, rules, source};
 use super::source::Source;
 use super::target::{OpenTarget, SyncError, SyncTarget};
 use super::via_agent::ViaAgent;
@@ -23,8 +21,8 @@ const LISTED: usize = 1000;
 
 /// Returns what a push of `pair` would do.
 pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
+    let source = source(&pair, rules(&pair).await?)?;
     let session = cx.sessions.get(cx, &pair.remote).await?;
-    let source = Arc::new(Disk::new(pair.workspace.clone(), rules(&pair).await?, CancellationToken::new()));
     let target = Arc::new(ViaAgent::new(session));
     let path = RemotePath::new(pair.remote_dir.clone())
         .map_err(|error| super::target::not_a_path(&pair.remote_dir, &error))?;

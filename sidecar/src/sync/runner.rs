@@ -6,10 +6,9 @@ use std::sync::Arc;
 use protocol::agent::Holder;
 use protocol::error::{Error, Result};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::disk::Disk;
 use super::ignored::{Options, Rules};
+use super::source::Source;
 use super::via_agent::ViaAgent;
 use super::watch::{Change, Health, Paths, Watch};
 use super::{Config, Cookie, Handle, Notice, Watching, start};
@@ -30,8 +29,9 @@ pub struct Settings {
 
 /// Starts the sync of a pair over the session with its remote.
 pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
-    let session = cx.sessions.get(cx, &pair.remote).await?;
     let rules = rules(&pair).await?;
+    let source = source(&pair, Arc::clone(&rules))?;
+    let session = cx.sessions.get(cx, &pair.remote).await?;
     let watching = if settings.watch {
         Some(watched(&pair.workspace, Arc::clone(&rules), &state_folder(cx).join("cookies")).await?)
     } else {
@@ -43,9 +43,22 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
         keep: state_folder(cx).join("kept").join(pair.id.to_string()),
         pair,
     };
-    let source = Arc::new(Disk::new(config.pair.workspace.clone(), rules, CancellationToken::new()));
     let target = Arc::new(ViaAgent::new(session));
     Ok(start(config, cx.store.clone(), source, target, watching))
+}
+
+/// Returns the workspace of a pair.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it is an error")]
+pub(crate) fn source(pair: &Pair, rules: Arc<Rules>) -> Result<Arc<dyn Source>> {
+    let cancel = tokio_util::sync::CancellationToken::new();
+    Ok(Arc::new(super::disk::Disk::new(pair.workspace.clone(), rules, cancel)))
+}
+
+/// Refuses: a workspace is read through folder descriptors, so that no link can lead out of it.
+#[cfg(not(unix))]
+pub(crate) fn source(pair: &Pair, _: Arc<Rules>) -> Result<Arc<dyn Source>> {
+    Err(super::AskError::System { workspace: pair.workspace.clone() }.into())
 }
 
 /// Returns the rules of a pair's workspace.
@@ -67,7 +80,7 @@ pub(crate) async fn holder(cx: &Cx, pair: &Pair) -> Result<Holder> {
     let workspace = pair.workspace.to_string_lossy();
     let id = blake3::hash(format!("{machine}\0{workspace}").as_bytes()).to_hex()[..32].to_owned();
     let user = crate::env::text(crate::env::USER).unwrap_or_else(|| "somebody".to_owned());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = agent::facts::gather().hostname;
     Ok(Holder { id, label: format!("{user}@{host}:{workspace}") })
 }
 

@@ -4,22 +4,33 @@
 //! What cannot be read or told is never taken for deleted. Other file systems mounted below the workspace are
 //! scanned like folders; links are kept as text.
 
+#[cfg(unix)]
 mod hashing;
+#[cfg(unix)]
 mod reading;
+mod seal;
+#[cfg(unix)]
 mod walking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+#[cfg(unix)]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::editor::SyncProblem;
 use protocol::error::{Code, Example, Explain};
 use protocol::path::RelPath;
 use protocol::sync::{Hash, Stamp};
+#[cfg(unix)]
 use tokio_util::sync::CancellationToken;
 
-pub use self::reading::{ReadError, Reader, Root, Seal, Snapshot};
+#[cfg(unix)]
+pub use self::reading::{ReadError, Reader, Root, Snapshot};
+pub use self::seal::Seal;
+#[cfg(unix)]
 use super::ignored::Rules;
+#[cfg(unix)]
 use crate::store::Base;
 
 /// How long a file must have been quiet before its stamp says anything about its bytes: file systems count
@@ -125,6 +136,7 @@ impl Explain for ScanError {
 ///
 /// `base` returns what is remembered of a path; a file with a base is hashed when its stamp is not the
 /// remembered one, unless its length alone tells that it changed.
+#[cfg(unix)]
 pub fn scan<'a>(
     root: &Root,
     rules: &Rules,
@@ -140,17 +152,20 @@ pub fn scan<'a>(
 
 /// Returns the stamp when the file was quiet at `moment`, in nanoseconds since the Unix epoch. A time in the
 /// future is a clock that was set back, which could happen again.
+#[cfg(unix)]
 fn trusted(stamp: Stamp, moment: i64) -> Option<Stamp> {
     let quiet = i64::try_from(QUIET.as_nanos()).expect("two seconds are few");
     let latest = stamp.mtime_ns.max(stamp.ctime_ns);
     (latest < moment.saturating_sub(quiet)).then_some(stamp)
 }
 
+#[cfg(unix)]
 fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+#[cfg(unix)]
 impl Scan {
     /// Notes that a path cannot be synced; its base is kept.
     fn cannot(&mut self, path: RelPath, reason: String) {
@@ -166,7 +181,9 @@ pub fn examples() -> Vec<Example> {
     let path = PathBuf::from("/home/ada/project");
     let own =
         vec![ScanError::Root { path, source: std::io::ErrorKind::NotFound.into() }.into(), ScanError::Cancelled.into()];
-    [own, reading::examples()].concat()
+    #[cfg(unix)]
+    let own = [own, reading::examples()].concat();
+    own
 }
 
 #[cfg(test)]

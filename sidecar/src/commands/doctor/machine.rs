@@ -1,7 +1,6 @@
 //! What the doctor looks at on this machine.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use protocol::editor::{DoctorCheck, DoctorLevel};
@@ -12,6 +11,7 @@ use crate::commands::show::text::{bytes, count};
 use crate::env;
 
 /// With less room the state database may fail within a day of work.
+#[cfg(unix)]
 const LITTLE_SPACE: u64 = 100 << 20;
 /// A large project has as many folders, and every watched folder counts.
 const MANY_WATCHES: u64 = 65_536;
@@ -29,6 +29,7 @@ pub(super) fn writable(name: &str, folder: &Path) -> DoctorCheck {
 }
 
 /// Checks the room on the disk of `folder`.
+#[cfg(unix)]
 pub(super) fn space(folder: &Path) -> DoctorCheck {
     let name = "disk space";
     match rustix::fs::statvfs(folder) {
@@ -47,14 +48,24 @@ pub(super) fn space(folder: &Path) -> DoctorCheck {
     }
 }
 
+/// Says that the room on the disk is not looked at.
+#[cfg(not(unix))]
+pub(super) fn space(folder: &Path) -> DoctorCheck {
+    good("disk space", format!("of `{}` is not looked at on this system", folder.display()))
+}
+
 /// Checks that the SSH agent answers. Without one, key files are used.
 pub(super) async fn ssh_agent() -> DoctorCheck {
     let name = "SSH agent";
     let Some(socket) = env::get(env::SSH_AUTH_SOCK).map(PathBuf::from) else {
         return good(name, "none; key files are used".to_owned());
     };
-    match tokio::net::UnixStream::connect(&socket).await {
-        Ok(_) => good(name, socket.display().to_string()),
+    #[cfg(unix)]
+    let answer = tokio::net::UnixStream::connect(&socket).await.map(drop);
+    #[cfg(windows)]
+    let answer = tokio::net::windows::named_pipe::ClientOptions::new().open(&socket).map(drop);
+    match answer {
+        Ok(()) => good(name, socket.display().to_string()),
         Err(source) => {
             let error = DoctorError::SshAgent { socket, source };
             not_well(name, DoctorLevel::Limited, "does not answer", error.into())
@@ -62,7 +73,14 @@ pub(super) async fn ssh_agent() -> DoctorCheck {
     }
 }
 
+/// Checks nothing: permission bits do not say who may read a private key here.
+#[cfg(not(unix))]
+pub(super) fn keys() -> Vec<DoctorCheck> {
+    Vec::new()
+}
+
 /// Checks who may read the usual private keys.
+#[cfg(unix)]
 pub(super) fn keys() -> Vec<DoctorCheck> {
     let folder = env::home().unwrap_or_default().join(".ssh");
     let mut checks: Vec<_> = std::fs::read_dir(&folder)
@@ -74,7 +92,7 @@ pub(super) fn keys() -> Vec<DoctorCheck> {
             if !file.starts_with("id_") || Path::new(&file).extension().is_some() {
                 return None;
             }
-            let mode = entry.metadata().ok()?.mode() & 0o777;
+            let mode = std::os::unix::fs::MetadataExt::mode(&entry.metadata().ok()?) & 0o777;
             let name = format!("key `{file}`");
             Some(if mode.trailing_zeros() >= 6 {
                 // No bit of the group's and the others' six.

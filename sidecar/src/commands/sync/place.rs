@@ -71,14 +71,17 @@ impl Explain for PlaceError {
 
 /// Returns each kind of error once, for the snapshot of all errors.
 pub(super) fn examples() -> Vec<Example> {
-    use std::os::unix::ffi::OsStrExt as _;
     let path = || PathBuf::from("/home/ada/projcet");
     let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
     let names = vec!["gpu1".to_owned(), "gpu2".to_owned()];
     vec![
         PlaceError::Missing { path: path(), nearest: Some("/home/ada/project".to_owned()), source: gone() }.into(),
         PlaceError::Missing { path: path(), nearest: None, source: gone() }.into(),
-        PlaceError::NotText { path: std::ffi::OsStr::from_bytes(b"/home/ada/proj\xff").into() }.into(),
+        #[cfg(unix)]
+        PlaceError::NotText {
+            path: <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"/home/ada/proj\xff").into(),
+        }
+        .into(),
         PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
         PlaceError::Unsafe { path: "/home/ada".into() }.into(),
         PlaceError::NotText { path: path() }.into(),

@@ -21,6 +21,9 @@ pub enum TryError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The stand-in runs commands as Unix does.
+    #[error("`try` cannot be run on this system")]
+    System,
     /// The folder to try it with is not there.
     #[error("there is no folder `{}`", path.display())]
     NoFolder {
@@ -48,6 +51,7 @@ impl Explain for TryError {
         match self {
             Self::Folder { .. } | Self::Server { .. } => Code::FileFailed,
             Self::NoFolder { .. } => Code::WorkspaceMissing,
+            Self::System => Code::ParamsInvalid,
             Self::Edit { .. } | Self::Stuck => Code::SyncPending,
             Self::Cancelled => Code::Cancelled,
         }
@@ -57,6 +61,7 @@ impl Explain for TryError {
         match self {
             Self::Folder { .. } => "Free some space there, or name another folder with `TMPDIR`.".to_owned(),
             Self::Server { .. } => "Check that programs may listen on 127.0.0.1 of this machine.".to_owned(),
+            Self::System => "Run it on Linux or macOS; on Windows, that is inside WSL 2.".to_owned(),
             Self::NoFolder { .. } => {
                 "Give a folder that exists, or run `mltoolbox-sidecar try` for a sample project.".to_owned()
             }
@@ -76,6 +81,7 @@ pub fn examples() -> Vec<Example> {
     vec![
         TryError::Folder { path: "/tmp/mltoolbox-try".into(), source: source(std::io::ErrorKind::StorageFull) }.into(),
         TryError::Server { source: source(std::io::ErrorKind::AddrNotAvailable) }.into(),
+        TryError::System.into(),
         TryError::NoFolder { path: "/home/ada/projcet".into(), source: source(std::io::ErrorKind::NotFound) }.into(),
         TryError::Edit { path: "src/train.py".to_owned() }.into(),
         TryError::Stuck.into(),

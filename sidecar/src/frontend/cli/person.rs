@@ -22,8 +22,8 @@ use crate::secrets::Secret;
 /// Without a terminal, one line of progress in this time; a log stays readable.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// Where questions are asked: standard input may be a pipe.
-const TTY: &str = "/dev/tty";
+/// Where questions are asked and answers typed: standard input may be a pipe.
+const TTY: (&str, &str) = if cfg!(windows) { ("CONOUT$", "CONIN$") } else { ("/dev/tty", "/dev/tty") };
 
 #[derive(Debug)]
 pub(super) struct Person {
@@ -214,7 +214,8 @@ impl Frontend for Person {
 
 /// Asks on the terminal itself; blocks until something was typed.
 fn ask(question: &Question) -> io::Result<Answer> {
-    let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
+    let mut tty = OpenOptions::new().write(true).open(TTY.0)?;
+    let typing = OpenOptions::new().read(true).open(TTY.1)?;
     let mut wrapped = Text::default();
     wrapped.line(&question.text());
     let text = wrapped.as_str().trim_end();
@@ -231,7 +232,7 @@ fn ask(question: &Question) -> io::Result<Answer> {
         | Question::Confirm { .. } => {
             write!(tty, "{text} [y/N] ")?;
             let mut typed = String::new();
-            if BufReader::new(tty).read_line(&mut typed)? == 0 {
+            if BufReader::new(typing).read_line(&mut typed)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let yes = matches!(typed.trim().to_ascii_lowercase().as_str(), "y" | "yes");

@@ -105,7 +105,7 @@ impl LanguageServer for Server {
     async fn initialize(&self, params: InitializeParams) -> jsonrpc::Result<InitializeResult> {
         if let Some(id) = params.process_id.and_then(|id| i32::try_from(id).ok())
             // An editor in another container has a number that means nothing here.
-            && rustix::process::Pid::from_raw(id).is_some_and(|id| rustix::process::test_kill_process(id).is_ok())
+            && super::lives(id)
         {
             self.editor.store(id, Ordering::Relaxed);
         }

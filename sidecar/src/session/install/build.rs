@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use agent::cli::version_line;
+use agent::version::version_line;
 use tokio::sync::OnceCell;
 
 use super::FOLDER;

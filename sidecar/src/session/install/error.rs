@@ -130,6 +130,9 @@ impl Explain for InstallError {
                 "Let this account run commands: `ssh HOST uname` has to print the system's name, and no menu."
                     .to_owned()
             }
+            Self::Platform { .. } if cfg!(windows) => {
+                "Run MLToolbox inside WSL 2, which has an agent; `exec --host` needs none.".to_owned()
+            }
             Self::Platform { ours, .. } => format!("Use a remote that is {ours}, as this machine is."),
             Self::Home { .. } => {
                 "Give the remote user a home directory there: `sudo usermod -d /home/USER USER`.".to_owned()

@@ -11,7 +11,7 @@ use protocol::sync::{Hash, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{ScanError, now_ns, trusted};
+use super::{ScanError, Seal, now_ns, trusted};
 
 /// Bytes that are read at once; more does not make hashing faster.
 const CHUNK: usize = 64 * 1024;
@@ -33,21 +33,6 @@ pub struct Snapshot {
     pub bytes: Vec<u8>,
     /// What [`Reader::finish`] says of them.
     pub seal: Seal,
-}
-
-/// What a file was while it was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seal {
-    /// Hash of the bytes.
-    pub hash: Hash,
-    /// Their number.
-    pub size: u64,
-    /// Permission bits (`0o777`).
-    pub mode: u32,
-    /// Modification time in nanoseconds since the Unix epoch.
-    pub mtime_ns: i64,
-    /// The stamp when it may be remembered; see [`super::Local::stamp`].
-    pub stamp: Option<Stamp>,
 }
 
 /// Why a file was not read.
