@@ -127,7 +127,8 @@ fn a_shell_on_the_remote_knows_the_size_and_gives_the_terminal_back() {
     shell.expect("24 111");
     shell.enter("PS1='rea''dy> '");
     shell.expect("ready> ");
-    shell.enter("echo be''gun; sleep 1000");
+    // The shell may still be about to start it when it says so itself.
+    shell.enter("sh -c 'echo be\"\"gun; exec sleep 1000'");
     shell.expect("begun");
     shell.interrupt();
     shell.expect("ready> ");
