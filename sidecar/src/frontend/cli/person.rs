@@ -122,7 +122,7 @@ impl Shown {
                 }
             }
             Display::Bar(bar) => {
-                bar.get_or_insert_with(new_bar).set_message(line::line(&progress, rate, terminal::columns()))
+                bar.get_or_insert_with(new_bar).set_message(line::line(&progress, rate, terminal::columns()));
             }
         }
         self.last = Some(progress);
