@@ -36,6 +36,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "protocol/src/method.rs",
             "sidecar/src/commands.rs",
             "sidecar/src/commands/tree.rs",
+            "sidecar/src/frontend/cli/usage.rs",
             "sidecar/src/commands/cli.rs",
             "sidecar/src/frontend/cli.rs",
             "sidecar/src/frontend/cli/usage.rs",

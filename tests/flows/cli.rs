@@ -107,41 +107,32 @@ fn a_typo_gets_a_suggestion_and_status_2() {
     check(
         &work,
         "snyc",
-        &expect![[r"
-        $ mltoolbox-sidecar snyc
-        error: unrecognized subcommand 'snyc'
-
-          tip: a similar subcommand exists: 'sync'
-
-        Usage: mltoolbox-sidecar [OPTIONS] [COMMAND]
-
-        For more information, try '--help'.
-        [exit 2]
-    "]],
+        &expect![[r#"
+            $ mltoolbox-sidecar snyc
+            error: unrecognized subcommand `snyc`
+              help: Did you mean `sync`? Run `mltoolbox-sidecar --help` for what it takes.
+            [exit 2]
+        "#]],
     );
     check(
         &work,
         "remote ad",
-        &expect![[r"
-        $ mltoolbox-sidecar remote ad
-        error: unrecognized subcommand 'ad'
-
-          tip: a similar subcommand exists: 'add'
-
-        Usage: mltoolbox-sidecar remote [OPTIONS] <COMMAND>
-
-        For more information, try '--help'.
-        [exit 2]
-    "]],
+        &expect![[r#"
+            $ mltoolbox-sidecar remote ad
+            error: unrecognized subcommand `ad`
+              help: Did you mean `add`? Run `mltoolbox-sidecar remote --help` for what it
+                    takes.
+            [exit 2]
+        "#]],
     );
     check(
         &work,
         "--json snyc",
         &expect![[r#"
-        $ mltoolbox-sidecar --json snyc
-        {"error":{"causes":[],"code":"params.invalid","help":"Run `mltoolbox-sidecar --help` for the commands and their flags.","message":"unrecognized subcommand 'snyc'"}}
-        [exit 2]
-    "#]],
+            $ mltoolbox-sidecar --json snyc
+            {"error":{"causes":[],"code":"params.invalid","help":"Did you mean `sync`? Run `mltoolbox-sidecar --help` for what it takes.","message":"unrecognized subcommand `snyc`"}}
+            [exit 2]
+        "#]],
     );
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use harness::or_skip;
 use harness::oracle;
-use protocol::editor::{SyncConflictsOutput, SyncPushOutput, SyncState, SyncStatus};
+use protocol::editor::{SyncConflictsOutput, SyncListOutput, SyncPushOutput, SyncState, SyncStatus};
 
 use crate::story::{LEFT_OUT, Story};
 
@@ -101,4 +101,28 @@ fn saves_arrive_while_the_owner_watches() {
     assert_eq!(stopped.code, 0, "{}", stopped.text());
     let status: SyncStatus = story.status();
     assert_eq!((status.state, status.owner), (SyncState::Stopped, None));
+}
+
+#[test]
+fn the_list_tells_of_every_owner_and_stop_all_ends_them() {
+    let story = or_skip!("the_list_tells_of_every_owner_and_stop_all_ends_them", Story::begin());
+    let other = story.work.path().join("other");
+    fs::create_dir(&other).expect("our own folder");
+    fs::write(other.join("file"), "1").expect("our own folder");
+    story.watch();
+    let line = format!("sync watch {} --yes", other.display());
+    let watched: SyncStatus = story.run(&line).json();
+    assert_eq!(watched.state, SyncState::Synced);
+
+    let listed: SyncListOutput = story.run("sync list").json();
+    let live: Vec<_> = listed.syncs.iter().map(|sync| (sync.state, sync.owner.is_some())).collect();
+    assert_eq!(live, [(SyncState::Synced, true); 2], "{listed:#?}");
+
+    let stopped: SyncListOutput = story.run("sync stop --all").json();
+    let mut folders: Vec<_> = stopped.syncs.into_iter().map(|sync| sync.workspace).collect();
+    folders.sort();
+    let expected = [&other, &story.work.workspace()].map(|path| path.display().to_string());
+    assert_eq!(folders, expected);
+    let listed: SyncListOutput = story.run("sync list").json();
+    assert!(listed.syncs.iter().all(|sync| sync.state == SyncState::Stopped), "{listed:#?}");
 }

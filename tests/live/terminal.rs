@@ -125,8 +125,13 @@ fn a_shell_on_the_remote_knows_the_size_and_gives_the_terminal_back() {
     // The new size travels beside the keys, so it may arrive after them.
     shell.enter("until stty size | grep 111; do sleep 0.1; done");
     shell.expect("24 111");
-    shell.enter("sleep 1000");
+    shell.enter("PS1='rea''dy> '");
+    shell.expect("ready> ");
+    // The shell may still be about to start it when it says so itself.
+    shell.enter("sh -c 'echo be\"\"gun; exec sleep 1000'");
+    shell.expect("begun");
     shell.interrupt();
+    shell.expect("ready> ");
     shell.enter("exit 7");
     let (shell, cooked) = shell.finish();
     assert_eq!((shell.code, cooked), (7, true), "{}", shell.stdout);

@@ -13,13 +13,17 @@ use super::remote::choice;
 use crate::cx::Cx;
 use crate::env;
 use crate::frontend::{Frontend, Terminal};
-use crate::transport::{Control, Exit, Process, Pty, TransportError};
+use crate::session::command;
+use crate::transport::{Control, Exit, Process, Pty, Transport, TransportError};
 
 /// Most bytes of one piece of output.
 const PIECE: usize = 64 * 1024;
 
 /// A cancelled command gets this long to end by itself, and then as long to be killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The variable that marks a command without a terminal.
+const MARK: &str = "MLTOOLBOX_EXEC";
 
 /// The terminal type when the person's own is not known.
 const DEFAULT_TERM: &str = "xterm-256color";
@@ -89,17 +93,27 @@ pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<Container
         term: env::text(env::TERM).unwrap_or_else(|| DEFAULT_TERM.to_owned()),
         size: *size.borrow(),
     });
-    let line = line(&params, pty.is_some())?;
+    // A terminal that is gone ends what ran in it; anything else has to be found again.
+    let mark = pty.is_none().then(mark);
+    let line = line(&params, mark.as_deref())?;
     let process = transport.exec(&line, pty.as_ref()).await?;
-    let exit = attend(process, terminal, &*cx.frontend, &cx.cancel).await?;
+    let ending = Ending { transport: &*transport, mark: mark.as_deref(), cancel: &cx.cancel };
+    let exit = attend(process, terminal, &*cx.frontend, &ending).await?;
     if cx.cancel.is_cancelled() {
         return Err(ExecError::Cancelled.into());
     }
     Ok(output(exit))
 }
 
-/// Returns the line that the remote's shell takes apart into exactly these words again.
-fn line(params: &ContainerExecParams, terminal: bool) -> Result<String, ExecError> {
+/// Returns a word that no other process has in its environment.
+fn mark() -> String {
+    let unique = (std::process::id(), std::time::SystemTime::now(), std::thread::current().id());
+    format!("{MARK}={}", &blake3::hash(format!("{unique:?}").as_bytes()).to_hex()[..32])
+}
+
+/// Returns the line that the remote's shell takes apart into exactly these words again. Without a terminal
+/// the command has a mark in its environment, by which [`Ending`] finds it and what it started.
+fn line(params: &ContainerExecParams, mark: Option<&str>) -> Result<String, ExecError> {
     if params.command.is_empty() {
         return Err(ExecError::Empty);
     }
@@ -107,11 +121,12 @@ fn line(params: &ContainerExecParams, terminal: bool) -> Result<String, ExecErro
         return Err(ExecError::Nul);
     }
     let command = shell_words::join(&params.command);
-    Ok(match (params.sudo, terminal) {
-        (false, _) => command,
-        (true, true) => format!("sudo -- {command}"),
+    Ok(match (params.sudo, mark) {
+        (false, None) => command,
+        (true, None) => format!("sudo -- {command}"),
+        (false, Some(mark)) => format!("env {mark} {command}"),
         // Nobody could type a password.
-        (true, false) => format!("sudo -n -- {command}"),
+        (true, Some(mark)) => format!("env {mark} sudo -n -- {command}"),
     })
 }
 
@@ -120,7 +135,7 @@ async fn attend(
     process: Process,
     terminal: Option<Terminal>,
     frontend: &dyn Frontend,
-    cancel: &CancellationToken,
+    ending: &Ending<'_>,
 ) -> Result<Exit, TransportError> {
     let Process { mut stdin, stdout, stderr, control, exit } = process;
     let (input, size) = terminal.map_or((None, None), |terminal| (Some(terminal.input), terminal.size));
@@ -158,20 +173,45 @@ async fn attend(
         exit = outputs => exit,
         never = typed => never,
         never = resized => never,
-        given_up = end(&control, cancel) => Ok(given_up),
+        given_up = ending.end(&control) => Ok(given_up),
     }
 }
 
-/// Ends the command once it is cancelled: asks, then kills, then gives up waiting for it.
-async fn end(control: &mpsc::Sender<Control>, cancel: &CancellationToken) -> Exit {
-    cancel.cancelled().await;
-    for signal in ["TERM", "KILL"] {
-        if control.send(Control::Signal(signal.to_owned())).await.is_err() {
-            tracing::debug!(signal, "the command is gone already");
+/// How a command is ended that nobody wants any more.
+struct Ending<'a> {
+    transport: &'a dyn Transport,
+    mark: Option<&'a str>,
+    cancel: &'a CancellationToken,
+}
+
+impl Ending<'_> {
+    /// Ends the command once it is cancelled: asks, then kills, then gives up waiting for it.
+    async fn end(&self, control: &mpsc::Sender<Control>) -> Exit {
+        self.cancel.cancelled().await;
+        for signal in ["TERM", "KILL"] {
+            if control.send(Control::Signal(signal.to_owned())).await.is_err() {
+                tracing::debug!(signal, "the command is gone already");
+            }
+            self.signal_marked(signal).await;
+            tokio::time::sleep(GRACE).await;
         }
-        tokio::time::sleep(GRACE).await;
+        Exit::Signal("KILL".to_owned())
     }
-    Exit::Signal("KILL".to_owned())
+
+    /// Signals every process that has the mark. OpenSSH itself passes no signals on for root, nor for a
+    /// key with a forced command.
+    async fn signal_marked(&self, signal: &str) {
+        let Some(mark) = self.mark else { return };
+        let script = format!(
+            "for folder in /proc/[0-9]*; do grep -qs {mark} \"$folder/environ\" && kill -{signal} \"${{folder#/proc/}}\"; done"
+        );
+        let line = format!("sh -c {}", shell_words::quote(&script));
+        match tokio::time::timeout(GRACE, command::run(self.transport, &line)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::info!(%error, signal, "the command on the remote was not signalled"),
+            Err(_) => tracing::info!(signal, "the remote does not say whether the command was signalled"),
+        }
+    }
 }
 
 async fn show(mut from: impl AsyncRead + Unpin, stream: OutputStream, frontend: &dyn Frontend) {
@@ -225,7 +265,7 @@ mod tests {
     #[test]
     fn words_arrive_as_they_are() {
         let words = ["printf", "%s\n", "a b", "", "it's", "$HOME", "*", "\"", "\\", ";", "ü\n"];
-        let line = line(&asked(false, &words), false).expect("a line");
+        let line = line(&asked(false, &words), Some("MARK=1")).expect("a line");
         let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
         let expected = words[2..].join("\n") + "\n";
         assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
@@ -233,10 +273,10 @@ mod tests {
 
     #[test]
     fn sudo_asks_for_a_password_only_where_one_can_be_typed() {
-        assert_eq!(line(&asked(true, &["id"]), true).expect("a line"), "sudo -- id");
-        assert_eq!(line(&asked(true, &["id"]), false).expect("a line"), "sudo -n -- id");
-        assert!(matches!(line(&asked(true, &[]), true), Err(ExecError::Empty)));
-        assert!(matches!(line(&asked(false, &["a\0b"]), true), Err(ExecError::Nul)));
+        assert_eq!(line(&asked(true, &["id"]), None).expect("a line"), "sudo -- id");
+        assert_eq!(line(&asked(true, &["id"]), Some("A=1")).expect("a line"), "env A=1 sudo -n -- id");
+        assert!(matches!(line(&asked(true, &[]), None), Err(ExecError::Empty)));
+        assert!(matches!(line(&asked(false, &["a\0b"]), None), Err(ExecError::Nul)));
     }
 
     #[test]

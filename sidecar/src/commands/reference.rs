@@ -21,6 +21,7 @@ pub fn commands_json() -> String {
                 "method": command.method,
                 "title": command.about,
                 "cli": command.cli,
+                "examples": command.examples,
                 "params": (command.params_schema)(),
                 "output": (command.output_schema)(),
             });
@@ -63,7 +64,9 @@ fn fields(page: &mut String, title: &str, schema: &Value) {
     add(page, &format!("\n{title}:\n\n| name | type | meaning |\n|---|---|---|\n"));
     for (name, property) in properties {
         let meaning = property["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
-        add(page, &format!("| `{name}` | {} | {meaning} |\n", kind(property)));
+        let must = schema["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name));
+        let must = if must { ", required" } else { "" };
+        add(page, &format!("| `{name}` | {}{must} | {meaning} |\n", kind(property)));
     }
 }
 
@@ -114,5 +117,20 @@ to standard error.
 
 JSON-RPC errors: `-32602` for parameters that do not fit, `-32601` for an unknown method, `-32800` after
 `$/cancelRequest`, `-32603` for a defect of ours, `-32050` for everything else. `error.data` always holds
-`{ code, help, causes }`; programs branch on `code`.
+`{ code, help, causes }`; programs branch on `code`. The exit status of the command line is that of the code's
+row in the table at the end; `exec` passes the program's own status on, and `doctor` ends with 1 when something
+does not work.
+
+What the server says by itself:
+
+- `$/progress` with the request's `workDoneToken`: `begin`, any number of `report`, `end`. It can be cancelled.
+- `mltoolbox/output` `{ job, stream, text }`, or `base64` in place of `text` for bytes that are not UTF-8: output of
+  a program, in order, at most 64 KiB each. `job` is the id of the request, as text.
+- `window/showMessageRequest` with the actions `Yes` and `No`: a question (an unknown host key, the agent's
+  installation, a folder that is not a project, a large first push, a folder that another machine syncs to). No
+  answer means no. A request with `yes: true` is not asked, except about another machine's folder.
+- `window/logMessage`: warnings and errors of the log.
+
+`shutdown`, `exit`, the end of either stream, and the end of the editor's process end the server within a second;
+the background processes of `sync/watch` live on, and `sync/stop` ends them.
 ";

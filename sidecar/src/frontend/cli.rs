@@ -28,6 +28,7 @@ mod terminal;
 mod usage;
 
 use person::Person;
+use usage::UsageError;
 
 /// A second Ctrl-C within this time ends the process at once.
 const SECOND_SIGNAL: Duration = Duration::from_secs(2);
@@ -64,7 +65,7 @@ fn wants_json(arguments: &[OsString]) -> bool {
 fn refuse(refused: &clap::Error, wants_json: bool) -> u8 {
     let asks_for_help = refused.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !wants_json;
     if refused.use_stderr() && !asks_for_help {
-        return print_error(&usage::Error::of(refused).into(), wants_json);
+        return print_error(&UsageError::of(refused).into(), wants_json);
     }
     // The reader of a help text may have left; there is nobody to tell.
     drop(refused.print());
@@ -263,7 +264,7 @@ impl Explain for CliError {
 pub fn examples() -> Vec<protocol::error::Example> {
     let usage = |words: &[&str]| {
         let words = std::iter::once(tree::PROGRAM).chain(words.iter().copied()).map(OsString::from).collect();
-        tree::parse(words).err().map(|refused| usage::Error::of(&refused).into())
+        tree::parse(words).err().map(|refused| UsageError::of(&refused).into())
     };
     let wrong: [&[&str]; 5] =
         [&["snyc"], &["remote", "add"], &["completions", "bsh"], &["sync", "push", "--dryrun"], &["sync", "--json"]];

@@ -8,7 +8,7 @@ use crate::commands::tree::PROGRAM;
 /// What is wrong with a command line.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct Error {
+pub(super) struct UsageError {
     message: String,
     /// What was probably meant.
     suggested: Option<String>,
@@ -16,7 +16,7 @@ pub(super) struct Error {
     command: String,
 }
 
-impl Error {
+impl UsageError {
     /// Returns what clap found.
     pub(super) fn of(refused: &clap::Error) -> Self {
         let text = refused.render().to_string();
@@ -32,7 +32,7 @@ impl Error {
     }
 }
 
-impl Explain for Error {
+impl Explain for UsageError {
     fn code(&self) -> Code {
         Code::ParamsInvalid
     }

@@ -115,6 +115,11 @@ fn sort(message: &[u8]) -> Incoming {
         // Every parameter has a default, so a command may come without any.
         if method.starts_with(WIRE_PREFIX) && message["params"].is_null() {
             message["params"] = json!({});
+        } else if message["params"].is_null()
+            && let Some(members) = message.as_object_mut()
+        {
+            // JSON-RPC has no null parameters, but several editors send them with `shutdown` and `exit`.
+            members.remove("params");
         }
         match serde_json::from_value(message) {
             Ok(request) => Incoming::Request(request),
