@@ -83,7 +83,7 @@ fn wrong_names_ports_keys_and_folders_are_named_with_the_next_step() {
         ("sync push --remote box --to ~other/x", "sync.root", "~other", ""),
         ("sync push --remote box --to /", "sync.root", "/", ""),
         ("sync push --remote box --to ~", "sync.root", "~", ""),
-        ("sync push --remote box --to /proc/version/x --yes", "sync.root", "/proc/version", ""),
+        ("sync push --remote box --to /proc/version/x", "sync.root", "/proc/version", ""),
         ("sync push --remote box --to a/../b", "params.invalid", "a/../b", "--to"),
     ] {
         let ran = story.run(&if line.contains("--to") { format!("{line} --yes") } else { line.to_owned() });
