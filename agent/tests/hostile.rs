@@ -204,57 +204,50 @@ async fn whoever_breaks_the_rules_is_cut_off_and_the_agent_lives_on() {
     let many = |count: u64, request: &[u8]| -> Vec<u8> {
         (0..count).flat_map(|number| frame(Kind::Request, 100 + number, request)).collect()
     };
-    let root = place.call().await.root;
-    let waiting =
-        Request::Apply(Apply { root, barrier: true, durable: false, ops: vec![op("a", Expect::Absent, put(5))] });
-    let endless = Request::Apply(Apply {
-        root,
-        barrier: false,
-        durable: false,
-        ops: vec![op("a", Expect::Absent, put(u64::MAX)), op("b", Expect::Absent, put(u64::MAX))],
-    });
-    for (what, bytes) in [
-        ("an oversized frame", [0xff; 16].to_vec()),
-        ("an unknown kind", [0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec()),
-        ("an answer", frame(Kind::Reply, 9, &[6])),
-        ("a stream of the past", frame(Kind::Request, 1, &health)),
-        ("a request that cannot be read", frame(Kind::Request, 9, &[0xff; 64])),
+    // A batch that waits for its data holds up those behind it, so that theirs are not taken out of the queue.
+    let waiting = |root: u32| {
+        let ops = vec![op("a", Expect::Absent, put(5))];
+        encoded(&Request::Apply(Apply { root, barrier: true, durable: false, ops }))
+    };
+    let endless = |root: u32| {
+        let ops = vec![op("b", Expect::Absent, put(u64::MAX)), op("c", Expect::Absent, put(u64::MAX))];
+        let behind = encoded(&Request::Apply(Apply { root, barrier: false, durable: false, ops }));
+        [frame(Kind::Request, 9, &waiting(root)), frame(Kind::Request, 10, &behind)].concat()
+    };
+    type Bytes<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
+    let cases: Vec<(&str, Bytes<'_>)> = vec![
+        ("an oversized frame", Box::new(|_| [0xff; 16].to_vec())),
+        ("an unknown kind", Box::new(|_| [0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec())),
+        ("an answer", Box::new(|_| frame(Kind::Reply, 9, &[6]))),
+        ("a stream of the past", Box::new(|_| frame(Kind::Request, 1, &health))),
+        ("a request that cannot be read", Box::new(|_| frame(Kind::Request, 9, &[0xff; 64]))),
         (
             "a list that never ends",
-            frame(Kind::Request, 9, &[3, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            Box::new(|_| frame(Kind::Request, 9, &[3, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])),
         ),
-        ("data for nothing", frame(Kind::Data, 99, &[0; 1000])),
+        ("data for nothing", Box::new(|_| frame(Kind::Data, 99, &[0; 1000]))),
         (
-            "data for a question",
-            [
-                frame(Kind::Request, 9, &encoded(&waiting)),
-                frame(Kind::End, 9, &[0, 0]),
-                frame(Kind::Data, 9, &[0; 1000]),
-            ]
-            .concat(),
+            "data after their end",
+            Box::new(|root| {
+                let ended = [endless(root), frame(Kind::End, 10, &[0, 0])].concat();
+                [ended, frame(Kind::Data, 10, &[0; 1000])].concat()
+            }),
         ),
-        ("more streams than may be", many(MAX_STREAMS as u64 + 1, &encoded(&waiting))),
+        ("more streams than may be", Box::new(|root| many(MAX_STREAMS as u64 + 1, &waiting(root)))),
         (
             "more data than may be",
-            [frame(Kind::Request, 9, &encoded(&endless)), frame(Kind::Data, 9, &[0; MAX_BULK_DATA]).repeat(64)]
-                .concat(),
+            Box::new(|root| [endless(root), frame(Kind::Data, 10, &[0; MAX_BULK_DATA]).repeat(64)].concat()),
         ),
         (
             "a flood of tiny data",
-            [
-                frame(Kind::Request, 9, &encoded(&waiting)),
-                frame(Kind::Request, 10, &encoded(&endless)),
-                frame(Kind::Data, 10, &[0]).repeat(200_000),
-            ]
-            .concat(),
+            Box::new(|root| [endless(root), frame(Kind::Data, 10, &[0]).repeat(200_000)].concat()),
         ),
-        ("credit for nothing", frame(Kind::Credit, 99, &[1, 0, 0, 0])),
-        (
-            "credit without end",
-            [frame(Kind::Request, 9, &encoded(&waiting)), frame(Kind::Credit, 9, &[0xff; 4])].concat(),
-        ),
-    ] {
+        ("credit for nothing", Box::new(|_| frame(Kind::Credit, 99, &[1, 0, 0, 0]))),
+        ("credit without end", Box::new(|root| [endless(root), frame(Kind::Credit, 9, &[0xff; 4])].concat())),
+    ];
+    for (what, bytes) in cases {
         let mut caller = place.call().await;
+        let bytes = bytes(caller.root);
         let cut = async {
             caller.send(&bytes).await;
             while caller.reader.next().await.is_ok() {}

@@ -73,19 +73,18 @@ fn wrong_names_ports_keys_and_folders_are_named_with_the_next_step() {
     for (line, code, thing, next) in [
         ("sync push --remote bx", "remote.unknown", "`bx`", "`box`"),
         ("sync push --remote closed", "ssh.unreachable", &format!("{closed}"), "127.0.0.1"),
-        ("sync push --remote stranger", "ssh.auth_refused", "127.0.0.1", "stranger"),
+        ("sync push --remote stranger", "ssh.auth_refused", "stranger", "--key"),
         ("sync push --remote open", "ssh.key_permissions", "open", "chmod 600"),
-        ("sync push --remote gone", "ssh.key_unreadable", "no-such-key", "remote"),
+        ("sync push --remote gone", "ssh.key_unreadable", "no-such-key", ""),
         (&format!("sync push {near}"), "workspace.missing", &near, "workspace`"),
         (&format!("sync push {file}"), "workspace.missing", &file, "--workspace"),
         ("sync push / --remote box", "question.unanswered", "`/`", "--yes"),
         (&format!("sync push {home} --remote box"), "question.unanswered", &home, "--yes"),
         ("sync push --remote box --to ~other/x", "sync.root", "~other", ""),
         ("sync push --remote box --to /", "sync.root", "/", ""),
-        ("sync push --remote box --to ~", "sync.root", "home", ""),
-        ("sync push --remote box --to /proc/version/x --yes", "sync.root", "/proc/version", ""),
+        ("sync push --remote box --to ~", "sync.root", "~", ""),
+        ("sync push --remote box --to /proc/version/x", "sync.root", "/proc/version", ""),
         ("sync push --remote box --to a/../b", "params.invalid", "a/../b", "--to"),
-        ("sync resolve nothing.txt --take local", "sync.not_running", "", "sync"),
     ] {
         let ran = story.run(&if line.contains("--to") { format!("{line} --yes") } else { line.to_owned() });
         check(&ran, code, thing, next);

@@ -140,7 +140,31 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), words: &impl Seria
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn any_line_is_read_or_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let run = r#"{"run":{"method":"sync/status","params":{"a":[1]},"scope":{},"folder":"/"}}"#;
+        let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(edits in proptest::collection::vec((0..90_usize, any::<u8>()), 0..6), cut in 0..90_usize)| {
+            let mut line = run.as_bytes().to_vec();
+            for (at, byte) in edits {
+                if let Some(place) = line.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            line.truncate(cut);
+            line.push(b'\n');
+            for limit in [10, REQUEST_LIMIT] {
+                runtime.block_on(read::<ToOwner>(&mut line.as_slice(), limit)).ok();
+                runtime.block_on(read::<FromOwner>(&mut line.as_slice(), limit)).ok();
+                runtime.block_on(read::<Hello>(&mut line.as_slice(), limit)).ok();
+            }
+        });
+    }
 
     #[tokio::test]
     async fn a_line_beyond_the_limit_is_refused() {

@@ -30,6 +30,9 @@ const MARK: &str = "@mltoolbox";
 /// A proxy whose conversation failed ends at once; this is for its last words to arrive.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
+/// An agent that failed may not end for its log either; the error is not held back for long.
+const LOG_WITHIN: Duration = Duration::from_secs(10);
+
 /// Most bytes kept of a proxy's complaints.
 const MAX_COMPLAINT: usize = 4096;
 
@@ -218,9 +221,12 @@ async fn open(transport: &dyn Transport, build: &Build) -> Result<Link, InstallE
 /// Adds the last lines of the agent's log to the causes of an error.
 async fn with_log(transport: &dyn Transport, build: &Build, error: InstallError) -> protocol::error::Error {
     let mut error = protocol::error::Error::from(error);
-    match verb(transport, build, &format!("logs --tail {}", policy::LOG_LINES)).await {
-        Ok(ran) if ran.is_success() => error.causes.extend(ran.stdout.lines().map(|line| format!("agent log: {line}"))),
-        Ok(_) | Err(_) => tracing::debug!("the agent's log could not be read"),
+    let lines = format!("logs --tail {}", policy::LOG_LINES);
+    match tokio::time::timeout(LOG_WITHIN, verb(transport, build, &lines)).await {
+        Ok(Ok(ran)) if ran.is_success() => {
+            error.causes.extend(ran.stdout.lines().map(|line| format!("agent log: {line}")))
+        }
+        Ok(Ok(_) | Err(_)) | Err(_) => tracing::debug!("the agent's log could not be read"),
     }
     error
 }

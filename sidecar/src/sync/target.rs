@@ -183,6 +183,9 @@ impl Explain for SyncError {
 
     fn help(&self) -> String {
         match self {
+            Self::Refused(error) if error.help.is_empty() => {
+                "See what it says with `mltoolbox-sidecar agent logs`, then start the sync again.".to_owned()
+            }
             Self::Lost(error) | Self::Session(error) | Self::Refused(error) => error.help.clone(),
             Self::Leased(_) => {
                 "Stop the sync on the other machine and run `mltoolbox-sidecar sync watch` here, or add `--take-over` to it."

@@ -59,7 +59,24 @@ fn bad(reason: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+        let text = "(Content-Length: [0-9]{0,20}\r\n|\r\n|\n|[a-z]{0,5}:|\\{\\}|\\PC){0,20}";
+        proptest!(config, |(text in text)| {
+            let mut rest = text.as_bytes();
+            let mut read_bytes = 0;
+            while let Ok(Some(message)) = runtime.block_on(read(&mut rest)) {
+                read_bytes += message.len();
+                prop_assert!(read_bytes <= text.len());
+            }
+        });
+    }
 
     async fn check(bytes: &[u8]) -> Result<Option<Vec<u8>>, io::ErrorKind> {
         let mut bytes = bytes;
