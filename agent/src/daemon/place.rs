@@ -55,8 +55,9 @@ impl Place {
     /// Returns whether the folder of the socket is there and only this user can enter it.
     pub fn is_ours(&self) -> bool {
         let ours = rustix::process::getuid().as_raw();
-        std::fs::symlink_metadata(&self.run)
-            .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & 0o077 == 0)
+        let Ok(found) = std::fs::symlink_metadata(&self.run) else { return false };
+        let is_open = found.mode() & 0o077 != 0;
+        found.is_dir() && found.uid() == ours && !is_open
     }
 
     /// Makes the folders, for this user only, and refuses those that are not ours.
