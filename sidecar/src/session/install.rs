@@ -224,7 +224,7 @@ async fn with_log(transport: &dyn Transport, build: &Build, error: InstallError)
     let lines = format!("logs --tail {}", policy::LOG_LINES);
     match tokio::time::timeout(LOG_WITHIN, verb(transport, build, &lines)).await {
         Ok(Ok(ran)) if ran.is_success() => {
-            error.causes.extend(ran.stdout.lines().map(|line| format!("agent log: {line}")))
+            error.causes.extend(ran.stdout.lines().map(|line| format!("agent log: {line}")));
         }
         Ok(Ok(_) | Err(_)) | Err(_) => tracing::debug!("the agent's log could not be read"),
     }
