@@ -44,8 +44,8 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
         pair,
     };
     let source = Arc::new(Disk::new(config.pair.workspace.clone(), rules, CancellationToken::new()));
-    let target = Arc::new(ViaAgent::new(session));
-    Ok(start(config, cx.store.clone(), source, target, watching))
+    let target = if settings.watch { ViaAgent::new(session) } else { ViaAgent::by_one_link(session) };
+    Ok(start(config, cx.store.clone(), source, Arc::new(target), watching))
 }
 
 /// Returns the rules of a pair's workspace.
