@@ -432,8 +432,9 @@ impl Actor {
                 self.start_flush(now);
             }
         }
-        self.answer_waiters();
+        // In this order: who is answered may look at once, and must not see how it stood before.
         self.publish();
+        self.answer_waiters();
     }
 
     fn may_look(&self, now: Instant) -> bool {
