@@ -81,10 +81,12 @@ pub async fn install(
         }
         store.allow_agent(remote, true).await?;
     }
-    if is_right(&check(transport, &build).await?, &build) {
+    // Each command costs a log-in shell with all its start-up files, so that as few as possible are run.
+    let made =
+        command::run(transport, &said_and_then(&build, &format!("; umask 077; mkdir -p ~/{FOLDER}/bin"))).await?;
+    if is_right(&made, &build) {
         return Ok(());
     }
-    let made = command::run(transport, &format!("sh -c 'umask 077; mkdir -p ~/{FOLDER}/bin'")).await?;
     if !made.is_success() {
         let path = format!("{home}/{FOLDER}/bin");
         return Err(InstallError::Folder { path, source: error::Said(made.last_words()) }.into());
@@ -107,9 +109,7 @@ pub async fn install(
         }
         .into());
     }
-    // Another build may be running; the new one takes its place when it is first called.
-    verb(transport, &build, "stop").await?;
-    prune(transport).await;
+    replace_others(transport, &build).await?;
     frontend.tell(format!("Installed the agent as `{shown}`."));
     Ok(())
 }
@@ -155,8 +155,11 @@ fn probed(output: &str) -> Option<(&str, &str, &str)> {
 
 /// Lets the build say its version and hash itself.
 async fn check(transport: &dyn Transport, build: &Build) -> Result<Ran> {
-    let command = format!("sh -c '\"$0\" --version && \"$0\" hash \"$0\"' ~/{}", build.path());
-    Ok(command::run(transport, &command).await?)
+    Ok(command::run(transport, &said_and_then(build, "")).await?)
+}
+
+fn said_and_then(build: &Build, rest: &str) -> String {
+    format!("sh -c '\"$0\" --version && \"$0\" hash \"$0\"{rest}' ~/{}", build.path())
 }
 
 fn is_right(ran: &Ran, build: &Build) -> bool {
@@ -170,15 +173,19 @@ async fn remove(transport: &dyn Transport, build: &Build) {
     }
 }
 
-/// Keeps the two newest builds, and every one that runs.
-async fn prune(transport: &dyn Transport) {
+/// Ends another build that may be running, so that the new one takes its place when it is first called, and
+/// keeps the two newest builds and every one that still runs.
+async fn replace_others(transport: &dyn Transport, build: &Build) -> Result<()> {
     let command = format!(
-        "sh -c 'cd ~/{FOLDER}/bin || exit; ls -t | grep \"^mlt-[0-9A-Za-z.-]*$\" | tail -n +3 | while read -r name; do \
-         ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q \"/$name$\" || rm -f \"$name\"; done'"
+        "sh -c '\"$0\" stop; cd ~/{FOLDER}/bin || exit; ls -t | grep \"^mlt-[0-9A-Za-z.-]*$\" | tail -n +3 | \
+         while read -r name; do ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q \"/$name$\" || rm -f \"$name\"; done' ~/{}",
+        build.path()
     );
-    if let Err(error) = command::run(transport, &command).await {
-        tracing::warn!(%error, "old agents could not be removed");
+    let ran = command::run(transport, &command).await?;
+    if !ran.is_success() {
+        tracing::warn!(words = ran.last_words(), "old agents could not be removed");
     }
+    Ok(())
 }
 
 /// Opens a conversation through `mlt proxy`, which finds or starts the daemon.

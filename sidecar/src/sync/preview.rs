@@ -23,7 +23,7 @@ const LISTED: usize = 1000;
 pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
     let source = source(&pair, rules(&pair).await?)?;
     let session = cx.sessions.get(cx, &pair.remote).await?;
-    let target = Arc::new(ViaAgent::new(session));
+    let target = Arc::new(ViaAgent::by_one_link(session));
     let path = RemotePath::new(pair.remote_dir.clone())
         .map_err(|error| super::target::not_a_path(&pair.remote_dir, &error))?;
     let open = OpenTarget { path, create: false, holder: holder(cx, &pair).await?, take_over: false };

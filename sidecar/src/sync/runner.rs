@@ -43,8 +43,8 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
         keep: state_folder(cx).join("kept").join(pair.id.to_string()),
         pair,
     };
-    let target = Arc::new(ViaAgent::new(session));
-    Ok(start(config, cx.store.clone(), source, target, watching))
+    let target = if settings.watch { ViaAgent::new(session) } else { ViaAgent::by_one_link(session) };
+    Ok(start(config, cx.store.clone(), source, Arc::new(target), watching))
 }
 
 /// Returns the workspace of a pair.

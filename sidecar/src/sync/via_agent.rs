@@ -25,6 +25,7 @@ mod packets;
 #[derive(Debug)]
 pub struct ViaAgent {
     session: Handle,
+    one_link: bool,
     lanes: Mutex<Option<Lanes>>,
 }
 
@@ -45,7 +46,13 @@ struct Root {
 impl ViaAgent {
     /// Returns the target behind a session; nothing is opened yet.
     pub fn new(session: Handle) -> Self {
-        Self { session, lanes: Mutex::new(None) }
+        Self { session, one_link: false, lanes: Mutex::new(None) }
+    }
+
+    /// Returns the target behind one link of a session, for work that nobody's save has to overtake: a second
+    /// connection, log-in and shell cost more there than they give.
+    pub fn by_one_link(session: Handle) -> Self {
+        Self { session, one_link: true, lanes: Mutex::new(None) }
     }
 
     fn root(&self, lane: Lane) -> Result<Root, SyncError> {
@@ -78,7 +85,12 @@ impl ViaAgent {
 #[async_trait]
 impl SyncTarget for ViaAgent {
     async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
-        let (priority, bulk) = tokio::try_join!(self.link(Lane::Priority), self.link(Lane::Bulk))?;
+        let (priority, bulk) = if self.one_link {
+            let link = self.link(Lane::Priority).await?;
+            (Arc::clone(&link), link)
+        } else {
+            tokio::try_join!(self.link(Lane::Priority), self.link(Lane::Bulk))?
+        };
         let opened = open_on(&priority, open, open.create, open.take_over).await?;
         let first = Root { link: Arc::clone(&priority), id: opened.root };
         let second = if Arc::ptr_eq(&priority, &bulk) {
