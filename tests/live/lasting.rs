@@ -155,7 +155,8 @@ fn the_agent_is_killed_while_batches_are_in_flight() {
         let killing_ends = Instant::now() + killing();
         while killed < kills() && Instant::now() < killing_ends {
             killed += u64::from(kill_agents(&story) > 0);
-            std::thread::sleep(Duration::from_millis(20 + dice.roll(200)));
+            // Long enough for something to arrive between two kills, short enough to meet batches in flight.
+            std::thread::sleep(Duration::from_millis(200 + dice.roll(1_500)));
         }
         done.store(true, Ordering::Relaxed);
         saver.join().expect("our own folder");
