@@ -8,7 +8,6 @@ pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The user's name, where the accounts file does not tell it.
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
 /// The machine's name on Windows.
-#[cfg(windows)]
 pub const COMPUTER: &str = "COMPUTERNAME";
 
 /// Returns the user's home directory: `HOME` first, as every shell does, then the account's.

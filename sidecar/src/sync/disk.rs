@@ -1,9 +1,10 @@
 //! The workspace on disk. Every path is walked from the workspace folder without following a link.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -231,7 +232,7 @@ fn write_beside(folder: &OwnedFd, with: &Replacement<'_>, replaced: Option<&Loca
             let written = File::open(from).and_then(|mut from| {
                 io::copy(&mut from, &mut file)?;
                 if let Some(bits) = replaced {
-                    rustix::fs::fchmod(&file, Mode::from_raw_mode(bits))?;
+                    file.set_permissions(Permissions::from_mode(bits))?;
                 }
                 file.sync_all()
             });
