@@ -121,6 +121,9 @@ impl Caller {
     }
 }
 
+/// What a hostile sidecar sends about a root.
+type Bytes<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
+
 fn encoded(request: &Request) -> Vec<u8> {
     postcard::to_stdvec(request).expect("requests are plain data")
 }
@@ -214,7 +217,6 @@ async fn whoever_breaks_the_rules_is_cut_off_and_the_agent_lives_on() {
         let behind = encoded(&Request::Apply(Apply { root, barrier: false, durable: false, ops }));
         [frame(Kind::Request, 9, &waiting(root)), frame(Kind::Request, 10, &behind)].concat()
     };
-    type Bytes<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
     let cases: Vec<(&str, Bytes<'_>)> = vec![
         ("an oversized frame", Box::new(|_| [0xff; 16].to_vec())),
         ("an unknown kind", Box::new(|_| [0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec())),

@@ -107,23 +107,23 @@ fn a_typo_gets_a_suggestion_and_status_2() {
     check(
         &work,
         "snyc",
-        &expect![[r#"
+        &expect![[r"
             $ mltoolbox-sidecar snyc
             error: unrecognized subcommand `snyc`
               help: Did you mean `sync`? Run `mltoolbox-sidecar --help` for what it takes.
             [exit 2]
-        "#]],
+        "]],
     );
     check(
         &work,
         "remote ad",
-        &expect![[r#"
+        &expect![[r"
             $ mltoolbox-sidecar remote ad
             error: unrecognized subcommand `ad`
               help: Did you mean `add`? Run `mltoolbox-sidecar remote --help` for what it
                     takes.
             [exit 2]
-        "#]],
+        "]],
     );
     check(
         &work,

@@ -70,19 +70,19 @@ fn path(text: &str) -> RelPath {
     RelPath::new(text).expect("a plain path")
 }
 
-fn stamp() -> Option<Stamp> {
-    Some(Stamp { size: 5, mtime_ns: -1, ctime_ns: i64::MAX, inode: 7, device: 1 })
+fn stamp() -> Stamp {
+    Stamp { size: 5, mtime_ns: -1, ctime_ns: i64::MAX, inode: 7, device: 1 }
 }
 
-fn found() -> Option<Found> {
+fn found() -> Found {
     let content = Content::File { hash: Hash([9; 32]), size: 5, executable: true };
-    Some(Found { content, stamp: stamp() })
+    Found { content, stamp: Some(stamp()) }
 }
 
 fn requests() -> Vec<Request> {
     let expects = [
         Expect::Absent,
-        Expect::File { hash: Hash([1; 32]), stamp: stamp() },
+        Expect::File { hash: Hash([1; 32]), stamp: Some(stamp()) },
         Expect::Folder,
         Expect::Link { target: "a".to_owned() },
     ];
@@ -125,11 +125,11 @@ fn replies() -> Vec<Reply> {
     };
     vec![
         Reply::Opened(opened),
-        Reply::Verified(vec![Differs { path: path("a/b"), found: found(), problem: Some("p".to_owned()) }]),
+        Reply::Verified(vec![Differs { path: path("a/b"), found: Some(found()), problem: Some("p".to_owned()) }]),
         Reply::Applied(vec![
-            Outcome::Applied { stamp: stamp(), kept_as: Some(path("a/kept")) },
+            Outcome::Applied { stamp: Some(stamp()), kept_as: Some(path("a/kept")) },
             Outcome::Already { stamp: None },
-            Outcome::Rejected(Rejected::Changed { found: found() }),
+            Outcome::Rejected(Rejected::Changed { found: Some(found()) }),
             Outcome::Rejected(Rejected::Unsafe { reason: "r".to_owned() }),
         ]),
         Reply::Log(vec!["line".to_owned()]),

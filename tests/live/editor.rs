@@ -73,7 +73,8 @@ fn output_comes_in_order_and_in_small_pieces() {
     assert_eq!((&begun["params"]["token"], &begun["params"]["value"]["kind"]), (&json!("mine"), &json!("begin")));
     assert_eq!(editor.response(request).expect("it ran")["status"], 0);
     let mut text = String::new();
-    let expected: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    let numbers: Vec<String> = (1..=100_000).map(|number: u32| number.to_string()).collect();
+    let expected = numbers.join("\n") + "\n";
     while text.len() < expected.len() {
         let piece = editor.expect("mltoolbox/output");
         assert_eq!(piece["params"]["job"], request.to_string());

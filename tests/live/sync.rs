@@ -115,8 +115,8 @@ fn the_list_tells_of_every_owner_and_stop_all_ends_them() {
     assert_eq!(watched.state, SyncState::Synced);
 
     let listed: SyncListOutput = story.run("sync list").json();
-    let live: Vec<_> = listed.syncs.iter().map(|sync| (sync.state, sync.owner.is_some())).collect();
-    assert_eq!(live, [(SyncState::Synced, true); 2], "{listed:#?}");
+    let states: Vec<_> = listed.syncs.iter().map(|sync| (sync.state, sync.owner.is_some())).collect();
+    assert_eq!(states, [(SyncState::Synced, true); 2], "{listed:#?}");
 
     let stopped: SyncListOutput = story.run("sync stop --all").json();
     let mut folders: Vec<_> = stopped.syncs.into_iter().map(|sync| sync.workspace).collect();

@@ -1,7 +1,7 @@
 //! What a person sees and answers at a terminal: questions, progress, a shell on the remote, and Ctrl-C.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use harness::cli::{add_remote, run};
@@ -16,7 +16,7 @@ use crate::story::{ARRIVES, PROJECT};
 const PASSPHRASE: &str = "correct horse";
 
 /// Adds the host as `box`, without trusting its key and with that key file.
-fn add(work: &Work, host: &Host, key: &PathBuf) {
+fn add(work: &Work, host: &Host, key: &Path) {
     let (key, port, user) = (key.display().to_string(), host.port().to_string(), Host::user());
     let line = ["remote", "add", "box", "--host", "127.0.0.1", "--port", &port, "--user", &user, "--key", &key];
     assert_eq!(run(work, &line).code, 0);

@@ -415,7 +415,7 @@ impl Actor {
     async fn event(&mut self, event: Event, notices: &mut Option<mpsc::Receiver<Notice>>) {
         match event {
             Event::Opened(result) => self.opened(result).await,
-            Event::Looked(look) => self.looked(*look).await,
+            Event::Looked(look) => self.looked(*look),
             Event::Step { transfer, index, done } => self.answered(transfer, index, done),
             Event::Ended { transfer, result } => self.ended(transfer, result),
             Event::Cookie { flush, result } => {

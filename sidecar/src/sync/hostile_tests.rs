@@ -97,8 +97,8 @@ fn opened() -> Opened {
     }
 }
 
-fn stamp(size: u64) -> Option<Stamp> {
-    Some(Stamp { size, mtime_ns: 1, ctime_ns: 1, inode: 1, device: 1 })
+fn stamp(size: u64) -> Stamp {
+    Stamp { size, mtime_ns: 1, ctime_ns: 1, inode: 1, device: 1 }
 }
 
 fn honest(request: &Request, stream: u64) -> Vec<u8> {
@@ -110,15 +110,20 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
                 .ops
                 .iter()
                 .map(|op| match op.action {
-                    Action::Put { size, .. } => Outcome::Applied { stamp: stamp(size), kept_as: None },
+                    Action::Put { size, .. } => Outcome::Applied { stamp: Some(stamp(size)), kept_as: None },
                     Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => {
                         Outcome::Applied { stamp: None, kept_as: None }
                     }
                 })
                 .collect(),
         ),
-        Request::Read { .. } | Request::Log { .. } | Request::Health => Reply::Done,
-        Request::Stop | Request::Flush { .. } | Request::EmptyTrash { .. } | Request::Close { .. } => Reply::Done,
+        Request::Read { .. }
+        | Request::Log { .. }
+        | Request::Health
+        | Request::Stop
+        | Request::Flush { .. }
+        | Request::EmptyTrash { .. }
+        | Request::Close { .. } => Reply::Done,
     };
     reply(stream, &answer)
 }
@@ -129,7 +134,7 @@ fn path(text: &str) -> RelPath {
 
 fn differs(at: &str) -> Differs {
     let content = Content::File { hash: Hash([7; 32]), size: 6, executable: false };
-    Differs { path: path(at), found: Some(Found { content, stamp: stamp(6) }), problem: None }
+    Differs { path: path(at), found: Some(Found { content, stamp: Some(stamp(6)) }), problem: None }
 }
 
 /// Encodes an answer about `harm/less` and puts another text of nine bytes in its place.
@@ -145,7 +150,7 @@ fn applied(outcome: Outcome) -> Reply {
 }
 
 fn kept(evil: &[u8; 9], stream: u64) -> Vec<u8> {
-    with_path(stream, &applied(Outcome::Applied { stamp: stamp(5), kept_as: Some(path("harm/less")) }), evil)
+    with_path(stream, &applied(Outcome::Applied { stamp: Some(stamp(5)), kept_as: Some(path("harm/less")) }), evil)
 }
 
 /// Lies that end in an error which names the agent.
@@ -172,7 +177,7 @@ const LIES: &[(&str, Lie)] = &[
     ("credit for nothing", |_, id| Some(frame(Kind::Credit, id + 1000, &[1, 0, 0, 0]))),
     ("too few outcomes", |request, id| matches!(request, Request::Apply(_)).then(|| reply(id, &Reply::Applied(vec![])))),
     ("too many outcomes", |request, id| matches!(request, Request::Apply(_)).then(|| reply(id, &Reply::Applied(vec![Outcome::Already { stamp: None }; 4000])))),
-    ("another length than was sent", |request, id| matches!(request, Request::Apply(_)).then(|| reply(id, &applied(Outcome::Applied { stamp: stamp(1 << 60), kept_as: None })))),
+    ("another length than was sent", |request, id| matches!(request, Request::Apply(_)).then(|| reply(id, &applied(Outcome::Applied { stamp: Some(stamp(1 << 60)), kept_as: None })))),
     ("a file without a stamp", |request, id| matches!(request, Request::Apply(_)).then(|| reply(id, &applied(Outcome::Already { stamp: None })))),
     ("kept above the folder", |request, id| matches!(request, Request::Apply(_)).then(|| kept(b"../../etc", id))),
     ("kept at an absolute path", |request, id| matches!(request, Request::Apply(_)).then(|| kept(b"/etc/hosts"[..9].try_into().expect("nine"), id))),
@@ -248,16 +253,19 @@ async fn a_strange_agent_changes_nothing_here() {
 
 fn reads(size: u64, data: &[u8], trailer: &Trailer, stream: u64) -> Vec<u8> {
     let content = Content::File { hash: Hash([7; 32]), size, executable: false };
-    let found = Reply::Reading(Found { content, stamp: stamp(size) });
+    let found = Reply::Reading(Found { content, stamp: Some(stamp(size)) });
     let mut bytes = reply(stream, &found);
     data.chunks(MAX_BULK_DATA).for_each(|piece| bytes.extend(frame(Kind::Data, stream, piece)));
     bytes.extend(end(stream, trailer));
     bytes
 }
 
+/// What a lying agent sends on a stream.
+type Version = fn(u64) -> Vec<u8>;
+
 /// Versions of the remote's file of six bytes that are not the one a person chose.
 #[rustfmt::skip] // One version, one line.
-const VERSIONS: &[(&str, fn(u64) -> Vec<u8>)] = &[
+const VERSIONS: &[(&str, Version)] = &[
     ("other bytes", |id| reads(6, b"theirs", &Trailer::default(), id)),
     ("other bytes with the right name", |id| reads(6, b"theirs", &Trailer { hash: Some(Hash([7; 32])), error: None }, id)),
     ("fewer bytes", |id| reads(6, b"the", &Trailer::default(), id)),
@@ -273,13 +281,12 @@ const VERSIONS: &[(&str, fn(u64) -> Vec<u8>)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_was_not_chosen_is_never_taken() {
-    for index in 0..VERSIONS.len() {
-        let what = VERSIONS[index].0;
+    for (what, version) in VERSIONS.iter().copied() {
         for take in [Take::Remote, Take::Both] {
             let world = World::new().await;
             write(&world.here("a"), "local");
             let taken = Arc::new(std::sync::atomic::AtomicU64::new(0));
-            let liar = Conflicting { version: VERSIONS[index].1, taken: Arc::clone(&taken) };
+            let liar = Conflicting { version, taken: Arc::clone(&taken) };
             let handle = world.start_with("me", false, Arc::new(liar)).await;
             let snapshot = settled(&handle).await;
             assert_eq!(snapshot.status.conflicts, 1, "{what}: {:#?}", snapshot.status);
@@ -295,7 +302,7 @@ async fn a_version_that_was_not_chosen_is_never_taken() {
 /// Says that the remote has another version of `a`, and reads something else.
 #[derive(Debug)]
 struct Conflicting {
-    version: fn(u64) -> Vec<u8>,
+    version: Version,
     taken: Arc<std::sync::atomic::AtomicU64>,
 }
 

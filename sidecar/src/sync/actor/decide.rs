@@ -23,7 +23,7 @@ const SMALL_BYTES: u64 = 1024 * 1024;
 const OUTCOMES: usize = 256;
 
 impl Actor {
-    pub(super) async fn looked(&mut self, look: Look) {
+    pub(super) fn looked(&mut self, look: Look) {
         self.looking = false;
         let scan = match look.scan {
             Ok(scan) => scan,
