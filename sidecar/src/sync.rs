@@ -67,7 +67,7 @@ pub struct Config {
     pub keep: PathBuf,
 }
 
-/// What the watcher says.
+/// What the watcher of a workspace, and of the connection to its remote, says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// These paths may have changed.
@@ -83,6 +83,8 @@ pub enum Notice {
     RootGone,
     /// Not everything can be watched; what, and what to do.
     Trouble(String),
+    /// The connection to the remote is lost and is being made again.
+    Lost(Error),
 }
 
 /// A way to learn that every earlier change was noticed.

@@ -252,7 +252,8 @@ fn random_edits_are_equal_after_every_push() {
             }
         };
         let differences = oracle::differences(&story.work.workspace(), &story.there(""), crate::story::LEFT_OUT);
-        assert_eq!(differences, [] as [String; 0], "round {round}: {done:#?}\n{flushed:#?}");
+        let conflicts = if flushed.conflicts > 0 { story.run("sync conflicts").text() } else { String::new() };
+        assert_eq!(differences, [] as [String; 0], "round {round}: {done:#?}\n{flushed:#?}\n{conflicts}");
     }
     let _pushed: SyncPushOutput = story.push();
 }

@@ -145,7 +145,10 @@ fn the_agent_is_killed_while_batches_are_in_flight() {
             let mut number = 0;
             while !done.load(Ordering::Relaxed) {
                 let name = format!("{}.txt", dice.roll(100));
-                fs::write(story.here("data").join(&name), version(&name, number)).expect("our own folder");
+                // In one step: a file that is cut before it is written anew is truly empty in between.
+                let beside = story.here(&name);
+                fs::write(&beside, version(&name, number)).expect("our own folder");
+                fs::rename(beside, story.here("data").join(&name)).expect("our own folder");
                 number += 1;
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -89,7 +89,15 @@ struct Refused {
 /// Steps that travel together.
 #[derive(Debug)]
 struct Transfer {
+    /// Those that were answered are taken out.
     steps: Vec<Option<Step>>,
+}
+
+impl Transfer {
+    /// Returns whether a step for `path` is still to be answered.
+    fn holds(&self, path: &RelPath) -> bool {
+        self.steps.iter().flatten().any(|step| step.op.path == *path)
+    }
 }
 
 /// Somebody who waits for everything to arrive.
@@ -369,6 +377,8 @@ impl Actor {
                 self.pending.touch_everything();
             }
             Notice::Trouble(text) => self.trouble = Some(text).filter(|text| !text.is_empty()),
+            Notice::Lost(error) if matches!(self.link, Link::Open) => self.failed(SyncError::Lost(error)),
+            Notice::Lost(_) => {}
         }
     }
 

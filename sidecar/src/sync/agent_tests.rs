@@ -125,7 +125,8 @@ impl World {
         let session = session::Handle::start(connector, &frontend);
         let watching = if watch {
             let cookies = self.folder.path().join("cookies");
-            Some(watched(&pair.workspace, Arc::clone(&rules), &cookies).await.expect("it can be watched"))
+            let watching = watched(&pair.workspace, Arc::clone(&rules), &cookies, session.state()).await;
+            Some(watching.expect("it can be watched"))
         } else {
             None
         };

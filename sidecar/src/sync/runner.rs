@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::agent::Holder;
 use protocol::error::{Error, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as published};
 
 use super::ignored::{Options, Rules};
 use super::source::Source;
@@ -13,6 +13,7 @@ use super::via_agent::ViaAgent;
 use super::watch::{Change, Health, Paths, Watch};
 use super::{Config, Cookie, Handle, Notice, Watching, start};
 use crate::cx::Cx;
+use crate::session::State;
 use crate::store::Pair;
 
 /// Notices that wait for the actor; the watcher gathers what does not fit.
@@ -33,7 +34,7 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
     let source = source(&pair, Arc::clone(&rules))?;
     let session = cx.sessions.get(cx, &pair.remote).await?;
     let watching = if settings.watch {
-        Some(watched(&pair.workspace, Arc::clone(&rules), &state_folder(cx).join("cookies")).await?)
+        Some(watched(&pair.workspace, Arc::clone(&rules), &state_folder(cx).join("cookies"), session.state()).await?)
     } else {
         None
     };
@@ -90,11 +91,16 @@ pub(crate) fn state_folder(cx: &Cx) -> PathBuf {
 }
 
 /// Watches a workspace; `cookies` is a folder of our own outside of it.
-pub async fn watched(workspace: &Path, rules: Arc<Rules>, cookies: &Path) -> Result<Watching> {
+pub async fn watched(
+    workspace: &Path,
+    rules: Arc<Rules>,
+    cookies: &Path,
+    session: published::Receiver<State>,
+) -> Result<Watching> {
     let watch = Arc::new(Watch::start(workspace, rules, cookies).await?);
     let (notices, receiver) = mpsc::channel(NOTICES);
     let (asks, asked) = mpsc::channel(NOTICES);
-    tokio::spawn(pump(Arc::clone(&watch), notices, asked));
+    tokio::spawn(pump(Arc::clone(&watch), session, notices, asked));
     let cookie: Cookie = Arc::new(move || {
         let (watch, asks) = (Arc::clone(&watch), asks.clone());
         Box::pin(async move {
@@ -113,6 +119,7 @@ pub async fn watched(workspace: &Path, rules: Arc<Rules>, cookies: &Path) -> Res
 /// Hands on what the watch says. Whoever asks is answered once everything that the watch had is handed on.
 async fn pump(
     watch: Arc<Watch>,
+    mut session: published::Receiver<State>,
     notices: mpsc::Sender<Notice>,
     mut asked: mpsc::Receiver<tokio::sync::oneshot::Sender<()>>,
 ) {
@@ -128,6 +135,11 @@ async fn pump(
             Ok(()) = health.changed() => match &*health.borrow_and_update() {
                 Health::Watching => Notice::Trouble(String::new()),
                 Health::Polling { reason } => Notice::Trouble(reason.clone()),
+            },
+            // A sync that has nothing to send would not meet the loss by itself.
+            Ok(()) = session.changed() => match &*session.borrow_and_update() {
+                State::Waiting { error, .. } => Notice::Lost(error.clone()),
+                State::Connecting | State::Ready | State::Closed { .. } => continue,
             },
             Some(passed) = asked.recv() => {
                 // The branch above it was tried first, and had nothing.

@@ -15,6 +15,8 @@ use crate::store::Base;
 
 /// How often a path may be contested within one burst before it waits like one that failed.
 const CONTESTED: u32 = 3;
+/// How often a folder has to be found not empty before what is in it counts as another's.
+const SURE: u32 = 2;
 
 impl Actor {
     pub(super) fn answered(&mut self, transfer: u64, index: usize, done: Done) {
@@ -28,6 +30,11 @@ impl Actor {
             return;
         }
         let Some(step) = step.take() else { return };
+        // Answers to different batches overtake each other.
+        let is_half = step.base.is_none() && step.replaces;
+        if is_half && !self.transfers.get(&transfer).is_some_and(|transfer| transfer.holds(&step.op.path)) {
+            return;
+        }
         match done {
             Done::InDoubt(_) => {}
             Done::Answered(outcome, sent) => match plausible(&step.op, &outcome, sent.as_ref()) {
@@ -129,7 +136,8 @@ impl Actor {
                     .skip(1)
                     .take_while(|(other, _)| other.as_str().starts_with(path.as_str()));
                 let ours = ours.filter(|(other, _)| other.starts_with(path)).count() > 0;
-                if ours || self.pending.flies_below(path) {
+                // What of ours was in it may have been on its way out on the other lane, and be gone by now.
+                if ours || self.pending.flies_below(path) || self.pending.attempts(path) < SURE {
                     self.pending.retry(path, now);
                     return;
                 }
