@@ -1,4 +1,4 @@
-//! Files that are generated and committed: compared, or written anew with `MLTOOLBOX_UPDATE=1`.
+//! Files that are generated and committed: compared, or written anew with `UPDATE_EXPECT=1`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ pub(crate) fn root() -> PathBuf {
 #[track_caller]
 pub(crate) fn check(path: &str, wanted: &str) {
     let file = root().join(path);
-    if std::env::var_os("MLTOOLBOX_UPDATE").is_some() {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&file, wanted).expect("the project can be written");
         return;
     }
@@ -19,7 +19,7 @@ pub(crate) fn check(path: &str, wanted: &str) {
     let differs = found.lines().zip(wanted.lines()).position(|(found, wanted)| found != wanted);
     assert!(
         found == wanted,
-        "{path} is stale from line {}; write it with `MLTOOLBOX_UPDATE=1 cargo test -p mltoolbox-tests --test tidy --test errors`",
+        "{path} is stale from line {}; write it with `UPDATE_EXPECT=1 cargo test -p mltoolbox-tests --test tidy --test errors`",
         differs.unwrap_or(found.lines().count()) + 1
     );
 }

@@ -39,7 +39,6 @@ const DOORS: &[(&str, &[&str])] = &[
             "sidecar/src/frontend/cli/usage.rs",
             "sidecar/src/commands/cli.rs",
             "sidecar/src/frontend/cli.rs",
-            "sidecar/src/frontend/cli/usage.rs",
             "agent/src/cli.rs",
             "agent/src/daemon.rs",
             "agent/src/cli/",

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 mod actor;
 #[cfg(test)]
 mod agent_tests;
+#[cfg(test)]
+mod contract_tests;
 #[cfg(unix)]
 pub mod disk;
 pub mod guard;

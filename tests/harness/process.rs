@@ -103,6 +103,12 @@ pub fn signal(pid: i32, signal: Signal) {
     }
 }
 
+/// Kills a process and returns whether it lived until then.
+pub fn kill(pid: i32) -> bool {
+    let lives = stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'));
+    lives && Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
 /// Kills every process of that home and waits until none is left.
 pub fn end_all(home: &Path) {
     let deadline = Instant::now() + END;

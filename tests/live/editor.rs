@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::story::ARRIVES;
 
-/// What the issue asks for; measured from the message to its effect.
+/// The promise to editors; measured from the message to its effect.
 const SECOND: Duration = Duration::from_secs(1);
 /// The same on a machine that runs other tests, too.
 const BUSY: Duration = Duration::from_secs(5);

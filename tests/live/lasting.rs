@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,56 +15,7 @@ use protocol::editor::{SyncConflictsOutput, SyncState, SyncStatus};
 use rustix::process::Signal;
 
 use crate::story::{ARRIVES, Story};
-
-/// Numbers without a pattern, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        // Knuth's multiplier; the upper half is random enough to spread tests.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
-/// A file's text: its length and beginning tell whether it is whole.
-fn version(name: &str, number: u64) -> String {
-    let size = 1_000 + usize::try_from(number % 7).expect("small") * 30_000;
-    format!("{name} {number} {size}\n{}", "x".repeat(size))
-}
-
-/// Fails when `text` is not whole.
-fn assert_whole(path: &Path, text: &str) {
-    let (head, body) = text.split_once('\n').unwrap_or_else(|| panic!("{} is torn: {text:.60?}", path.display()));
-    let size = head.rsplit(' ').next().and_then(|size| size.parse().ok());
-    assert_eq!(size, Some(body.len()), "{} is torn: {head}", path.display());
-    assert!(path.ends_with(head.split(' ').next().expect("a first word")), "{} holds {head}", path.display());
-}
-
-/// Reads every file of the copy again and again until told to end; none may ever be torn.
-fn check_until(story: &Story, done: &AtomicBool) -> u64 {
-    let mut read = 0;
-    while !done.load(Ordering::Relaxed) {
-        let Ok(entries) = fs::read_dir(story.there("data")) else { continue };
-        for entry in entries.flatten() {
-            // It may have been removed since the folder was listed.
-            if let Ok(text) = fs::read_to_string(entry.path()) {
-                assert_whole(&entry.path(), &text);
-                read += 1;
-            }
-        }
-    }
-    read
-}
-
-/// Returns whatever a killed agent left in the making.
-fn litter(story: &Story) -> Vec<std::path::PathBuf> {
-    let side = story.host.home().join(".copy.mltoolbox/tmp");
-    harness::oracle::walk(&story.host.home())
-        .into_iter()
-        .filter(|path| path.is_file() && path.starts_with(&side) && !path.ends_with("owner"))
-        .collect()
-}
+use crate::versions::{Dice, check_until, litter, save};
 
 fn kill_agents(story: &Story) -> usize {
     let agents: Vec<i32> = process::with_home(&story.host.home())
@@ -79,9 +29,9 @@ fn kill_agents(story: &Story) -> usize {
     agents.len()
 }
 
-/// Kills of each kind; together with those of `faults` more than two hundred in a run that is not hurried.
+/// Kills of each kind over a real server; the many are done in `kills`, where each costs less.
 fn kills() -> u64 {
-    if harness::skip::soak() { 1_500 } else { 95 }
+    if harness::skip::soak() { 1_500 } else { 10 }
 }
 
 /// How long killing goes on at most: a busy machine gets fewer kills instead of a longer run.
@@ -96,27 +46,27 @@ fn a_push_is_killed_at_any_moment_and_the_next_goes_on() {
     fs::create_dir(story.here("data")).expect("our own folder");
     for number in 0..60 {
         let name = format!("{number}.txt");
-        fs::write(story.here("data").join(&name), version(&name, number)).expect("our own folder");
+        save(&story.here("data"), story.work.path(), &name, number);
     }
     let copy = story.there("").display().to_string();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let checker = scope.spawn(|| check_until(&story, &done));
+        let checker = scope.spawn(|| check_until(&story.there("data"), &done));
         let mut whole = Duration::from_millis(800);
         let killing_ends = Instant::now() + killing();
         for round in (0..kills()).take_while(|_| Instant::now() < killing_ends) {
-            let name = format!("{}.txt", dice.roll(60));
-            fs::write(story.here("data").join(&name), version(&name, 1_000 + round)).expect("our own folder");
+            let name = format!("{}.txt", round % 60);
+            save(&story.here("data"), story.work.path(), &name, 1_000 + round);
             let begun = Instant::now();
             let mut push = cli::command(&story.work, &["sync", "push", "--to", &copy, "--yes", "--json"]);
             let mut push = push.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
             // The kill comes at a random moment of a push as long as the last one that was let be.
             let moment =
-                if round % 10 == 0 { ARRIVES } else { whole * u32::try_from(dice.roll(1_000)).unwrap_or(0) / 900 };
+                if round % 5 == 0 { ARRIVES } else { whole * u32::try_from(dice.roll(1_000)).unwrap_or(0) / 900 };
             while begun.elapsed() < moment && push.try_wait().expect("our own child").is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            if round % 10 == 0 {
+            if round % 5 == 0 {
                 whole = begun.elapsed();
             }
             push.kill().expect("our own child");
@@ -127,7 +77,7 @@ fn a_push_is_killed_at_any_moment_and_the_next_goes_on() {
     });
     story.push();
     story.assert_equal();
-    assert_eq!(litter(&story), Vec::<std::path::PathBuf>::new());
+    assert_eq!(litter(&story.host.home()), Vec::<std::path::PathBuf>::new());
     let again = story.push();
     assert_eq!((again.files, again.removed), (0, 0), "the database and the copy disagree");
 }
@@ -139,16 +89,22 @@ fn the_agent_is_killed_while_batches_are_in_flight() {
     story.watch();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let checker = scope.spawn(|| check_until(&story, &done));
+        let checker = scope.spawn(|| check_until(&story.there("data"), &done));
         let saver = scope.spawn(|| {
             let mut dice = Dice(2);
             let mut number = 0;
             while !done.load(Ordering::Relaxed) {
                 let name = format!("{}.txt", dice.roll(100));
+<<<<<<< HEAD
                 // In one step: a file that is cut before it is written anew is truly empty in between.
                 let beside = story.here(&name);
                 fs::write(&beside, version(&name, number)).expect("our own folder");
                 fs::rename(beside, story.here("data").join(&name)).expect("our own folder");
+||||||| 36ea76e
+                fs::write(story.here("data").join(&name), version(&name, number)).expect("our own folder");
+=======
+                save(&story.here("data"), story.work.path(), &name, number);
+>>>>>>> 8eb468619357015bbcb62684142a0dd13640bde3
                 number += 1;
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -171,7 +127,7 @@ fn the_agent_is_killed_while_batches_are_in_flight() {
     assert_eq!(stopped.code, 0, "{}", stopped.text());
     let again = story.push();
     assert_eq!((again.files, again.removed), (0, 0), "the database and the copy disagree");
-    assert_eq!(litter(&story), Vec::<std::path::PathBuf>::new());
+    assert_eq!(litter(&story.host.home()), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -180,7 +136,7 @@ fn no_edit_on_the_remote_is_ever_lost() {
     let names: Vec<String> = (0..12).map(|number| format!("{number}.txt")).collect();
     fs::create_dir(story.here("data")).expect("our own folder");
     for name in &names {
-        fs::write(story.here("data").join(name), version(name, 0)).expect("our own folder");
+        save(&story.here("data"), story.work.path(), name, 0);
     }
     story.watch();
     let limit = Duration::from_secs(if harness::skip::soak() { 300 } else { 5 });

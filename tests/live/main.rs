@@ -2,12 +2,14 @@
 //! counterpart is missing, and fails instead under `MLT_LIVE=1`.
 
 mod story;
+mod versions;
 
 mod editor;
 mod faults;
 mod host;
 mod hostile;
 mod input;
+mod kills;
 mod lasting;
 mod limits;
 mod owner;

@@ -106,7 +106,7 @@ fn add(page: &mut String, text: &str) {
 const INTRODUCTION: &str = "\
 # Methods
 
-Generated from the command table; `MLTOOLBOX_UPDATE=1 cargo test -p mltoolbox-tests --test tidy` writes it anew.
+Generated from the command table; `UPDATE_EXPECT=1 cargo test -p mltoolbox-tests --test tidy` writes it anew.
 
 Every method is a JSON-RPC request over the language server's standard input and output, and the same name
 works with `workspace/executeCommand` (`arguments` holds the parameters as its one element). Beside its own

@@ -108,8 +108,14 @@ impl World {
         self.folder.path().join("w").join(at)
     }
 
-    fn there(&self, at: &str) -> PathBuf {
+    pub(super) fn there(&self, at: &str) -> PathBuf {
         self.folder.path().join("remote/copy").join(at)
+    }
+
+    /// Returns a session with the agent of this world.
+    pub(super) fn session(&self) -> session::Handle {
+        let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
+        session::Handle::start(Arc::new(Here(Arc::clone(&self.agent))), &frontend)
     }
 
     async fn start(&self, holder: &str, watch: bool) -> Handle {

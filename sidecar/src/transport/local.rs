@@ -1,4 +1,4 @@
-//! The agent inside this process, over a pipe in memory: for local targets and for tests.
+//! The agent inside this process, over a pipe in memory, for tests.
 
 use std::sync::Arc;
 

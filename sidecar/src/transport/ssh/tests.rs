@@ -23,6 +23,7 @@ use crate::transport::ssh_server::Server;
 use crate::transport::{Exit, Process, Transport as _, TransportError};
 
 mod channels;
+mod contract;
 mod host_keys;
 mod logins;
 mod misbehaving;
