@@ -95,16 +95,7 @@ fn the_agent_is_killed_while_batches_are_in_flight() {
             let mut number = 0;
             while !done.load(Ordering::Relaxed) {
                 let name = format!("{}.txt", dice.roll(100));
-<<<<<<< HEAD
-                // In one step: a file that is cut before it is written anew is truly empty in between.
-                let beside = story.here(&name);
-                fs::write(&beside, version(&name, number)).expect("our own folder");
-                fs::rename(beside, story.here("data").join(&name)).expect("our own folder");
-||||||| 36ea76e
-                fs::write(story.here("data").join(&name), version(&name, number)).expect("our own folder");
-=======
                 save(&story.here("data"), story.work.path(), &name, number);
->>>>>>> 8eb468619357015bbcb62684142a0dd13640bde3
                 number += 1;
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -135,7 +135,8 @@ pub(super) async fn start(here: &Work, connector: &Arc<ByProxy>, watch: bool) ->
     let session = session::Handle::start(own, &frontend);
     let watching = if watch {
         let cookies = here.path().join("cookies");
-        Some(sync::watched(&pair.workspace, Arc::clone(&rules), &cookies).await.expect("it can be watched"))
+        let watching = sync::watched(&pair.workspace, Arc::clone(&rules), &cookies, session.state()).await;
+        Some(watching.expect("it can be watched"))
     } else {
         None
     };
