@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -156,8 +157,11 @@ impl Terminal {
     fn read(&mut self) -> bool {
         let soon = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
-        if poll(&mut ready, Some(&soon)).expect("our own terminal") == 0 {
-            return false;
+        match poll(&mut ready, Some(&soon)) {
+            // A child of another test ended.
+            Ok(0) | Err(Errno::INTR) => return false,
+            Ok(_) => {}
+            Err(error) => panic!("our own terminal: {error}"),
         }
         let mut bytes = [0; 4096];
         let length = self.master.read(&mut bytes).unwrap_or(0);

@@ -53,6 +53,8 @@ fn either_end_is_killed_again_and_again_while_files_are_saved() {
         let seen = fs::read_to_string(story.there("app.py")).expect("the name is never gone");
         assert!(seen.starts_with("print(") && seen.ends_with(")\n"), "half a file: {seen:?}");
     }
+    // A flush that meets the last kill says so and is asked for again.
+    process::wait_until("everything to arrive", ARRIVES, || story.run("sync flush").code == 0);
     story.settle();
 }
 
