@@ -164,6 +164,7 @@ pub enum Which {
 /// A running sync, reached over its task. Cheap to clone; the sync stops when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    pair: Arc<Pair>,
     commands: mpsc::Sender<Command>,
     snapshots: published::Receiver<Snapshot>,
     arrivals: broadcast::Sender<Arrival>,
@@ -182,9 +183,10 @@ pub fn start(
     let (publisher, snapshots) = published::channel(Snapshot::default());
     let cancel = CancellationToken::new();
     let (arrivals, _) = broadcast::channel(ARRIVALS);
+    let pair = Arc::new(config.pair.clone());
     let actor = actor::Actor::new(config, store, source, target, publisher, arrivals.clone());
     tokio::spawn(actor.run(receiver, watching, cancel.clone()));
-    Handle { commands, snapshots, arrivals, cancel }
+    Handle { pair, commands, snapshots, arrivals, cancel }
 }
 
 /// Why a running sync does not do what was asked.
@@ -294,6 +296,11 @@ pub fn examples() -> Vec<protocol::error::Example> {
 }
 
 impl Handle {
+    /// Returns the pair as the sync was started with it.
+    pub fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
     /// Returns how the sync stands, now and later.
     pub fn snapshots(&self) -> published::Receiver<Snapshot> {
         self.snapshots.clone()
