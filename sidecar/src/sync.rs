@@ -42,7 +42,7 @@ pub mod watch;
 use crate::frontend::Progress;
 use crate::store::{Pair, Store};
 use guard::Large;
-pub use preview::preview;
+pub use preview::{conflicts, preview};
 pub use runner::{Settings, run, watched};
 use source::Source;
 use target::SyncTarget;

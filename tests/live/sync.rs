@@ -134,7 +134,9 @@ fn a_file_that_changed_on_both_sides_is_a_conflict_until_somebody_decides() {
     fs::write(story.there("app.py"), "theirs\n").expect("the test's own host");
     story.run(&format!("sync push --to {} --yes", story.there("").display()));
     assert_eq!(fs::read_to_string(story.there("app.py")).expect("a file"), "theirs\n");
+    story.save("later.py", "z = 3\n");
     let listed: SyncConflictsOutput = story.run("sync conflicts").json();
+    assert!(!story.there("later.py").exists(), "a list changes nothing");
     assert_eq!(listed.conflicts.iter().map(|conflict| conflict.path.as_str()).collect::<Vec<_>>(), ["app.py"]);
     assert_eq!(story.run("sync resolve app.py --take local").code, 0);
     story.push();

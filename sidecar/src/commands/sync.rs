@@ -455,15 +455,8 @@ pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput
         }
         return Ok(SyncConflictsOutput { conflicts: handle.snapshots().borrow().conflicts.clone() });
     }
-    // Only a comparison with the remote tells; it sends what a push would send.
-    let handle = sync::run(&cx, pair, Settings::default()).await?;
-    let snapshot = watch_until_settled(&cx, &handle).await;
-    handle.stop().await;
-    let snapshot = snapshot?;
-    match snapshot.status.error {
-        Some(error) => Err(error),
-        None => Ok(SyncConflictsOutput { conflicts: snapshot.conflicts }),
-    }
+    // Only a comparison with the remote tells.
+    Ok(SyncConflictsOutput { conflicts: sync::conflicts(&cx, &pair).await? })
 }
 
 pub(super) async fn resolve(cx: Cx, params: SyncResolveParams) -> Result<SyncResolveOutput> {

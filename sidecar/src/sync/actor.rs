@@ -28,7 +28,7 @@ use super::target::{Done, OpenTarget, SyncError, SyncTarget};
 use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store, StoreError};
 
-pub(super) use report::seconds as report_seconds;
+pub(super) use report::{conflict, seconds as report_seconds};
 
 mod answers;
 mod decide;
