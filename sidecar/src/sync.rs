@@ -410,6 +410,18 @@ impl Handle {
 #[derive(Clone, Debug, Default)]
 pub struct Syncs {
     running: Arc<Mutex<BTreeMap<PathBuf, Handle>>>,
+    /// Commands that are about to start a sync, perhaps in place of a running one.
+    starting: Arc<published::Sender<usize>>,
+}
+
+/// A command that is about to start a sync, until this is dropped.
+#[derive(Debug)]
+pub struct Starting(Arc<published::Sender<usize>>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Syncs {
@@ -427,6 +439,18 @@ impl Syncs {
         }
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.entry(workspace).or_insert_with(start).clone()
+    }
+
+    /// Notes that a sync is about to be started, so that whoever sees another one end waits for it.
+    pub fn starting(&self) -> Starting {
+        self.starting.send_modify(|count| *count += 1);
+        Starting(Arc::clone(&self.starting))
+    }
+
+    /// Waits until no command is about to start a sync.
+    pub async fn started(&self) {
+        // It cannot be closed: its sender is ours.
+        self.starting.subscribe().wait_for(|count| *count == 0).await.ok();
     }
 
     /// Forgets a workspace's sync.

@@ -1,6 +1,7 @@
 //! One-way sync over a real SSH server: what arrives, what stays, what is asked for.
 
 use std::fs;
+use std::process::Stdio;
 
 use harness::or_skip;
 use harness::oracle;
@@ -207,4 +208,22 @@ fn the_list_tells_of_every_owner_and_stop_all_ends_them() {
     assert_eq!(folders, expected);
     let listed: SyncListOutput = story.run("sync list").json();
     assert!(listed.syncs.iter().all(|sync| sync.state == SyncState::Stopped), "{listed:#?}");
+}
+
+#[test]
+fn a_watch_in_the_foreground_goes_on_with_new_settings() {
+    let story = or_skip!("a_watch_in_the_foreground_goes_on_with_new_settings", Story::begin());
+    let there = story.there("");
+    let line = ["sync", "watch", "--foreground", "--yes", "--to", there.to_str().expect("a path of ours")];
+    let mut command = harness::cli::command(&story.work, &line);
+    let mut watching = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the sidecar starts");
+    story.wait_for("app.py", "print('hello')\n");
+    let anew: SyncStatus = story.run("sync watch --yes --exclude *.tmp").json();
+    assert_eq!((anew.state, anew.owner), (SyncState::Synced, Some(watching.id())), "{anew:#?}");
+    story.save("left.tmp", "left out");
+    story.save("app.py", "print('anew')\n");
+    story.wait_for("app.py", "print('anew')\n");
+    assert!(!story.there("left.tmp").exists());
+    assert_eq!(story.run("sync stop").code, 0);
+    assert!(watching.wait().expect("our own child").success());
 }

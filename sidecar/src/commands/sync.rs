@@ -172,6 +172,7 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
         return Ok(sync::preview(&cx, asked.pair).await?.status);
     }
     let workspace = asked.pair.workspace.clone();
+    let starting = cx.syncs.starting();
     if cx.syncs.get(&workspace).is_some_and(|live| asked.differs(&live)) {
         cx.frontend.tell(format!("Starting the sync of `{}` anew with the new settings", workspace.display()));
         end(&cx, &workspace).await;
@@ -189,6 +190,7 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
         end(&cx, &workspace).await;
         settings.take_over = true;
     };
+    drop(starting);
     if let Err(error) = settled {
         // A brake or a path that waits is for later commands; what never could start ends here.
         if !handle.can_go_on() {
@@ -206,8 +208,10 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
     }
     if params.foreground {
         show(&cx, &handle).await;
-        // Another command may have started it anew, over a session of its own.
-        while let Some(next) = cx.syncs.get(&workspace).filter(|next| !next.is(&handle) && !cx.cancel.is_cancelled()) {
+        // Another command may start it anew, with other settings or over a session of its own.
+        while cx.cancel.run_until_cancelled(cx.syncs.started()).await.is_some()
+            && let Some(next) = cx.syncs.get(&workspace).filter(|next| !next.is(&handle))
+        {
             handle = next;
             show(&cx, &handle).await;
         }
