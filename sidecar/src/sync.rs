@@ -44,7 +44,7 @@ pub mod watch;
 use crate::frontend::Progress;
 use crate::store::{Pair, Store};
 use guard::Large;
-pub use preview::preview;
+pub use preview::{conflicts, preview};
 pub use runner::{Settings, run, watched};
 use source::Source;
 use target::SyncTarget;
@@ -166,6 +166,7 @@ pub enum Which {
 /// A running sync, reached over its task. Cheap to clone; the sync stops when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    pair: Arc<Pair>,
     commands: mpsc::Sender<Command>,
     snapshots: published::Receiver<Snapshot>,
     arrivals: broadcast::Sender<Arrival>,
@@ -184,9 +185,10 @@ pub fn start(
     let (publisher, snapshots) = published::channel(Snapshot::default());
     let cancel = CancellationToken::new();
     let (arrivals, _) = broadcast::channel(ARRIVALS);
+    let pair = Arc::new(config.pair.clone());
     let actor = actor::Actor::new(config, store, source, target, publisher, arrivals.clone());
     tokio::spawn(actor.run(receiver, watching, cancel.clone()));
-    Handle { commands, snapshots, arrivals, cancel }
+    Handle { pair, commands, snapshots, arrivals, cancel }
 }
 
 /// Why a running sync does not do what was asked.
@@ -296,6 +298,11 @@ pub fn examples() -> Vec<protocol::error::Example> {
 }
 
 impl Handle {
+    /// Returns the pair as the sync was started with it.
+    pub fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
     /// Returns how the sync stands, now and later.
     pub fn snapshots(&self) -> published::Receiver<Snapshot> {
         self.snapshots.clone()
@@ -405,6 +412,18 @@ impl Handle {
 #[derive(Clone, Debug, Default)]
 pub struct Syncs {
     running: Arc<Mutex<BTreeMap<PathBuf, Handle>>>,
+    /// Commands that are about to start a sync, perhaps in place of a running one.
+    starting: Arc<published::Sender<usize>>,
+}
+
+/// A command that is about to start a sync, until this is dropped.
+#[derive(Debug)]
+pub struct Starting(Arc<published::Sender<usize>>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Syncs {
@@ -422,6 +441,18 @@ impl Syncs {
         }
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.entry(workspace).or_insert_with(start).clone()
+    }
+
+    /// Notes that a sync is about to be started, so that whoever sees another one end waits for it.
+    pub fn starting(&self) -> Starting {
+        self.starting.send_modify(|count| *count += 1);
+        Starting(Arc::clone(&self.starting))
+    }
+
+    /// Waits until no command is about to start a sync.
+    pub async fn started(&self) {
+        // It cannot be closed: its sender is ours.
+        self.starting.subscribe().wait_for(|count| *count == 0).await.ok();
     }
 
     /// Forgets a workspace's sync.

@@ -71,9 +71,9 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
               --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
               --dry-run            Say what would be done and do nothing
               --exclude <PATTERN>  Leave out what matches this pattern (as in
-                                   .gitignore)
+                                   .gitignore); kept for later syncs, '' clears
               --include <PATTERN>  Sync what matches this pattern even when it is
-                                   ignored
+                                   ignored; kept for later syncs, '' clears
               --take-over          Take the remote folder over from another machine
           -h, --help               Print help
 

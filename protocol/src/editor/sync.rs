@@ -19,10 +19,10 @@ pub struct SyncStartParams {
     /// Say what would be done and do nothing
     #[cfg_attr(feature = "cli", arg(long))]
     pub dry_run: bool,
-    /// Leave out what matches this pattern (as in .gitignore)
+    /// Leave out what matches this pattern (as in .gitignore); kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub exclude: Vec<String>,
-    /// Sync what matches this pattern even when it is ignored
+    /// Sync what matches this pattern even when it is ignored; kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub include: Vec<String>,
     /// Take the remote folder over from another machine

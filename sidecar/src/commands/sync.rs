@@ -19,6 +19,8 @@ use crate::sync::{self, Arrival, AskError, Handle, Settings, Snapshot, Which};
 
 mod place;
 
+use place::Asked;
+
 /// How long a flush waits by default.
 const FLUSH_WITHIN: Duration = Duration::from_mins(1);
 /// How long the end of a push waits for the remote's disk.
@@ -35,6 +37,8 @@ enum Stopped {
     Large { files: u64, bytes: u64 },
     #[error("no sync runs for `{workspace}`")]
     NotRunning { workspace: String },
+    #[error("the sync of `{workspace}` runs with other settings")]
+    Otherwise { workspace: String },
     #[error("`sync/resolve` needs `paths` or `all`")]
     NoPaths,
     #[error("the command was cancelled")]
@@ -47,7 +51,7 @@ impl Explain for Stopped {
             Self::Brake { .. } => Code::SyncBrake,
             Self::Large { .. } => Code::SyncLarge,
             Self::NotRunning { .. } => Code::SyncNotRunning,
-            Self::NoPaths => Code::ParamsInvalid,
+            Self::Otherwise { .. } | Self::NoPaths => Code::ParamsInvalid,
             Self::Cancelled => Code::Cancelled,
         }
     }
@@ -66,6 +70,11 @@ impl Explain for Stopped {
             Self::NotRunning { workspace } => {
                 format!("Start it with `mltoolbox-sidecar sync watch {}`.", word(workspace))
             }
+            Self::Otherwise { .. } => {
+                "Run `mltoolbox-sidecar sync stop` first, then push again; or give the settings to \
+                 `mltoolbox-sidecar sync watch`, which starts anew with them."
+                    .to_owned()
+            }
             Self::NoPaths => {
                 "Name the paths that `mltoolbox-sidecar sync conflicts` lists, or give `--all`.".to_owned()
             }
@@ -82,6 +91,7 @@ pub fn examples() -> Vec<Example> {
         Stopped::Brake { plan: "3f9a61c2".to_owned(), reason }.into(),
         Stopped::Large { files: 250_000, bytes: 5_000_000_000 }.into(),
         Stopped::NotRunning { workspace: "/home/ada/project".to_owned() }.into(),
+        Stopped::Otherwise { workspace: "/home/ada/project".to_owned() }.into(),
         Stopped::NoPaths.into(),
         Stopped::Cancelled.into(),
     ];
@@ -90,21 +100,25 @@ pub fn examples() -> Vec<Example> {
 
 pub(super) async fn push(cx: Cx, params: SyncStartParams) -> Result<SyncPushOutput> {
     let started = Instant::now();
-    let pair = pair(&cx, &params).await?;
+    let asked = asked(&cx, &params).await?;
     if params.dry_run {
-        let mut output = sync::preview(&cx, pair).await?;
+        let mut output = sync::preview(&cx, asked.pair).await?;
         output.milliseconds = started.elapsed().as_secs_f64() * 1000.0;
         return Ok(output);
     }
-    if let Some(handle) = cx.syncs.get(&pair.workspace) {
+    if let Some(handle) = cx.syncs.get(&asked.pair.workspace) {
+        if asked.differs(&handle) {
+            return Err(Stopped::Otherwise { workspace: handle.status().workspace }.into());
+        }
         let before = handle.snapshots().borrow().clone();
         handle.compare().await?;
         flush_within(&cx, &handle, false, FLUSH_WITHIN).await?;
         return Ok(pushed(&handle, &before, Vec::new(), started));
     }
-    if pair.paused {
+    if asked.pair.paused {
         return Err(AskError::Paused.into());
     }
+    let pair = asked.store(&cx, false).await?;
     let mut settings = Settings { watch: false, take_over: params.take_over };
     let (handle, mut arrivals, settled) = loop {
         let handle = sync::run(&cx, pair.clone(), settings).await?;
@@ -153,15 +167,19 @@ fn pushed(
 }
 
 pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus> {
-    let mut pair = pair(&cx, &params.start).await?;
+    let mut asked = asked(&cx, &params.start).await?;
     if params.start.dry_run {
-        return Ok(sync::preview(&cx, pair).await?.status);
+        return Ok(sync::preview(&cx, asked.pair).await?.status);
     }
-    if !pair.wanted {
-        pair.wanted = true;
-        cx.store.update_pair(&pair).await?;
+    let workspace = asked.pair.workspace.clone();
+    let starting = cx.syncs.starting();
+    if cx.syncs.get(&workspace).is_some_and(|live| asked.differs(&live)) {
+        cx.frontend.tell(format!("Starting the sync of `{}` anew with the new settings", workspace.display()));
+        end(&cx, &workspace).await;
+        // What ended has stored its last words.
+        asked = place::asked(&cx, &workspace, &params.start).await?;
     }
-    let workspace = pair.workspace.clone();
+    let pair = if cx.syncs.get(&workspace).is_some() { asked.pair } else { asked.store(&cx, true).await? };
     let mut settings = Settings { watch: true, take_over: params.start.take_over };
     let (mut handle, settled) = loop {
         let handle = join(&cx, &pair, settings).await?;
@@ -172,6 +190,7 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
         end(&cx, &workspace).await;
         settings.take_over = true;
     };
+    drop(starting);
     if let Err(error) = settled {
         // A brake or a path that waits is for later commands; what never could start ends here.
         if !handle.can_go_on() {
@@ -189,8 +208,10 @@ pub(super) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus>
     }
     if params.foreground {
         show(&cx, &handle).await;
-        // Another command may have started it anew, over a session of its own.
-        while let Some(next) = cx.syncs.get(&workspace).filter(|next| !next.is(&handle) && !cx.cancel.is_cancelled()) {
+        // Another command may start it anew, with other settings or over a session of its own.
+        while cx.cancel.run_until_cancelled(cx.syncs.started()).await.is_some()
+            && let Some(next) = cx.syncs.get(&workspace).filter(|next| !next.is(&handle))
+        {
             handle = next;
             show(&cx, &handle).await;
         }
@@ -333,23 +354,11 @@ async fn watch_until_settled(cx: &Cx, handle: &Handle) -> Result<Snapshot> {
     }
 }
 
-/// Returns the pair that `push` and `watch` mean, with its settings stored.
-async fn pair(cx: &Cx, params: &SyncStartParams) -> Result<Pair> {
+/// Returns what `push` and `watch` are asked to sync.
+async fn asked(cx: &Cx, params: &SyncStartParams) -> Result<Asked> {
     let workspace = place::workspace(cx, params.dir.as_deref())?;
     place::check(cx, &workspace).await?;
-    let remote = place::remote(cx, &workspace).await?;
-    let mut pair = place::pair(cx, &workspace, &remote, params.to.as_deref()).await?;
-    let mut changed = false;
-    for (stored, given) in [(&mut pair.exclude, &params.exclude), (&mut pair.include, &params.include)] {
-        if !given.is_empty() && stored != given {
-            stored.clone_from(given);
-            changed = true;
-        }
-    }
-    if changed {
-        cx.store.update_pair(&pair).await?;
-    }
-    Ok(pair)
+    place::asked(cx, &workspace, params).await
 }
 
 pub(super) async fn status(cx: Cx, _: NoParams) -> Result<SyncStatus> {
@@ -450,15 +459,8 @@ pub(super) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput
         }
         return Ok(SyncConflictsOutput { conflicts: handle.snapshots().borrow().conflicts.clone() });
     }
-    // Only a comparison with the remote tells; it sends what a push would send.
-    let handle = sync::run(&cx, pair, Settings::default()).await?;
-    let snapshot = watch_until_settled(&cx, &handle).await;
-    handle.stop().await;
-    let snapshot = snapshot?;
-    match snapshot.status.error {
-        Some(error) => Err(error),
-        None => Ok(SyncConflictsOutput { conflicts: snapshot.conflicts }),
-    }
+    // Only a comparison with the remote tells.
+    Ok(SyncConflictsOutput { conflicts: sync::conflicts(&cx, &pair).await? })
 }
 
 pub(super) async fn resolve(cx: Cx, params: SyncResolveParams) -> Result<SyncResolveOutput> {

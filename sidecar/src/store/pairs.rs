@@ -71,6 +71,13 @@ impl Store {
         .map(drop)
     }
 
+    /// Stores whether a pair is paused, and nothing else of it.
+    pub async fn pause_pair(&self, pair: i64, paused: bool) -> Result<(), StoreError> {
+        self.write(move |write| write.execute("update pair set paused = ? where id = ?", params![paused, pair]))
+            .await
+            .map(drop)
+    }
+
     /// Returns the base of a pair, by path.
     pub async fn base(&self, pair: i64) -> Result<Vec<(RelPath, Base)>, StoreError> {
         self.read(move |read| {

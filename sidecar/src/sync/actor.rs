@@ -28,7 +28,7 @@ use super::target::{Done, OpenTarget, SyncError, SyncTarget};
 use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store, StoreError};
 
-pub(super) use report::seconds as report_seconds;
+pub(super) use report::{conflict, seconds as report_seconds};
 
 mod answers;
 mod decide;
@@ -324,7 +324,7 @@ impl Actor {
                 self.publish();
                 let (store, pair) = (self.store.clone(), self.config.pair.clone());
                 tokio::spawn(async move {
-                    reply(answer, store.update_pair(&pair).await.map_err(Error::from));
+                    reply(answer, store.pause_pair(pair.id, pair.paused).await.map_err(Error::from));
                 });
             }
             Command::Touch { paths } => self.touch(paths, Some(Instant::now())),
@@ -469,14 +469,17 @@ impl Actor {
             // nothing of it may be written after the base was cleared.
             self.commit_ended().await;
             let pair = &mut self.config.pair;
-            if !self.base.is_empty() {
-                if let Err(error) = self.store.clear_base(pair.id).await {
-                    self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
-                    self.error = Some(error.into());
-                    return;
-                }
-                self.base = Arc::default();
+            // Only a folder that could be opened becomes the stored one, whose base is forgotten with it.
+            let mut stored = self.store.pair(&pair.workspace, &pair.remote, &pair.remote_dir).await.map(drop);
+            if stored.is_ok() && !self.base.is_empty() {
+                stored = self.store.clear_base(pair.id).await;
             }
+            if let Err(error) = stored {
+                self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
+                self.error = Some(error.into());
+                return;
+            }
+            self.base = Arc::default();
             self.uncommitted.clear();
             self.doubts.clear();
             pair.copy = Some(opened.copy.clone());

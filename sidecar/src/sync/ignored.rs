@@ -103,6 +103,12 @@ struct Level {
     rules: Arc<Gitignore>,
 }
 
+/// Returns why a pattern of the command line cannot be read, if so.
+pub fn check(pattern: &str) -> Result<(), ignore::Error> {
+    patterns::check(pattern)?;
+    patterns::prefixes(pattern).iter().try_for_each(|prefix| patterns::check(prefix))
+}
+
 impl Rules {
     /// Returns the rules of the workspace at `root`. Reads nothing yet.
     pub fn load(root: &Path, options: &Options) -> Self {

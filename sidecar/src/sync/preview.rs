@@ -1,14 +1,15 @@
-//! What a push would do, without doing it: nothing is made or changed on the remote.
+//! What a push would do and what is in its way, without doing it: nothing is made or changed on the remote.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use protocol::editor::{SyncAction, SyncChange, SyncPushOutput, SyncState, SyncStatus};
+use protocol::agent::Opened;
+use protocol::editor::{SyncAction, SyncChange, SyncConflict, SyncPushOutput, SyncState, SyncStatus};
 use protocol::error::{Error, Result};
 use protocol::path::RemotePath;
 
 use super::look::{Ask, Request, look};
-use super::plan::{Direction, Input, Overlay, plan};
+use super::plan::{Direction, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source};
 use super::source::Source;
 use super::target::{OpenTarget, SyncError, SyncTarget};
@@ -19,38 +20,51 @@ use crate::store::Pair;
 /// Most changes that are listed.
 const LISTED: usize = 1000;
 
-/// Returns what a push of `pair` would do.
-pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
-    let source = source(&pair, rules(&pair).await?)?;
+/// Both sides, compared.
+struct Compared {
+    plan: Plan,
+    opened: Option<Opened>,
+    /// Paths that were equal when last seen.
+    synced: u64,
+}
+
+/// Returns what changed on both sides.
+pub async fn conflicts(cx: &Cx, pair: &Pair) -> Result<Vec<SyncConflict>> {
+    let compared = compared(cx, pair).await?;
+    let since = super::actor::report_seconds();
+    Ok(compared.plan.conflicts.iter().map(|found| super::actor::conflict(found, since)).collect())
+}
+
+async fn compared(cx: &Cx, pair: &Pair) -> Result<Compared> {
+    let source = source(pair, rules(pair).await?)?;
     let session = cx.sessions.get(cx, &pair.remote).await?;
     let target = Arc::new(ViaAgent::by_one_link(session));
     let path = RemotePath::new(pair.remote_dir.clone())
         .map_err(|error| super::target::not_a_path(&pair.remote_dir, &error))?;
-    let open = OpenTarget { path, create: false, holder: holder(cx, &pair).await?, take_over: false };
+    let open = OpenTarget { path, create: false, holder: holder(cx, pair).await?, take_over: false };
     let (opened, ask) = match target.open(&open).await {
         Ok(opened) => (Some(opened), Ask::All),
         // A folder that is not there yet would be made.
         Err(SyncError::Root { .. }) => (None, Ask::Nothing),
         Err(error) => return Err(error.into()),
     };
-    let output = planned(cx, &pair, ask, opened.as_ref(), source, Arc::clone(&target) as Arc<dyn SyncTarget>).await;
-    if opened.is_some()
-        && let Err(error) = target.close().await
-    {
+    let is_open = opened.is_some();
+    let compared = planned(cx, pair, ask, opened, source, Arc::clone(&target) as Arc<dyn SyncTarget>).await;
+    if is_open && let Err(error) = target.close().await {
         tracing::info!(%error, "the lease was not given back");
     }
-    output
+    compared
 }
 
 async fn planned(
     cx: &Cx,
     pair: &Pair,
     ask: Ask,
-    opened: Option<&protocol::agent::Opened>,
+    opened: Option<Opened>,
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
-) -> Result<SyncPushOutput> {
-    let same = opened.is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
+) -> Result<Compared> {
+    let same = opened.as_ref().is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base = Arc::new(base.into_iter().collect());
     let request = Request { paths: None, ask, overlay: Overlay::new(), ahead: None };
@@ -68,9 +82,15 @@ async fn planned(
         remote: &overlay,
         paths: Some(&paths.cloned().collect()),
         ignored: &scan.ignored,
-        ignores_case: opened.is_some_and(|opened| opened.ignores_case),
+        ignores_case: opened.as_ref().is_some_and(|opened| opened.ignores_case),
         keep_times: base.is_empty(),
     });
+    Ok(Compared { plan, opened, synced: base.len() as u64 })
+}
+
+/// Returns what a push of `pair` would do.
+pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
+    let Compared { plan, opened, synced } = compared(cx, &pair).await?;
     let mut output = SyncPushOutput { dry_run: true, ..SyncPushOutput::default() };
     for step in plan.steps() {
         let action = match (&step.base, step.replaces) {
@@ -90,11 +110,11 @@ async fn planned(
     output.status = SyncStatus {
         workspace: pair.workspace.to_string_lossy().into_owned(),
         remote: pair.remote.clone(),
-        remote_dir: opened.map_or_else(|| pair.remote_dir.clone(), |opened| opened.path.clone()),
+        remote_dir: opened.map_or_else(|| pair.remote_dir.clone(), |opened| opened.path),
         state: SyncState::Stopped,
         pending: plan.steps().count() as u64,
         pending_bytes: output.bytes,
-        synced: base.len() as u64,
+        synced,
         conflicts: plan.conflicts.len() as u64,
         drift: plan.drift.iter().take(100).map(ToString::to_string).collect(),
         ..SyncStatus::default()

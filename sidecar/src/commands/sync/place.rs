@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use protocol::editor::SyncStartParams;
 use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
@@ -11,6 +12,7 @@ use crate::frontend::{Question, confirm};
 use crate::sessions;
 use crate::store::Pair;
 use crate::sync::target::not_a_path;
+use crate::sync::{AskError, Handle, ignored};
 
 /// Why there is nothing to sync.
 #[derive(Debug, thiserror::Error)]
@@ -153,18 +155,92 @@ pub(super) async fn remote(cx: &Cx, workspace: &Path) -> Result<String> {
     }
 }
 
-/// Returns the pair of a workspace and a remote; made when it is new, in `to` or in the default folder.
-pub(super) async fn pair(cx: &Cx, workspace: &Path, remote: &str, to: Option<&str>) -> Result<Pair> {
-    let known = cx.store.pairs().await?.into_iter().find(|pair| pair.workspace == workspace && pair.remote == remote);
-    let to = match (to, known) {
-        (Some(to), _) => to.to_owned(),
-        (None, Some(pair)) => pair.remote_dir,
-        (None, None) => default_folder(&cx.store.machine().await?, workspace),
+/// What `push` or `watch` is asked to sync. Nothing of it is stored yet.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The pair with what was asked for; without an id when it is new.
+    pub(super) pair: Pair,
+    /// What is stored of it.
+    row: Option<Pair>,
+    /// What was named, and not taken from what is stored.
+    named: SyncStartParams,
+    /// Whether the remote was named too.
+    names_remote: bool,
+}
+
+/// Returns the pair that `push` and `watch` mean. A running sync's remote is meant when none is named.
+pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -> Result<Asked> {
+    for pattern in params.exclude.iter().chain(&params.include) {
+        ignored::check(pattern).map_err(|source| AskError::Pattern { pattern: pattern.clone(), source })?;
+    }
+    let remote = match cx.syncs.get(workspace) {
+        Some(live) if cx.scope.remote.is_none() => live.pair().remote.clone(),
+        _ => remote(cx, workspace).await?,
     };
-    RemotePath::new(to.clone()).map_err(|error| not_a_path(&to, &error))?;
-    let pair = cx.store.pair(workspace, remote, &to).await?;
-    cx.store.choose(workspace, remote).await?;
-    Ok(pair)
+    let row = cx.store.pairs().await?.into_iter().find(|pair| pair.workspace == workspace && pair.remote == remote);
+    let mut pair = match &row {
+        Some(row) => row.clone(),
+        None => Pair {
+            id: 0,
+            workspace: workspace.to_owned(),
+            remote,
+            remote_dir: default_folder(&cx.store.machine().await?, workspace),
+            copy: None,
+            root: None,
+            exclude: Vec::new(),
+            include: Vec::new(),
+            paused: false,
+            wanted: false,
+            last_visible: None,
+            last_durable: None,
+        },
+    };
+    if let Some(to) = params.to.as_ref().filter(|to| **to != pair.remote_dir) {
+        RemotePath::new(to.clone()).map_err(|error| not_a_path(to, &error))?;
+        // Nothing is known of another folder.
+        pair = Pair { remote_dir: to.clone(), copy: None, root: None, last_visible: None, last_durable: None, ..pair };
+    }
+    for (patterns, given) in [(&mut pair.exclude, &params.exclude), (&mut pair.include, &params.include)] {
+        if !given.is_empty() {
+            // An empty pattern alone clears what was given before.
+            *patterns = given.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
+        }
+    }
+    Ok(Asked { pair, row, named: params.clone(), names_remote: cx.scope.remote.is_some() })
+}
+
+impl Asked {
+    /// Returns whether a setting was named that is another one than the running sync's.
+    pub(super) fn differs(&self, live: &Handle) -> bool {
+        let (asked, present) = (&self.pair, live.pair());
+        // Its folder may be named as it was, or as the agent names it.
+        let is_its_folder = asked.remote_dir == present.remote_dir || asked.remote_dir == live.status().remote_dir;
+        self.names_remote && asked.remote != present.remote
+            || self.named.to.is_some() && !is_its_folder
+            || !self.named.exclude.is_empty() && asked.exclude != present.exclude
+            || !self.named.include.is_empty() && asked.include != present.include
+    }
+
+    /// Stores what was asked for and returns the pair to run. Another folder than the stored one, and that its
+    /// base is forgotten, is stored by the sync once that folder could be opened.
+    pub(super) async fn store(self, cx: &Cx, wanted: bool) -> Result<Pair> {
+        let Self { mut pair, row, .. } = self;
+        pair.wanted |= wanted;
+        let row = if let Some(row) = row {
+            row
+        } else {
+            let folder = default_folder(&cx.store.machine().await?, &pair.workspace);
+            cx.store.pair(&pair.workspace, &pair.remote, &folder).await?
+        };
+        pair.id = row.id;
+        let new =
+            Pair { exclude: pair.exclude.clone(), include: pair.include.clone(), wanted: pair.wanted, ..row.clone() };
+        if new != row {
+            cx.store.update_pair(&new).await?;
+        }
+        cx.store.choose(&pair.workspace, &pair.remote).await?;
+        Ok(pair)
+    }
 }
 
 /// Most bytes of a workspace's name in the name of its remote folder: with the id, and with what the agent adds

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::editor::{SyncBrake, SyncConflict, SyncProblem, SyncState, SyncStatus};
 
-use super::super::plan::{Held, Local};
+use super::super::plan::{Conflict, Held, Local};
 use super::super::target::describe;
 use super::super::{Snapshot, needs_person};
 use super::{Actor, Halt, Link};
@@ -78,6 +78,16 @@ impl Tally {
 pub(in super::super) fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Returns a conflict as people see it.
+pub(in super::super) fn conflict(conflict: &Conflict, since: i64) -> SyncConflict {
+    SyncConflict {
+        path: conflict.path.to_string(),
+        local: here(conflict.local.as_ref()),
+        remote: describe(conflict.remote.as_ref().map(|found| &found.content)),
+        since,
+    }
 }
 
 /// Returns what names a halt for `sync approve`.
@@ -210,12 +220,7 @@ impl Actor {
             conflicts: self
                 .conflicts
                 .values()
-                .map(|conflict| SyncConflict {
-                    path: conflict.path.to_string(),
-                    local: here(conflict.local.as_ref()),
-                    remote: describe(conflict.remote.as_ref().map(|found| &found.content)),
-                    since: self.since.get(&conflict.path).copied().unwrap_or_default(),
-                })
+                .map(|found| conflict(found, self.since.get(&found.path).copied().unwrap_or_default()))
                 .collect(),
             large: match &self.halt {
                 Some(Halt::Large { large, .. }) => Some(large.clone()),

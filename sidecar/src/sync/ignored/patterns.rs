@@ -52,6 +52,15 @@ impl Patterns {
     }
 }
 
+/// Returns why a pattern cannot be read, if so.
+pub(super) fn check(text: &str) -> Result<(), ignore::Error> {
+    let Patterns { mut builder, .. } = Patterns::default();
+    if let Some(pattern) = translated(text) {
+        builder.add_line(None, &pattern)?;
+    }
+    builder.build().map(drop)
+}
+
 /// Returns a line as the library has to see it; `None` when git takes no pattern from it.
 fn translated(line: &str) -> Option<String> {
     let line = trimmed(line);
