@@ -13,10 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::place::Place;
+use super::place::{Place, is_ours};
 use super::relay::Relay;
 use super::words::{self, FromOwner, Hello, Said, ToOwner};
-use super::{ENDING, Lock, OwnerError, file};
+use super::{ENDING, Lock, OwnerError};
 use crate::commands::{self, ParamsError};
 use crate::jobs::{Jobs, Request, Role};
 
@@ -46,7 +46,7 @@ impl Server {
         let Some(lock) = place.own_soon(ENDING).await? else {
             return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
         };
-        let listener = place.listen(&lock)?;
+        let listener = place.listen(&lock).await?;
         let serving = tokio::spawn(async move {
             serve(&listener, &jobs, Patience::Endless).await;
             tracing::info!("the sync of this process has ended");
@@ -81,12 +81,15 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
     if let Err(error) = rustix::process::setsid() {
         tracing::debug!(%error, "this process leads a session already");
     }
-    let place = Place::of(workspace)?;
+    let place = Place::of(workspace);
     let lock = place.own_soon(ENDING).await?;
-    let listener = lock.as_ref().map(|lock| place.listen(lock)).transpose()?;
+    let owned = match lock {
+        Some(lock) => Some((place.listen(&lock).await?, lock)),
+        None => None,
+    };
     // Whoever started us waits for the end of our standard output: from here on the socket answers.
     close_stdout().map_err(start(workspace))?;
-    let Some(listener) = listener else { return Ok(()) };
+    let Some((listener, lock)) = owned else { return Ok(()) };
     tracing::info!(workspace = %workspace.display(), remote, "owner begins");
     let mut terminate = signal(SignalKind::terminate()).map_err(start(workspace))?;
     let jobs = Jobs::new(Role::Owner);
@@ -95,7 +98,7 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
         _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
     }
     // Whoever comes now starts the next owner, which waits for our lock, instead of waiting for us.
-    let removed = std::fs::remove_file(&place.socket).map_err(file(&place.socket));
+    let removed = place.leave(&lock).await;
     drop(listener);
     if tokio::time::timeout(FAREWELL, jobs.close()).await.is_err() {
         tracing::warn!("the sync or a session does not end; it ends with this process");
@@ -155,10 +158,6 @@ async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
             return;
         }
     }
-}
-
-fn is_ours(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::getuid().as_raw())
 }
 
 /// Serves one connection: one command.
