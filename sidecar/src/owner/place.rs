@@ -115,6 +115,11 @@ impl Place {
         self.connect().await.map_or_else(|error| error.kind() == io::ErrorKind::TimedOut, |_| true)
     }
 
+    /// Returns whether the socket is still in its folder.
+    pub(super) async fn stands(&self) -> bool {
+        tokio::fs::try_exists(self.socket().await).await.unwrap_or(true)
+    }
+
     /// Takes the place for this process; `None` when another one has it.
     pub(super) fn own(&self) -> Result<Option<Lock>> {
         if let Some(above) = self.records.parent() {

@@ -37,7 +37,7 @@ const LINES: usize = 256;
 #[derive(Debug)]
 pub struct Server {
     serving: tokio::task::JoinHandle<()>,
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl Server {
@@ -47,8 +47,10 @@ impl Server {
             return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
         };
         let listener = place.listen(&lock).await?;
+        let lock = Arc::new(lock);
+        let (place, held) = (place.clone(), Arc::clone(&lock));
         let serving = tokio::spawn(async move {
-            serve(&listener, &jobs, Patience::Endless).await;
+            serve(listener, (&place, &held), &jobs, Patience::Endless).await;
             tracing::info!("the sync of this process has ended");
         });
         Ok(Self { serving, _lock: lock })
@@ -94,12 +96,11 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(start(workspace))?;
     let jobs = Jobs::new(Role::Owner);
     tokio::select! {
-        () = serve(&listener, &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
+        () = serve(listener, (&place, &lock), &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
         _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
     }
     // Whoever comes now starts the next owner, which waits for our lock, instead of waiting for us.
     let removed = place.leave(&lock).await;
-    drop(listener);
     if tokio::time::timeout(FAREWELL, jobs.close()).await.is_err() {
         tracing::warn!("the sync or a session does not end; it ends with this process");
     }
@@ -126,9 +127,9 @@ enum Patience {
 }
 
 /// Takes connections until the sync has ended and nobody is connected.
-async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
+async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs: &Jobs, patience: Patience) {
     let mut clients = JoinSet::new();
-    let mut look = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(LOOK);
     let mut synced = false;
     let mut quiet_since = Instant::now();
     loop {
@@ -148,7 +149,15 @@ async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
                     tracing::error!(%error, "a connection failed");
                 }
             }
-            _ = look.tick() => {}
+            _ = ticks.tick() => {
+                // At the last log-out the folder of sockets is removed, and nobody could reach us any more.
+                if !place.stands().await {
+                    match place.listen(lock).await {
+                        Ok(again) => listener = again,
+                        Err(error) => tracing::warn!(%error, "the socket is gone and cannot be made again"),
+                    }
+                }
+            }
         }
         let syncs = jobs.syncs_anything();
         synced |= syncs;

@@ -103,6 +103,20 @@ async fn a_second_owner_is_refused() {
 }
 
 #[tokio::test]
+async fn an_owner_whose_socket_was_cleared_away_is_found_again() {
+    let stage = Stage::new();
+    let _server = stage.serve().await;
+    std::fs::remove_file(stage.place.socket().await).expect("it is there");
+    let found = async {
+        while !stage.place.is_served().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(ENDING, found).await.expect("it listens again");
+    assert!(stage.call("cli/man", &Arc::default()).await.is_ok());
+}
+
+#[tokio::test]
 async fn hostile_clients_harm_nobody() {
     let stage = Stage::new();
     let _server = stage.serve().await;
