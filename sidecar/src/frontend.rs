@@ -198,10 +198,13 @@ impl Question {
     /// Returns the error for when nobody can answer: what is needed, and the flag that says yes.
     pub fn unanswered(&self) -> Unanswered {
         let (question, help) = match self {
-            Self::HostKey { host, fingerprint, .. } => (
+            Self::HostKey { host, algorithm, fingerprint } => (
                 format!("the host key of `{host}` ({fingerprint}) is not known and nobody can be asked"),
-                "Run `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on that machine; if it shows the same fingerprint, \
-                 add `--yes`, or `--accept-new` when the remote is added.".to_owned(),
+                format!(
+                    "Run `ssh-keygen -lf /etc/ssh/ssh_host_{}_key.pub` on that machine; if it shows the same fingerprint, \
+                     add `--yes`, or `--accept-new` when the remote is added.",
+                    kind_of_key(algorithm)
+                ),
             ),
             Self::Passphrase { key } => (
                 format!("the key `{key}` needs a passphrase and nobody can be asked"),
@@ -216,7 +219,11 @@ impl Question {
                 "Give a project folder with `--workspace DIR`, or add `--yes` to sync all of it.".to_owned(),
             ),
             Self::LargePush { files, bytes, .. } => (
-                format!("the first push holds {} in {} and nobody can be asked", bytes_of(*bytes), count(*files, "file")),
+                format!(
+                    "the first push holds {} in {} and nobody can be asked",
+                    bytes_of(*bytes),
+                    count(*files, "file")
+                ),
                 "Leave something out with `--exclude PATTERN` or `.mltignore`, or add `--yes` to push all of it."
                     .to_owned(),
             ),
@@ -226,9 +233,19 @@ impl Question {
             ),
             Self::Confirm { text } => {
                 (format!("a yes is needed and nobody can be asked: {text}"), "Add `--yes` to go on.".to_owned())
-            },
+            }
         };
         Unanswered { question, help }
+    }
+}
+
+/// Returns what OpenSSH names the file of a host key by; for a kind that we do not know, all of them.
+fn kind_of_key(algorithm: &str) -> &'static str {
+    match algorithm {
+        "ssh-ed25519" => "ed25519",
+        "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => "rsa",
+        algorithm if algorithm.starts_with("ecdsa-sha2-") => "ecdsa",
+        _ => "*",
     }
 }
 
@@ -255,4 +272,25 @@ pub fn examples() -> Vec<Example> {
     let text = "Stop the agent on `gpu1` and remove `~/.mltoolbox` there, but no synced file?".to_owned();
     let own = Question::Confirm { text }.unanswered();
     std::iter::once(own.into()).chain(unanswered).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_key_is_compared_with_the_file_of_its_own_kind() {
+        for (algorithm, file) in [
+            ("ssh-ed25519", "ssh_host_ed25519_key.pub"),
+            ("ssh-rsa", "ssh_host_rsa_key.pub"),
+            ("rsa-sha2-512", "ssh_host_rsa_key.pub"),
+            ("ecdsa-sha2-nistp256", "ssh_host_ecdsa_key.pub"),
+            ("ssh-of-tomorrow", "ssh_host_*_key.pub"),
+        ] {
+            let (host, fingerprint) = ("gpu1".to_owned(), "SHA256:x".to_owned());
+            let question = Question::HostKey { host, algorithm: algorithm.to_owned(), fingerprint };
+            let help = question.unanswered().help;
+            assert!(help.contains(file), "{algorithm}: {help}");
+        }
+    }
 }

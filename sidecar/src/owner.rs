@@ -66,16 +66,16 @@ pub async fn route(
     let starts = request.command.runs == Where::StartsOwner;
     let deadline = Instant::now() + PERSIST;
     loop {
-        let found = match Place::of(&workspace)? {
-            place if place.is_served() => Some((workspace.clone(), place)),
+        let found = match Place::of(&workspace) {
+            place if place.is_served().await => Some((workspace.clone(), place)),
             _ if starts || names_folder(request) => None,
-            _ => served_above(&workspace),
+            _ => served_above(&workspace).await,
         };
         let (workspace, place) = match found {
             Some(found) => found,
             None if !starts => return Ok(Route::Here(None)),
             None => {
-                let place = Place::of(&workspace)?;
+                let place = Place::of(&workspace);
                 if request.params["foreground"] == true {
                     let jobs = jobs.clone().with_role(Role::Owner);
                     return Ok(Route::Here(Some(server::Server::start(jobs, &workspace, &place).await?)));
@@ -95,9 +95,9 @@ pub async fn route(
             Failed::Error(_) => false,
         };
         if !again || cancel.is_cancelled() {
-            return Err(failed.into_error(&place, request.command));
+            return Err(failed.into_error(request.command));
         }
-        tracing::info!(socket = %place.socket.display(), "the owner is gone; asking again");
+        tracing::info!(workspace = %workspace.display(), "the owner is gone; asking again");
         tokio::time::sleep(AGAIN).await;
     }
 }
@@ -135,11 +135,14 @@ fn names_folder(request: &Request) -> bool {
 }
 
 /// Returns the nearest folder above that has an owner: a person may stand deep in a project.
-fn served_above(folder: &Path) -> Option<(PathBuf, Place)> {
-    folder.ancestors().skip(1).find_map(|above| {
-        let place = Place::of(above).ok()?;
-        place.is_served().then(|| (above.to_owned(), place))
-    })
+async fn served_above(folder: &Path) -> Option<(PathBuf, Place)> {
+    for above in folder.ancestors().skip(1) {
+        let place = Place::of(above);
+        if place.is_served().await {
+            return Some((above.to_owned(), place));
+        }
+    }
+    None
 }
 
 /// Returns the request with its workspace named, as the owner stands in another folder.
@@ -151,7 +154,7 @@ fn within(request: &Request, workspace: &Path) -> Request {
 /// Why the owner of a workspace cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
-    /// The folder of sockets is not ours alone.
+    /// A folder of sockets or locks is not ours alone.
     #[error("the folder `{}` belongs to somebody else or is open to others", folder.display())]
     UnsafeFolder {
         /// The folder.
@@ -217,10 +220,14 @@ impl Explain for OwnerError {
     fn help(&self) -> String {
         match self {
             Self::UnsafeFolder { folder } => {
-                format!("Remove `{}` or set `XDG_RUNTIME_DIR` to a folder that only you can enter.", folder.display())
+                format!(
+                    "Run `ls -ld {0}`: if it is yours, run `chmod 700 {0}`; else run the command as the user it belongs to, \
+                     or remove it.",
+                    word(folder.display())
+                )
             }
             Self::File { path, .. } => format!(
-                "Run `ls -ld {}` to see who may write there, or set `XDG_RUNTIME_DIR` to a folder of your own.",
+                "Run `ls -ld {}` to see who may write there; it has to be you.",
                 word(path.parent().unwrap_or(path).display())
             ),
             Self::Start { .. } => format!(

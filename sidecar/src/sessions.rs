@@ -156,25 +156,32 @@ fn is_same_machine(one: &RemoteRow, other: &RemoteRow) -> bool {
 
 /// Returns the name that differs least, when it differs little enough to have been meant.
 pub(crate) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let close = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    let close = if length < 4 { 1 } else { (length / 3).max(2) };
     let ranked = names.map(|candidate| (distance(name, &candidate), candidate));
     ranked.filter(|(distance, _)| *distance <= close).min().map(|(_, candidate)| candidate)
 }
 
-/// Returns the number of characters to insert, delete or replace.
+/// Returns the number of characters to insert, delete, replace, or swap with their neighbour.
 fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, left) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, right) in to.iter().enumerate() {
-            let above = row[column + 1];
-            let replaced = diagonal + usize::from(left != *right);
-            row[column + 1] = replaced.min(above + 1).min(row[column] + 1);
-            diagonal = above;
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut before = Vec::new();
+    let mut above: Vec<usize> = (0..=to.len()).collect();
+    for line in 1..=from.len() {
+        let mut row = vec![line];
+        for column in 1..=to.len() {
+            let replaced = above[column - 1] + usize::from(from[line - 1] != to[column - 1]);
+            let mut least = replaced.min(above[column] + 1).min(row[column - 1] + 1);
+            let is_swap =
+                line > 1 && column > 1 && (from[line - 1], from[line - 2]) == (to[column - 2], to[column - 1]);
+            if is_swap {
+                least = least.min(before[column - 2] + 1);
+            }
+            row.push(least);
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[to.len()]
+    above[to.len()]
 }
 
 /// Returns each kind of error once, for the snapshot of all errors.
@@ -197,7 +204,14 @@ mod tests {
         let names = || ["gpu1", "gpu22", "lab"].into_iter().map(str::to_owned);
         assert_eq!(nearest("gpu2", names()).as_deref(), Some("gpu1"));
         assert_eq!(nearest("gpu222", names()).as_deref(), Some("gpu22"));
-        assert_eq!(nearest("lba", names()), None);
+        // A swap of neighbours is one slip of the fingers, not two.
+        assert_eq!(nearest("gup1", names()).as_deref(), Some("gpu1"));
+        assert_eq!(nearest("lba", names()).as_deref(), Some("lab"));
+        assert_eq!(nearest("bxo2", std::iter::once("box2".to_owned())).as_deref(), Some("box2"));
+        // Two slips are forgiven in four letters, not in three.
+        assert_eq!(nearest("gpx2", names()).as_deref(), Some("gpu1"));
+        assert_eq!(nearest("lxx", names()), None);
+        assert_eq!(nearest("wxyz", names()), None);
         assert_eq!(nearest("workstation", names()), None);
     }
 
@@ -206,5 +220,9 @@ mod tests {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("ünï", "uni"), 2);
         assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("abcd", "badc"), 2);
+        // Nothing is edited twice: after a swap, nothing goes between the two.
+        assert_eq!(distance("ca", "abc"), 3);
     }
 }

@@ -39,6 +39,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
         mode: u32,
         sent: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), TransportError>;
+    /// Removes one file that [`Transport::upload`] put there, by the same way: a shell may see other folders.
+    async fn remove(&self, path: &RemotePath) -> Result<(), TransportError>;
     /// Returns the time of one round trip over the live connection.
     async fn round_trip(&self) -> Result<Duration, TransportError>;
     /// Returns what was learnt while connecting.

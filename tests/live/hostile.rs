@@ -26,6 +26,54 @@ fn is_one_version(bytes: &[u8], lengths: &[usize]) -> bool {
     lengths.contains(&bytes.len()) && bytes.windows(2).all(|pair| pair[0] == pair[1])
 }
 
+/// Puts `with` in the place of the SFTP server's command in the host's shell.
+fn change_sftp(story: &Story, with: impl Fn(&str) -> String) {
+    let shell = story.host.path().join("shell");
+    let text = fs::read_to_string(&shell).expect("the test's own host");
+    let line = text.lines().find(|line| line.starts_with("internal-sftp)")).expect("a case of its own");
+    let server = line.split('\'').nth(1).expect("a quoted path");
+    let changed = text.replace(line, &format!("internal-sftp) {} ;;", with(server)));
+    fs::write(&shell, changed).expect("the test's own host");
+}
+
+#[test]
+fn an_sftp_that_starts_in_another_folder_leaves_nothing_there() {
+    let story = or_skip!("an_sftp_that_starts_in_another_folder_leaves_nothing_there", Story::begin());
+    let start = story.host.path().join("start");
+    fs::create_dir(&start).expect("the test's own host");
+    change_sftp(&story, |server| format!("exec '{server}' -d '{}'", start.display()));
+    story.push();
+    assert_eq!(fs::read_dir(&start).expect("the test's own host").count(), 0);
+    assert!(!oracle::walk(&story.host.home().join(".mltoolbox/bin")).is_empty());
+}
+
+#[test]
+fn an_upload_that_the_shell_does_not_find_is_said_in_its_own_words() {
+    let story = or_skip!("an_upload_that_the_shell_does_not_find_is_said_in_its_own_words", Story::begin());
+    let bin = story.host.home().join(".mltoolbox/bin");
+    let (seen, hidden) = (bin.display(), story.host.path().join("hidden"));
+    fs::create_dir(&hidden).expect("the test's own host");
+    // While SFTP runs, another folder stands where the shell sees its own; commands wait for its end.
+    let (there, lock) = (hidden.display(), story.host.path().join("lock"));
+    let lock = lock.display();
+    change_sftp(&story, |server| {
+        format!(
+            "exec 9>'{lock}'; flock 9; rmdir '{seen}'; mv '{there}' '{seen}'; '{server}' 9>&-; mv '{seen}' '{there}'; mkdir '{seen}'; exit 0"
+        )
+    });
+    let shell = story.host.path().join("shell");
+    let text = fs::read_to_string(&shell).expect("the test's own host");
+    let waiting = text.replace("cat '", &format!("flock '{lock}' true\ncat '"));
+    assert_ne!(waiting, text);
+    fs::write(&shell, waiting).expect("the test's own host");
+    let ran = story.run(&format!("sync push --to {} --yes", story.there("").display()));
+    let error = error(&ran);
+    assert_eq!(error["code"], "agent.install", "{}", ran.text());
+    assert!(error["help"].as_str().is_some_and(|help| help.contains("Subsystem sftp")), "{}", ran.text());
+    wait_until("the last SFTP to end", ARRIVES, || hidden.is_dir());
+    assert_eq!(fs::read_dir(&hidden).expect("the test's own host").count(), 0, "what was sent stays");
+}
+
 #[test]
 fn garbage_in_the_agents_place_is_an_error_and_harms_nothing() {
     let story = or_skip!("garbage_in_the_agents_place_is_an_error_and_harms_nothing", Story::begin());

@@ -128,6 +128,31 @@ fn a_folder_of_sockets_that_others_may_enter_is_refused() {
 }
 
 #[test]
+fn callers_with_another_runtime_folder_or_none_join_the_same_owner() {
+    let story = or_skip!("callers_with_another_runtime_folder_or_none_join_the_same_owner", Story::begin());
+    let owner = story.watch().owner;
+    let other = story.work.path().join("run-of-another-login");
+    fs::create_dir(&other).expect("a folder of the test");
+    let copy = story.there("");
+    let to = copy.to_str().expect("text");
+    let ask = |runtime: Option<&Path>, arguments: &[&str]| {
+        let mut command = cli::command(&story.work, arguments);
+        command.arg("--json").env_remove("XDG_RUNTIME_DIR");
+        command.envs(runtime.map(|folder| ("XDG_RUNTIME_DIR", folder)));
+        cli::finish(&mut command)
+    };
+    for runtime in [Some(other.as_path()), None] {
+        for arguments in [&["sync", "status"][..], &["sync", "watch", "--yes", "--to", to]] {
+            assert_eq!(ask(runtime, arguments).json::<SyncStatus>().owner, owner, "{runtime:?} {arguments:?}");
+        }
+        assert_eq!(ask(runtime, &["sync", "list"]).json::<SyncListOutput>().syncs.len(), 1, "{runtime:?}");
+    }
+    assert_eq!(owners(&story).len(), 1);
+    assert_eq!(ask(Some(&other), &["sync", "stop", "--all"]).json::<SyncListOutput>().syncs.len(), 1);
+    wait_until("the owner to end", ARRIVES, || owners(&story).is_empty());
+}
+
+#[test]
 fn a_frozen_owner_is_said_and_not_replaced() {
     let story = or_skip!("a_frozen_owner_is_said_and_not_replaced", Story::begin());
     let owner = story.watch().owner;

@@ -1,7 +1,7 @@
 //! The asking side: starts an owner, passes a command on to it, and relays what comes back.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use protocol::error::{Error, Result};
 use protocol::method::Method;
 use serde_json::{Value, json};
 use tokio::io::BufReader;
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +37,8 @@ pub(super) enum Failed {
     Gone {
         /// Whether it may have begun with the command.
         begun: bool,
+        /// Its socket.
+        socket: PathBuf,
         /// The system's words.
         source: io::Error,
     },
@@ -53,7 +54,7 @@ impl From<Error> for Failed {
 
 impl Failed {
     /// Tells an owner that is gone from one that is there.
-    fn of(place: &Place, begun: bool, source: io::Error) -> Self {
+    fn of(socket: &Path, begun: bool, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
@@ -61,18 +62,18 @@ impl Failed {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::NotConnected
             | io::ErrorKind::NotFound
-            | io::ErrorKind::UnexpectedEof => Self::Gone { begun, source },
-            _ => Self::Error(OwnerError::Silent { socket: place.socket.clone(), source }.into()),
+            | io::ErrorKind::UnexpectedEof => Self::Gone { begun, socket: socket.to_owned(), source },
+            _ => Self::Error(OwnerError::Silent { socket: socket.to_owned(), source }.into()),
         }
     }
 
     /// Returns the error for a person who asked for `command`.
-    pub(super) fn into_error(self, place: &Place, command: &Command) -> Error {
+    pub(super) fn into_error(self, command: &Command) -> Error {
         match self {
-            Self::Gone { begun: true, source } => {
+            Self::Gone { begun: true, source, .. } => {
                 OwnerError::Lost { command: command.cli.join(" "), once: command.once, source }.into()
             }
-            Self::Gone { begun: false, source } => OwnerError::Silent { socket: place.socket.clone(), source }.into(),
+            Self::Gone { begun: false, socket, source } => OwnerError::Silent { socket, source }.into(),
             Self::Error(error) => error,
         }
     }
@@ -80,6 +81,8 @@ impl Failed {
 
 /// Starts the owner of `workspace` and waits until it listens. Two that start at once end up with one.
 pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place) -> Result<()> {
+    // What would keep it from listening is better said here than in its log.
+    place.sockets()?;
     let failed = |source| OwnerError::Start { workspace: workspace.to_owned(), source };
     let mut command = process::Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("owner").arg(workspace).args(remote).current_dir("/");
@@ -97,7 +100,7 @@ pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place)
     let ready = tokio::time::timeout(START, ready).await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
     ready.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
     let listens = async {
-        while !place.is_served() {
+        while !place.is_served().await {
             tokio::time::sleep(RETRY).await;
         }
     };
@@ -122,8 +125,9 @@ pub(super) async fn call(
     frontend: &Arc<dyn Frontend>,
     cancel: &CancellationToken,
 ) -> Result<Value, Failed> {
-    let early = |source| Failed::of(place, false, source);
-    let stream = UnixStream::connect(&place.socket).await.map_err(early)?;
+    let socket = place.socket().await;
+    let early = |source| Failed::of(&socket, false, source);
+    let stream = place.connect().await.map_err(early)?;
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
     words::write(&mut writing, &Hello::ours()).await.map_err(early)?;
@@ -140,7 +144,7 @@ pub(super) async fn call(
         scope: request.scope.clone(),
         folder: request.folder.to_string_lossy().into_owned(),
     };
-    let late = |source| Failed::of(place, true, source);
+    let late = |source| Failed::of(&socket, true, source);
     words::write(&mut writing, &run).await.map_err(late)?;
 
     // Reading a line must not be given up half way, so it has a task of its own.
@@ -194,7 +198,7 @@ pub(super) async fn call_all(
     frontend: &Arc<dyn Frontend>,
     cancel: &CancellationToken,
 ) -> Result<Route> {
-    let places = Place::served()?;
+    let places = Place::served().await?;
     if places.is_empty() {
         return Ok(Route::Here(None));
     }
@@ -210,7 +214,7 @@ pub(super) async fn call_all(
             }
             // Another command stops it at this moment, or it was killed: it syncs no more.
             Err(Failed::Gone { .. }) => {}
-            Err(failed) => failure = failure.or_else(|| Some(failed.into_error(&place, request.command))),
+            Err(failed) => failure = failure.or_else(|| Some(failed.into_error(request.command))),
         }
     }
     match failure {
@@ -226,8 +230,8 @@ pub(super) async fn status(
     frontend: &Arc<dyn Frontend>,
     cancel: &CancellationToken,
 ) -> Result<Option<Value>> {
-    let place = Place::of(workspace)?;
-    if !place.is_served() {
+    let place = Place::of(workspace);
+    if !place.is_served().await {
         return Ok(None);
     }
     let command = commands::find(SyncShow::NAME).expect("a row of the table");
@@ -237,10 +241,11 @@ pub(super) async fn status(
         yes: false,
     };
     let request = Request { command, params: json!({}), scope, folder: workspace.to_owned() };
-    let silent = |_| OwnerError::Silent { socket: place.socket.clone(), source: io::ErrorKind::TimedOut.into() };
+    let socket = place.socket().await;
+    let silent = |_| OwnerError::Silent { socket, source: io::ErrorKind::TimedOut.into() };
     match tokio::time::timeout(HELLO, call(&place, &request, frontend, cancel)).await.map_err(silent)? {
         Ok(answer) => Ok(Some(answer)),
         Err(Failed::Gone { .. }) => Ok(None),
-        Err(failed) => Err(failed.into_error(&place, command)),
+        Err(failed) => Err(failed.into_error(command)),
     }
 }

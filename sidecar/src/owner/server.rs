@@ -13,10 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::place::Place;
+use super::place::{Place, is_ours};
 use super::relay::Relay;
 use super::words::{self, FromOwner, Hello, Said, ToOwner};
-use super::{ENDING, Lock, OwnerError, file};
+use super::{ENDING, Lock, OwnerError};
 use crate::commands::{self, ParamsError};
 use crate::jobs::{Jobs, Request, Role};
 
@@ -37,7 +37,7 @@ const LINES: usize = 256;
 #[derive(Debug)]
 pub struct Server {
     serving: tokio::task::JoinHandle<()>,
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl Server {
@@ -46,9 +46,11 @@ impl Server {
         let Some(lock) = place.own_soon(ENDING).await? else {
             return Err(OwnerError::Taken { workspace: workspace.to_owned() }.into());
         };
-        let listener = place.listen(&lock)?;
+        let listener = place.listen(&lock).await?;
+        let lock = Arc::new(lock);
+        let (place, held) = (place.clone(), Arc::clone(&lock));
         let serving = tokio::spawn(async move {
-            serve(&listener, &jobs, Patience::Endless).await;
+            serve(listener, (&place, &held), &jobs, Patience::Endless).await;
             tracing::info!("the sync of this process has ended");
         });
         Ok(Self { serving, _lock: lock })
@@ -81,22 +83,24 @@ async fn own(workspace: &Path, remote: &str) -> Result<()> {
     if let Err(error) = rustix::process::setsid() {
         tracing::debug!(%error, "this process leads a session already");
     }
-    let place = Place::of(workspace)?;
+    let place = Place::of(workspace);
     let lock = place.own_soon(ENDING).await?;
-    let listener = lock.as_ref().map(|lock| place.listen(lock)).transpose()?;
+    let owned = match lock {
+        Some(lock) => Some((place.listen(&lock).await?, lock)),
+        None => None,
+    };
     // Whoever started us waits for the end of our standard output: from here on the socket answers.
     close_stdout().map_err(start(workspace))?;
-    let Some(listener) = listener else { return Ok(()) };
+    let Some((listener, lock)) = owned else { return Ok(()) };
     tracing::info!(workspace = %workspace.display(), remote, "owner begins");
     let mut terminate = signal(SignalKind::terminate()).map_err(start(workspace))?;
     let jobs = Jobs::new(Role::Owner);
     tokio::select! {
-        () = serve(&listener, &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
+        () = serve(listener, (&place, &lock), &jobs, Patience::Short) => tracing::info!("owner ends: nothing is synced any more"),
         _ = terminate.recv() => tracing::info!("owner ends: it was told to"),
     }
     // Whoever comes now starts the next owner, which waits for our lock, instead of waiting for us.
-    let removed = std::fs::remove_file(&place.socket).map_err(file(&place.socket));
-    drop(listener);
+    let removed = place.leave(&lock).await;
     if tokio::time::timeout(FAREWELL, jobs.close()).await.is_err() {
         tracing::warn!("the sync or a session does not end; it ends with this process");
     }
@@ -123,9 +127,9 @@ enum Patience {
 }
 
 /// Takes connections until the sync has ended and nobody is connected.
-async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
+async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs: &Jobs, patience: Patience) {
     let mut clients = JoinSet::new();
-    let mut look = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(LOOK);
     let mut synced = false;
     let mut quiet_since = Instant::now();
     loop {
@@ -145,7 +149,15 @@ async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
                     tracing::error!(%error, "a connection failed");
                 }
             }
-            _ = look.tick() => {}
+            _ = ticks.tick() => {
+                // At the last log-out the folder of sockets is removed, and nobody could reach us any more.
+                if !place.stands().await {
+                    match place.listen(lock).await {
+                        Ok(again) => listener = again,
+                        Err(error) => tracing::warn!(%error, "the socket is gone and cannot be made again"),
+                    }
+                }
+            }
         }
         let syncs = jobs.syncs_anything();
         synced |= syncs;
@@ -155,10 +167,6 @@ async fn serve(listener: &UnixListener, jobs: &Jobs, patience: Patience) {
             return;
         }
     }
-}
-
-fn is_ours(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::getuid().as_raw())
 }
 
 /// Serves one connection: one command.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use protocol::editor::OutputStream;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::place::Place;
@@ -65,6 +65,12 @@ impl Stage {
         Self { folder, place }
     }
 
+    /// Listens as an owner does, for one that the test plays.
+    async fn listen(&self) -> UnixListener {
+        let lock = self.place.own().expect("the folder can be written").expect("nobody else is here");
+        self.place.listen(&lock).await.expect("the folder can be written")
+    }
+
     async fn serve(&self) -> Server {
         let jobs = Jobs::with_database(Role::Owner, self.folder.path().join("state.db"));
         Server::start(jobs, self.folder.path(), &self.place).await.expect("the place is free")
@@ -75,7 +81,7 @@ impl Stage {
         let request = Request { command, params: Value::Null, scope: Scope::default(), folder: "/".into() };
         let frontend: Arc<dyn Frontend> = recorder.clone();
         let called = client::call(&self.place, &request, &frontend, &CancellationToken::new()).await;
-        called.map_err(|failed| failed.into_error(&self.place, command))
+        called.map_err(|failed| failed.into_error(command))
     }
 }
 
@@ -97,6 +103,20 @@ async fn a_second_owner_is_refused() {
 }
 
 #[tokio::test]
+async fn an_owner_whose_socket_was_cleared_away_is_found_again() {
+    let stage = Stage::new();
+    let _server = stage.serve().await;
+    std::fs::remove_file(stage.place.socket().await).expect("it is there");
+    let found = async {
+        while !stage.place.is_served().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(ENDING, found).await.expect("it listens again");
+    assert!(stage.call("cli/man", &Arc::default()).await.is_ok());
+}
+
+#[tokio::test]
 async fn hostile_clients_harm_nobody() {
     let stage = Stage::new();
     let _server = stage.serve().await;
@@ -105,7 +125,7 @@ async fn hostile_clients_harm_nobody() {
     let too_long = [hello.clone(), vec![b'x'; 2 << 20]].concat();
     let no_command = [hello, b"{\"cancel\":null}\n".to_vec()].concat();
     for bytes in [b"garbage\n".to_vec(), b"{}\n".to_vec(), too_long, no_command, vec![0; 3]] {
-        let mut client = UnixStream::connect(&stage.place.socket).await.expect("it listens");
+        let mut client = stage.place.connect().await.expect("it listens");
         // The owner may hang up before all is written.
         client.write_all(&bytes).await.ok();
         client.shutdown().await.ok();
@@ -116,8 +136,8 @@ async fn hostile_clients_harm_nobody() {
 }
 
 /// A stand-in for an owner that says what it is given, after its hello.
-fn scripted(stage: &Stage, hello: Hello, lines: Vec<FromOwner>) -> tokio::task::JoinHandle<Vec<ToOwner>> {
-    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+async fn scripted(stage: &Stage, hello: Hello, lines: Vec<FromOwner>) -> tokio::task::JoinHandle<Vec<ToOwner>> {
+    let listener = stage.listen().await;
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("a client");
         let (reading, mut writing) = stream.into_split();
@@ -146,7 +166,7 @@ async fn everything_that_an_owner_says_reaches_the_person() {
         FromOwner::Ask(Question::Confirm { text: "Go on?".to_owned() }),
         FromOwner::Done(Value::from(7)),
     ];
-    let owner = scripted(&stage, Hello::ours(), lines);
+    let owner = scripted(&stage, Hello::ours(), lines).await;
     let recorder = Arc::new(Recorder::default());
     assert_eq!(stage.call("sync/status", &recorder).await, Ok(Value::from(7)));
     let told = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -161,12 +181,12 @@ async fn everything_that_an_owner_says_reaches_the_person() {
 async fn an_owner_of_another_time_or_one_that_dies_is_an_error_with_a_next_step() {
     let stage = Stage::new();
     let newer = Hello { protocol: words::VERSION + 1, program: "9.0.0".to_owned(), pid: 4711 };
-    let _owner = scripted(&stage, newer, Vec::new());
+    let _owner = scripted(&stage, newer, Vec::new()).await;
     let error = stage.call("sync/status", &Arc::default()).await.expect_err("another version");
     assert!(error.help.contains("kill 4711"), "{error:?}");
 
     let stage = Stage::new();
-    let mute = scripted(&stage, Hello::ours(), Vec::new());
+    let mute = scripted(&stage, Hello::ours(), Vec::new()).await;
     mute.abort();
     let error = stage.call("sync/status", &Arc::default()).await.expect_err("it died");
     assert_eq!(error.code, Code::OwnerUnavailable);
@@ -176,7 +196,7 @@ async fn an_owner_of_another_time_or_one_that_dies_is_an_error_with_a_next_step(
 async fn what_may_have_been_begun_is_told_from_what_was_not() {
     // It greets, hears the command and is killed.
     let stage = Stage::new();
-    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    let listener = stage.listen().await;
     let owner = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("a client");
         let (reading, mut writing) = stream.into_split();
@@ -191,7 +211,7 @@ async fn what_may_have_been_begun_is_told_from_what_was_not() {
 
     // It is killed before it greets.
     let stage = Stage::new();
-    let listener = UnixListener::bind(&stage.place.socket).expect("the folder can be written");
+    let listener = stage.listen().await;
     let owner = tokio::spawn(async move { drop(listener.accept().await.expect("a client")) });
     let error = stage.call("sync/approve", &Arc::default()).await.expect_err("it died");
     owner.await.expect("no panic");

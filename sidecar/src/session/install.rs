@@ -91,7 +91,8 @@ pub async fn install(
         let path = format!("{home}/{FOLDER}/bin");
         return Err(InstallError::Folder { path, source: error::Said(made.last_words()) }.into());
     }
-    let to = RemotePath::new(build.path()).map_err(|_| InstallError::Home { home: home.clone() })?;
+    // A path below the folder that SFTP starts in may be another one than below the shell's home.
+    let to = RemotePath::new(shown.clone()).map_err(|_| InstallError::Home { home: home.clone() })?;
     let sent = |bytes| {
         let title = "Installing the agent".to_owned();
         frontend.report(Progress { title, bytes, total_bytes: Some(build.size), ..Progress::default() });
@@ -99,15 +100,18 @@ pub async fn install(
     transport.upload(&build.file, &to, 0o755, &sent).await?;
     let ran = check(transport, &build).await?;
     if !is_right(&ran, &build) {
-        let damaged = ran.is_success();
-        remove(transport, &build).await;
         let source = error::Said(ran.last_words());
-        return Err(if damaged {
+        let error = if ran.is_success() {
             InstallError::Damaged { path: shown }
+        } else if !arrived(transport, &build).await? {
+            InstallError::Elsewhere { path: shown }
+        } else if ran.exit == Exit::Status(127) {
+            InstallError::NoLoader { path: shown, source }
         } else {
             InstallError::DoesNotRun { path: shown, source }
-        }
-        .into());
+        };
+        remove(transport, &build, &to).await;
+        return Err(error.into());
     }
     replace_others(transport, &build).await?;
     frontend.tell(format!("Installed the agent as `{shown}`."));
@@ -167,7 +171,16 @@ fn is_right(ran: &Ran, build: &Build) -> bool {
     ran.is_success() && says(&version_line()) && says(&build.hash)
 }
 
-async fn remove(transport: &dyn Transport, build: &Build) {
+/// Returns whether the shell finds the file where it was put.
+async fn arrived(transport: &dyn Transport, build: &Build) -> Result<bool> {
+    Ok(command::run(transport, &format!("test -f ~/{}", build.path())).await?.is_success())
+}
+
+/// Removes a build that is of no use, both where the shell sees it and where the upload put it.
+async fn remove(transport: &dyn Transport, build: &Build, to: &RemotePath) {
+    if let Err(error) = transport.remove(to).await {
+        tracing::warn!(%error, "what was uploaded could not be removed");
+    }
     if let Err(error) = command::run(transport, &format!("rm -f ~/{}", build.path())).await {
         tracing::warn!(%error, "a damaged agent could not be removed");
     }

@@ -62,6 +62,10 @@ impl Transport for Wire {
         Err(TransportError::Cancelled { host: "gpu1".to_owned() })
     }
 
+    async fn remove(&self, _: &RemotePath) -> Result<(), TransportError> {
+        Err(TransportError::Cancelled { host: "gpu1".to_owned() })
+    }
+
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }

@@ -54,6 +54,10 @@ impl Transport for Wire {
     ) -> Result<(), TransportError> {
         Err(TransportError::Cancelled { host: "box".to_owned() })
     }
+    async fn remove(&self, _: &RemotePath) -> Result<(), TransportError> {
+        Err(TransportError::Cancelled { host: "box".to_owned() })
+    }
+
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }

@@ -181,6 +181,10 @@ impl Transport for Ssh {
         upload::upload(&self.connection, from, to, mode, sent).await
     }
 
+    async fn remove(&self, path: &RemotePath) -> Result<(), TransportError> {
+        upload::remove(&self.connection, path).await
+    }
+
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         let start = Instant::now();
         match timeout(ROUND_TRIP_TIMEOUT, self.connection.handle.send_ping()).await {

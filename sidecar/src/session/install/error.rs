@@ -68,6 +68,20 @@ pub enum InstallError {
         /// Where.
         path: String,
     },
+    /// The shell does not find what was uploaded.
+    #[error("`{path}` was uploaded, but the remote's shell does not find it there")]
+    Elsewhere {
+        /// Where.
+        path: String,
+    },
+    /// It arrived, and the remote has not what starts it.
+    #[error("`{path}` is on the remote, which does not have what it needs to start")]
+    NoLoader {
+        /// Where.
+        path: String,
+        /// What it said.
+        source: Said,
+    },
     /// It arrived and does not run.
     #[error("`{path}` does not run on the remote")]
     DoesNotRun {
@@ -104,6 +118,8 @@ impl Explain for InstallError {
             | Self::Home { .. }
             | Self::Folder { .. }
             | Self::Damaged { .. }
+            | Self::Elsewhere { .. }
+            | Self::NoLoader { .. }
             | Self::DoesNotRun { .. } => Code::AgentInstall,
             Self::Failed { .. } => Code::AgentUnhealthy,
             Self::Unhealthy { source } => match source {
@@ -147,6 +163,15 @@ impl Explain for InstallError {
                 "Check the remote's disk for space with `df -h ~`, then run `mltoolbox-sidecar agent install`."
                     .to_owned()
             }
+            Self::Elsewhere { .. } => {
+                "Look at `Subsystem sftp`, `ForceCommand` and `ChrootDirectory` in the remote's `/etc/ssh/sshd_config`: its \
+                 SFTP and its shell have to see the same folders."
+                    .to_owned()
+            }
+            Self::NoLoader { .. } => {
+                "Install the remote's C library (`glibc`, on Alpine `gcompat`), or use a build of MLToolbox that needs none."
+                    .to_owned()
+            }
             Self::DoesNotRun { .. } => {
                 "Check on the remote with `findmnt -T ~` that its home is not mounted `noexec`.".to_owned()
             }
@@ -179,6 +204,8 @@ pub fn examples() -> Vec<Example> {
         InstallError::Home { home: "nowhere".to_owned() }.into(),
         InstallError::Folder { path: "/home/ada/.mltoolbox/bin".to_owned(), source: said("Permission denied") }.into(),
         InstallError::Damaged { path: path() }.into(),
+        InstallError::Elsewhere { path: path() }.into(),
+        InstallError::NoLoader { path: path(), source: said("not found") }.into(),
         InstallError::DoesNotRun { path: path(), source: said("Permission denied") }.into(),
         InstallError::Failed { status: 1, source: said("cannot listen on its socket") }.into(),
         InstallError::Unhealthy { source: LinkError::Silent }.into(),

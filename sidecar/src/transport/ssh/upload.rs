@@ -50,6 +50,22 @@ pub(super) async fn upload(
     }
 }
 
+/// Removes what [`upload`] put at `path`. A server without SFTP took it by the shell, which sees what it took.
+pub(super) async fn remove(connection: &Arc<Connection>, path: &RemotePath) -> Result<(), TransportError> {
+    let Some((sftp, _)) = open_sftp(connection).await? else { return Ok(()) };
+    let removed = sftp.remove(relative(path)).await;
+    if let Err(error) = sftp.close_session() {
+        tracing::trace!(%error, "the SFTP session is closed already");
+    }
+    match removed {
+        Ok(_) | Err(SftpError::Status(Status { status_code: StatusCode::NoSuchFile, .. })) => Ok(()),
+        Err(error) => {
+            let (host, path) = (connection.host.clone(), path.as_str().to_owned());
+            Err(TransportError::RemoteFile { host, path, reason: error.to_string() })
+        }
+    }
+}
+
 /// Opens an SFTP session, or returns `None` where the server has none that works.
 async fn open_sftp(connection: &Arc<Connection>) -> Result<Option<(RawSftpSession, Version)>, TransportError> {
     let process = match channel::start(connection, Request::Subsystem("sftp")).await {
