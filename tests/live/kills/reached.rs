@@ -70,6 +70,9 @@ impl Transport for Road {
     ) -> Result<(), TransportError> {
         Err(unused())
     }
+    async fn remove(&self, _: &RemotePath) -> Result<(), TransportError> {
+        Err(unused())
+    }
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }
