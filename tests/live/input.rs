@@ -234,7 +234,7 @@ fn a_runtime_folder_that_others_made_is_not_used() {
     fs::create_dir(&elsewhere).expect("our own folder");
     fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).expect("our own folder");
     let refused = |what: &str| {
-        let ran = cli::run(&work, &["sync", "status", "--json"]);
+        let ran = cli::run(&work, &["sync", "watch", "--foreground", "--json"]);
         let error = error(&ran);
         assert_eq!(error["code"], "owner.unavailable", "{what}: {}", ran.text());
         assert!(error["message"].as_str().is_some_and(|text| text.contains("mltoolbox")), "{what}: {}", ran.text());
