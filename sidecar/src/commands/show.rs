@@ -296,7 +296,7 @@ fn sync_state(state: SyncState) -> &'static str {
     }
 }
 
-fn action(action: SyncAction) -> &'static str {
+pub(super) fn action(action: SyncAction) -> &'static str {
     match action {
         SyncAction::Create => "create",
         SyncAction::Update => "update",

@@ -10,7 +10,7 @@ use protocol::editor::{
 use protocol::error::{Code, Example, Explain, Result, word};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::show::text;
+use super::show::{self, text};
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::owner;
@@ -282,7 +282,8 @@ async fn show(cx: &Cx, handle: &Handle) {
             arrival = arrivals.recv() => match arrival {
                 Ok(Arrival { change, latency }) => {
                     let time = latency.map_or_else(String::new, |latency| format!("  {:.0} ms", latency.as_secs_f64() * 1000.0));
-                    cx.frontend.tell(format!("{:?} {}  {} bytes{time}", change.action, change.path, change.bytes));
+                    let (action, size) = (show::action(change.action), text::bytes(change.bytes));
+                    cx.frontend.tell(format!("{action} {}  {size}{time}", change.path));
                 }
                 Err(RecvError::Lagged(missed)) => cx.frontend.tell(format!("… and {missed} more")),
                 Err(RecvError::Closed) => return,
