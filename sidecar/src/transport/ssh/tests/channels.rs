@@ -95,7 +95,7 @@ async fn no_channel_leaks() {
     let ssh = reach(sshd.address, &home.accepting()).await.expect("it is let in");
     for index in 0..50 {
         match index % 3 {
-            0 => assert_eq!(run(&ssh, "echo x").await.out, "x\n"),
+            0 => assert_eq!(finish(until_open(&ssh, "echo x").await).await.out, "x\n"),
             1 => drop(until_open(&ssh, "cat /dev/zero").await),
             // Only its exit is kept, which keeps the channel.
             _ => assert_eq!(
