@@ -1,6 +1,6 @@
 //! Which remote a command is for when several could be meant.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::editor::RemoteRow;
 use protocol::error::{Code, Example, Explain, Result};
@@ -16,12 +16,12 @@ pub(crate) enum ChoiceError {
     #[error("there is no remote yet")]
     None,
     /// There are several.
-    #[error("there are {count} remotes and none was chosen")]
+    #[error("there are several remotes, and none was chosen for `{}`", workspace.display())]
     Several {
-        /// How many.
-        count: usize,
-        /// The first by name.
-        first: String,
+        /// For which folder.
+        workspace: PathBuf,
+        /// All of them.
+        names: Vec<String>,
     },
 }
 
@@ -34,9 +34,9 @@ impl Explain for ChoiceError {
 
     fn help(&self) -> String {
         match self {
-            Self::None => "Add one with `mltoolbox-sidecar remote add gpu1 --host HOST`.".to_owned(),
-            Self::Several { first, .. } => {
-                format!("Name one with `--remote {first}`, or set `{}` to its name.", env::REMOTE)
+            Self::None => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
+            Self::Several { names, .. } => {
+                format!("Name one with `--remote` or `{}`: {}.", env::REMOTE, names.join(", "))
             }
         }
     }
@@ -44,29 +44,31 @@ impl Explain for ChoiceError {
 
 /// Returns each kind of error once, for the snapshot of all errors.
 pub(crate) fn examples() -> Vec<Example> {
-    vec![ChoiceError::None.into(), ChoiceError::Several { count: 3, first: "gpu1".to_owned() }.into()]
+    let names = vec!["gpu1".to_owned(), "gpu2".to_owned()];
+    vec![ChoiceError::None.into(), ChoiceError::Several { workspace: "/home/ada/project".into(), names }.into()]
 }
 
-/// Returns the remote that a command is for: named, set in the environment, chosen for the workspace
-/// before, or the only one there is.
+/// Returns the remote that a command is for: named, chosen for its folder before, or the only one.
 pub(crate) async fn chosen(cx: &Cx) -> Result<RemoteRow> {
-    if let Some(name) = cx.scope.remote.clone().or_else(|| env::text(env::REMOTE)) {
-        return sessions::known(cx, &name).await;
+    chosen_for(cx, &workspace(cx)).await
+}
+
+/// Returns the remote that a command about `workspace` is for.
+pub(crate) async fn chosen_for(cx: &Cx, workspace: &Path) -> Result<RemoteRow> {
+    if let Some(name) = &cx.scope.remote {
+        return sessions::known(cx, name).await;
     }
-    if let Some(name) = cx.store.choice(&workspace(cx)).await?
+    if let Some(name) = cx.store.choice(workspace).await?
         && let Some(remote) = cx.store.remote(&name).await?
     {
         return Ok(remote);
     }
     let mut remotes = cx.store.remotes().await?;
-    match (remotes.len(), remotes.pop()) {
-        (1, Some(only)) => Ok(only),
-        (count, Some(last)) => {
-            let first = remotes.into_iter().next().unwrap_or(last).name;
-            Err(ChoiceError::Several { count, first }.into())
-        }
-        (_, None) => Err(ChoiceError::None.into()),
+    if remotes.len() > 1 {
+        let names = remotes.into_iter().map(|remote| remote.name).collect();
+        return Err(ChoiceError::Several { workspace: workspace.to_owned(), names }.into());
     }
+    remotes.pop().ok_or_else(|| ChoiceError::None.into())
 }
 
 /// Returns the folder that a command is for, with links resolved when it exists.

@@ -6,6 +6,7 @@ use protocol::editor::SyncStartParams;
 use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
+use crate::commands::remote::choice;
 use crate::cx::Cx;
 use crate::env;
 use crate::frontend::{Question, confirm};
@@ -29,12 +30,6 @@ pub(super) enum PlaceError {
     /// The person said no.
     #[error("`{}` is not a project folder", path.display())]
     Unsafe { path: PathBuf },
-    /// No remote at all.
-    #[error("there is no remote yet")]
-    NoRemote,
-    /// Several, and none was chosen.
-    #[error("there are several remotes, and none was chosen for `{}`", workspace.display())]
-    WhichRemote { workspace: PathBuf, names: Vec<String> },
     /// Nothing was ever synced here.
     #[error("`{}` was never synced", workspace.display())]
     NeverSynced { workspace: PathBuf },
@@ -45,7 +40,6 @@ impl Explain for PlaceError {
         match self {
             Self::Missing { .. } | Self::NoFolder { .. } | Self::NotText { .. } => Code::WorkspaceMissing,
             Self::Unsafe { .. } => Code::WorkspaceUnsafe,
-            Self::NoRemote | Self::WhichRemote { .. } => Code::RemoteMissing,
             Self::NeverSynced { .. } => Code::SyncNotRunning,
         }
     }
@@ -62,8 +56,6 @@ impl Explain for PlaceError {
                 None => "Name a folder with `--workspace DIR`.".to_owned(),
             },
             Self::Unsafe { .. } => "Give a project folder with `--workspace DIR`.".to_owned(),
-            Self::NoRemote => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
-            Self::WhichRemote { names, .. } => format!("Name one with `--remote`: {}.", names.join(", ")),
             Self::NeverSynced { workspace } => {
                 format!("Run `mltoolbox-sidecar sync watch {}` to start.", word(workspace.display()))
             }
@@ -75,7 +67,6 @@ impl Explain for PlaceError {
 pub(super) fn examples() -> Vec<Example> {
     let path = || PathBuf::from("/home/ada/projcet");
     let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
-    let names = vec!["gpu1".to_owned(), "gpu2".to_owned()];
     vec![
         PlaceError::Missing { path: path(), nearest: Some("/home/ada/project".to_owned()), source: gone() }.into(),
         PlaceError::Missing { path: path(), nearest: None, source: gone() }.into(),
@@ -87,8 +78,6 @@ pub(super) fn examples() -> Vec<Example> {
         PlaceError::NoFolder { path: "/home/ada/project/train.py".into() }.into(),
         PlaceError::Unsafe { path: "/home/ada".into() }.into(),
         PlaceError::NotText { path: path() }.into(),
-        PlaceError::NoRemote.into(),
-        PlaceError::WhichRemote { workspace: "/home/ada/project".into(), names }.into(),
         PlaceError::NeverSynced { workspace: "/home/ada/project".into() }.into(),
     ]
 }
@@ -135,26 +124,6 @@ pub(super) async fn check(cx: &Cx, workspace: &Path) -> Result<()> {
     }
 }
 
-/// Returns the name of the remote that a workspace uses.
-pub(super) async fn remote(cx: &Cx, workspace: &Path) -> Result<String> {
-    let chosen = match &cx.scope.remote {
-        Some(name) => Some(name.clone()),
-        None => cx.store.choice(workspace).await?,
-    };
-    if let Some(name) = chosen {
-        return Ok(sessions::known(cx, &name).await?.name);
-    }
-    let mut names: Vec<String> = cx.store.remotes().await?.into_iter().map(|remote| remote.name).collect();
-    match names.pop() {
-        None => Err(PlaceError::NoRemote.into()),
-        Some(only) if names.is_empty() => Ok(only),
-        Some(last) => {
-            names.push(last);
-            Err(PlaceError::WhichRemote { workspace: workspace.to_owned(), names }.into())
-        }
-    }
-}
-
 /// What `push` or `watch` is asked to sync. Nothing of it is stored yet.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -175,7 +144,7 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
     }
     let remote = match cx.syncs.get(workspace) {
         Some(live) if cx.scope.remote.is_none() => live.pair().remote.clone(),
-        _ => remote(cx, workspace).await?,
+        _ => choice::chosen_for(cx, workspace).await?.name,
     };
     let row = cx.store.pairs().await?.into_iter().find(|pair| pair.workspace == workspace && pair.remote == remote);
     let mut pair = match &row {

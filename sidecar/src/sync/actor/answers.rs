@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::super::Arrival;
 use super::super::look::Ask;
-use super::super::plan::Step;
+use super::super::plan::{self, Step};
 use super::super::scan::Seal;
-use super::super::target::{Done, SyncError, Unread, plausible};
+use super::super::target::{Done, SyncError, Unread, plausible, refusal};
 use super::{Actor, Halt};
 use crate::store::Base;
 
@@ -120,59 +120,41 @@ impl Actor {
     fn rejected(&mut self, step: &Step, rejected: Rejected) {
         let path = &step.op.path;
         let now = Instant::now();
-        let reason = match rejected {
+        let words = refusal(&rejected);
+        match rejected {
             Rejected::Changed { found } => {
                 self.overlay.insert(path.clone(), found);
                 if self.pending.attempts(path) >= CONTESTED {
-                    self.refused.insert(path.clone(), "it keeps changing on the remote".to_owned());
+                    self.refused.insert(path.clone(), words);
                 }
-                self.pending.contested(path, CONTESTED, now);
-                return;
+                return self.pending.contested(path, CONTESTED, now);
             }
-            Rejected::NotEmpty { kept } => {
-                let ours = self
-                    .base
-                    .range(path.clone()..)
-                    .skip(1)
-                    .take_while(|(other, _)| other.as_str().starts_with(path.as_str()));
-                let ours = ours.filter(|(other, _)| other.starts_with(path)).count() > 0;
+            Rejected::NotEmpty { .. } => {
+                let ours = plan::below(&self.base, path).any(|(other, _)| other != path);
                 // What of ours was in it may have been on its way out on the other lane, and be gone by now.
                 if ours || self.pending.flies_below(path) || self.pending.attempts(path) < SURE {
-                    self.pending.retry(path, now);
-                    return;
+                    return self.pending.retry(path, now);
                 }
                 // What is left there was never pushed from here: the folder is theirs now.
-                self.unseen.push((
-                    path.to_string(),
-                    format!("kept on the remote: it holds {kept} entries that are not synced"),
-                ));
+                self.unseen.push((path.to_string(), words));
                 if !step.replaces {
                     self.pending.arrived(path);
                 }
-                self.record(path.clone(), None);
-                return;
+                return self.record(path.clone(), None);
             }
             Rejected::TrashFull { held } => {
                 self.halt = Some(Halt::Trash { held });
-                self.pending.again(path);
-                return;
+                return self.pending.again(path);
             }
-            Rejected::Torn => {
-                self.unread(path, Unread::Changing);
-                return;
+            Rejected::Torn => return self.unread(path, Unread::Changing),
+            // Its folder may be gone or another thing by now, which only a comparison tells; not each time.
+            Rejected::Unsafe { .. } if (self.pending.attempts(path) + 1).is_power_of_two() => {
+                self.ask = Ask::All;
+                self.pending.touch_everything();
             }
-            Rejected::Unsafe { reason } => {
-                // Its folder may be gone or another thing by now, which only a comparison tells; not each time.
-                if (self.pending.attempts(path) + 1).is_power_of_two() {
-                    self.ask = Ask::All;
-                    self.pending.touch_everything();
-                }
-                format!("the remote will not write there: {reason}")
-            }
-            Rejected::Full => "the remote's disk is full; free some space there".to_owned(),
-            Rejected::Failed { reason } => format!("the remote refuses: {reason}"),
-        };
-        self.refused.insert(path.clone(), reason);
+            Rejected::Unsafe { .. } | Rejected::Full | Rejected::Failed { .. } => {}
+        }
+        self.refused.insert(path.clone(), words);
         self.pending.retry(path, now);
     }
 
@@ -181,7 +163,7 @@ impl Actor {
             Unread::Gone => return self.pending.again(path),
             Unread::Changing => {
                 if self.pending.attempts(path) >= CONTESTED {
-                    self.refused.insert(path.clone(), "it keeps changing while it is read".to_owned());
+                    self.refused.insert(path.clone(), refusal(&Rejected::Torn));
                 }
             }
             Unread::Failed(reason) => {

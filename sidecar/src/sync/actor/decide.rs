@@ -119,11 +119,7 @@ impl Actor {
                 paths.extend(asked.iter().cloned());
                 for folder in asked {
                     if self.base.get(folder).is_some_and(|base| base.content == Content::Folder) {
-                        let near = self.base.range(folder.clone()..).map(|(path, _)| path);
-                        let below = near
-                            .take_while(|path| path.as_str().starts_with(folder.as_str()))
-                            .filter(|path| path.starts_with(folder));
-                        paths.extend(below.cloned());
+                        paths.extend(plan::below(&self.base, folder).map(|(path, _)| path.clone()));
                     }
                 }
             }

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::editor::{SyncBrake, SyncConflict, SyncProblem, SyncState, SyncStatus};
+use protocol::sync::Rejected;
 
 use super::super::plan::{Conflict, Held, Local};
-use super::super::target::describe;
+use super::super::target::{describe, refusal};
 use super::super::{Snapshot, needs_person};
 use super::{Actor, Halt, Link};
 use crate::frontend::Progress;
@@ -114,12 +115,9 @@ fn brake(halt: &Halt) -> SyncBrake {
             removals: 0,
             examples: large.largest.clone(),
         },
-        Halt::Trash { held } => SyncBrake {
-            plan,
-            reason: format!("the remote's trash holds {held} bytes and is full; approving empties it for good"),
-            removals: 0,
-            examples: Vec::new(),
-        },
+        Halt::Trash { held } => {
+            SyncBrake { plan, reason: refusal(&Rejected::TrashFull { held: *held }), removals: 0, examples: Vec::new() }
+        }
     }
 }
 
