@@ -47,6 +47,17 @@ pub enum Where {
     Owners,
 }
 
+/// Which state database a command is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The user's own.
+    Own,
+    /// The user's own, or a spare one that is forgotten when that cannot be opened.
+    OwnOrSpare,
+    /// A spare one: it has nothing to do with the user's, and must not make it.
+    Spare,
+}
+
 /// A running command's future.
 pub type Running = Pin<Box<dyn Future<Output = Result<Value>> + Send>>;
 
@@ -70,6 +81,8 @@ pub struct Command {
     pub examples: &'static [&'static str],
     /// Where it does its work.
     pub runs: Where,
+    /// Which state database it is given.
+    pub state: State,
     /// Whether doing it a second time is another thing than doing it once, so that nobody but the person repeats it.
     pub once: bool,
     /// How long it may take to end after its cancellation; then it is left to itself.
@@ -115,7 +128,7 @@ pub const WIRE_PREFIX: &str = "mltoolbox/";
 #[rustfmt::skip] // One row, one line.
 fn rows() -> Vec<Command> {
     vec![
-        on::<TryRun, _>(&["try"], "Show on this machine what MLToolbox does; leaves nothing behind", try_out::run, show::tried).grace(try_out::GRACE).examples(&["try", "try ~/project --keep"]),
+        on::<TryRun, _>(&["try"], "Show on this machine what MLToolbox does; leaves nothing behind", try_out::run, show::tried).grace(try_out::GRACE).examples(&["try", "try ~/project --keep"]).state(State::Spare),
         on::<RemoteAdd, _>(&["remote", "add"], "Add a remote", remote::add, show::remote).examples(&["remote add gpu1 --host 203.0.113.7 --user ubuntu"]),
         on::<RemoteList, _>(&["remote", "list"], "List the remotes", remote::list, show::remotes),
         on::<RemoteShow, _>(&["remote", "show"], "Show all that is known about a remote", remote::show, show::remote),
@@ -140,9 +153,9 @@ fn rows() -> Vec<Command> {
         on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
         on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
         on::<ContainerExec, _>(&["exec"], "Run a command on the remote", exec::run, show::nothing).status::<ContainerExec>(exec_status).examples(&["exec --host -- nvidia-smi", "exec --host -- bash"]),
-        on::<DoctorRun, _>(&["doctor"], "Check everything and say what to mend", doctor::run, show::doctor).status::<DoctorRun>(doctor::status),
-        on::<CliCompletions, _>(&["completions"], "Print a completion script for a shell", cli::completions, show::text).examples(&["completions bash > ~/.local/share/bash-completion/completions/mltoolbox-sidecar"]),
-        on::<CliMan, _>(&["man"], "Print the manual page", cli::man, show::text).examples(&["man | man -l -"]),
+        on::<DoctorRun, _>(&["doctor"], "Check everything and say what to mend", doctor::run, show::doctor).status::<DoctorRun>(doctor::status).state(State::OwnOrSpare),
+        on::<CliCompletions, _>(&["completions"], "Print a completion script for a shell", cli::completions, show::text).examples(&["completions bash > ~/.local/share/bash-completion/completions/mltoolbox-sidecar"]).state(State::Spare),
+        on::<CliMan, _>(&["man"], "Print the manual page", cli::man, show::text).examples(&["man | man -l -"]).state(State::Spare),
     ]
 }
 
@@ -167,6 +180,7 @@ where
         about,
         examples: &[],
         runs: Where::Anywhere,
+        state: State::Own,
         once: false,
         grace: CANCEL_GRACE,
         arguments: <M::Params as clap::Args>::augment_args,
@@ -242,6 +256,10 @@ fn with_required(mut schema: Value, names: &[String]) -> Value {
 impl Command {
     fn runs(self, runs: Where) -> Self {
         Self { runs, ..self }
+    }
+
+    fn state(self, state: State) -> Self {
+        Self { state, ..self }
     }
 
     fn once(self) -> Self {

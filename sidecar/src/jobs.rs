@@ -15,7 +15,7 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::commands::Command;
+use crate::commands::{Command, State};
 use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::owner::{self, Route};
@@ -160,16 +160,15 @@ impl Jobs {
         work.await
     }
 
-    /// Opens the state database at first use. What must also work without one gets a spare that is forgotten.
+    /// Returns the state database that a command is given; the user's own is opened at first use.
     async fn store(&self, command: &Command) -> Result<Store> {
-        // The tour leaves nothing behind, and so must not make the user's database.
-        if command.name == "try/run" {
+        if command.state == State::Spare {
             return Self::spare_store().await;
         }
         let opened = self.shared.store.get_or_try_init(|| async { Store::open(&self.shared.database).await }).await;
         match opened {
             Ok(store) => Ok(store.clone()),
-            Err(error) if matches!(command.name, "doctor/run" | "cli/completions" | "cli/man") => {
+            Err(error) if command.state == State::OwnOrSpare => {
                 tracing::warn!(%error, "the state database cannot be opened; a spare one is used");
                 Self::spare_store().await
             }

@@ -71,6 +71,7 @@ fn row(name: &'static str, run: fn(Cx, Value) -> Running) -> Command {
         about: "A command of a test",
         examples: &[],
         runs: Where::Anywhere,
+        state: crate::commands::State::Own,
         once: false,
         grace: crate::commands::CANCEL_GRACE,
         arguments: |command| command,
