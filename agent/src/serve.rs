@@ -45,16 +45,15 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, mut writer) = tokio::io::split(stream);
-    let ours =
-        Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), facts: Some(agent.facts().clone()) };
+    let ours = Hello { facts: Some(agent.facts().clone()), ..wire::own_hello() };
     wire::send_hello(&mut writer, &ours).await?;
     let mut reader = FrameReader::new(reader);
     let theirs = reader.hello().await?;
-    if theirs.protocol != PROTOCOL {
+    let Some(_protocol) = theirs.common() else {
         // The sidecar saw our hello and tells its person what to do.
         tracing::warn!(theirs = theirs.protocol, ours = PROTOCOL, "a sidecar of another protocol version called");
         return Ok(());
-    }
+    };
     let (outbox, writing) = wire::outbox(writer);
     let writing = tokio::spawn(writing);
     let link = agent.join();
@@ -134,6 +133,7 @@ impl Conversation {
         match frame.kind {
             Kind::Request => self.request(&frame),
             Kind::Data | Kind::End => self.body(frame),
+            Kind::Packed => Err(WireError::Nonsense("packed data came")),
             Kind::Cancel => self.cancel(frame.stream),
             Kind::Credit => self.credit(&frame),
             Kind::Ping => {
@@ -251,7 +251,12 @@ impl Conversation {
 /// Returns the bytes that follow a batch.
 fn body_bytes(apply: &Apply) -> u64 {
     apply.ops.iter().fold(0_u64, |sum, op| match op.action {
-        Action::Put { size, .. } => sum.saturating_add(size),
-        Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => sum,
+        Action::Put { size, .. } | Action::Append { size, .. } | Action::Patch { size, .. } => sum.saturating_add(size),
+        Action::MakeFolder { .. }
+        | Action::Link { .. }
+        | Action::SetMode { .. }
+        | Action::Remove
+        | Action::Move { .. }
+        | Action::Copy { .. } => sum,
     })
 }

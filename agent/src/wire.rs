@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use protocol::frame::{FrameError, HEADER, Header, Kind, MAX_BULK_DATA};
-use protocol::hello::{Hello, MAGIC, MAX_CHATTER};
+use protocol::hello::{Hello, MAGIC, MAX_CHATTER, OLDEST, PROTOCOL};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -170,11 +170,16 @@ fn check(header: Header) -> Result<(), WireError> {
     let allowed = match header.kind {
         Kind::Hello => header.length <= MAX_HELLO,
         Kind::Request | Kind::Reply | Kind::End => true,
-        Kind::Data => header.length <= MAX_BULK_DATA,
+        Kind::Data | Kind::Packed => header.length <= MAX_BULK_DATA,
         Kind::Cancel | Kind::Ping | Kind::Pong => header.length == 0,
         Kind::Credit => header.length == 4,
     };
     if allowed { Ok(()) } else { Err(WireError::Nonsense("a frame has a length that its kind cannot have")) }
+}
+
+/// Returns the hello of this program, without facts.
+pub fn own_hello() -> Hello {
+    Hello { protocol: PROTOCOL, oldest: Some(OLDEST), version: env!("CARGO_PKG_VERSION").to_owned(), facts: None }
 }
 
 /// Sends our hello with the mark before it.

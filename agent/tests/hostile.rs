@@ -58,7 +58,7 @@ impl Place {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         tokio::spawn(serve(theirs, Arc::clone(&self.agent)));
         let (reader, mut writer) = tokio::io::split(ours);
-        let hello = Hello { protocol: PROTOCOL, version: "6.6.6".to_owned(), facts: None };
+        let hello = Hello { protocol: PROTOCOL, oldest: None, version: "6.6.6".to_owned(), facts: None };
         wire::send_hello(&mut writer, &hello).await.expect("the agent reads");
         let mut reader = FrameReader::new(reader);
         reader.hello().await.expect("the agent says hello");

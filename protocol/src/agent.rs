@@ -7,7 +7,10 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::delta::{Chunks, Partial};
 use crate::error::Error;
+use crate::listing::{List, Listing};
+use crate::mirror::{Summarise, Summary};
 use crate::path::{RelPath, RemotePath};
 use crate::sync::{Differs, Found, Hash, Known, Op, Outcome};
 
@@ -99,6 +102,17 @@ pub enum Request {
         /// How many.
         lines: u32,
     },
+    /// Sends the chunks of a file. Since protocol 2, as all that follow.
+    Chunks(Chunks),
+    /// Says what is left of transfers that were cut off.
+    Partials {
+        /// The root.
+        root: RootId,
+    },
+    /// Compares the mirror with what the sidecar believes.
+    Summarise(Summarise),
+    /// Lists folders.
+    List(List),
 }
 
 /// A root to open.
@@ -165,6 +179,14 @@ pub enum Reply {
     Done,
     /// The request failed as a whole and changed nothing more.
     Failed(Error),
+    /// To [`Request::Chunks`]; data and the end follow. `None` when there is no such file.
+    Chunking(Option<Found>),
+    /// To [`Request::Partials`].
+    Partials(#[serde(deserialize_with = "bounded")] Vec<Partial>),
+    /// To [`Request::Summarise`]: one summary per folder, in their order.
+    Summarised(#[serde(deserialize_with = "bounded")] Vec<Summary>),
+    /// To [`Request::List`]: one listing per folder, in their order; fewer when they are long.
+    Listed(#[serde(deserialize_with = "bounded")] Vec<Listing>),
 }
 
 /// How an agent is.

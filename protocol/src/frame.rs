@@ -55,6 +55,9 @@ pub enum Kind {
     /// The receiver of the stream's data has room for more: payload is a `u32`, little endian, in units of
     /// [`cost`]. From the agent also a sign of life: zero says that the request is still being worked on.
     Credit = 9,
+    /// As [`Kind::Data`], packed: the length of the bytes as `u32`, little endian, then one zstd frame (RFC
+    /// 8878) of them. Their length is what counts against the credit. Since protocol 2.
+    Packed = 10,
 }
 
 impl Kind {
@@ -69,6 +72,7 @@ impl Kind {
             7 => Self::Ping,
             8 => Self::Pong,
             9 => Self::Credit,
+            10 => Self::Packed,
             _ => return None,
         })
     }
@@ -145,7 +149,7 @@ mod tests {
         };
         assert_eq!(with(3, 0x7f), Err(FrameError::TooLong(0x7f00_0000)));
         assert_eq!(with(4, 0), Err(FrameError::Kind(0)));
-        assert_eq!(with(4, 10), Err(FrameError::Kind(10)));
+        assert_eq!(with(4, 11), Err(FrameError::Kind(11)));
         assert_eq!(with(6, 1), Err(FrameError::Reserved));
     }
 }

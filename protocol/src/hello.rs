@@ -11,19 +11,35 @@ pub const MAGIC: &[u8; 8] = b"\0MLTBX1\n";
 /// Most bytes of a chatty login shell that are skipped before [`MAGIC`].
 pub const MAX_CHATTER: usize = 256 * 1024;
 
-/// Version of the frames and messages. A peer of another version is refused with the way out.
-pub const PROTOCOL: u32 = 1;
+/// Newest version of the frames and messages that this program speaks.
+///
+/// 1: files travel whole. 2: deltas, moves, copies and appends; the mirror; listings; packed data.
+pub const PROTOCOL: u32 = 2;
+
+/// Oldest version that it still speaks. A peer that speaks none in common is refused with the way out.
+pub const OLDEST: u32 = 1;
 
 /// What each side says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`] of the speaker.
     pub protocol: u32,
+    /// [`OLDEST`] of the speaker; absent means that it speaks one version only.
+    #[serde(default)]
+    pub oldest: Option<u32>,
     /// Version of the program, for people.
     pub version: String,
     /// What the agent knows of its machine; absent from the sidecar's hello.
     #[serde(default)]
     pub facts: Option<Facts>,
+}
+
+impl Hello {
+    /// Returns the newest version that both this program and the speaker of this hello speak.
+    pub fn common(&self) -> Option<u32> {
+        let newest = self.protocol.min(PROTOCOL);
+        (newest >= OLDEST.max(self.oldest.unwrap_or(self.protocol))).then_some(newest)
+    }
 }
 
 /// What the agent knows of the machine where it runs.

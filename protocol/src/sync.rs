@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::delta::PatchSource;
 use crate::path::RelPath;
 
 /// BLAKE3 hash of a file's bytes; the identity of content everywhere.
@@ -125,6 +126,49 @@ pub enum Action {
     },
     /// Moves a file or link to the trash; removes a folder when nothing is left in it.
     Remove,
+    /// Writes a file from pieces that the agent holds and bytes that follow, as [`crate::delta`] says. Last in
+    /// its request, because its body goes to the end of the stream; its hash comes in the trailer. Since
+    /// protocol 2.
+    Patch {
+        /// Length of the result in bytes.
+        size: u64,
+        /// Permission bits, as for [`Action::Put`].
+        mode: u32,
+        /// Modification time, as for [`Action::Put`].
+        mtime_ns: Option<i64>,
+        /// What COPY records name, by their place; at most [`crate::delta::MAX_SOURCES`].
+        sources: Vec<PatchSource>,
+    },
+    /// Gives a file or link that is there this name; nothing is left under the old one. Since protocol 2.
+    Move {
+        /// Its name until now.
+        from: RelPath,
+        /// What it must hold.
+        source: Expect,
+    },
+    /// Writes a file with the bytes of another one below the root. Since protocol 2.
+    Copy {
+        /// The other one.
+        from: RelPath,
+        /// What it must hold.
+        source: Expect,
+        /// Permission bits, as for [`Action::Put`].
+        mode: u32,
+        /// Modification time, as for [`Action::Put`].
+        mtime_ns: Option<i64>,
+    },
+    /// Adds bytes that follow to the end of the file that is there, in place: whoever reads it meanwhile sees
+    /// it grow. Only for files that a person named as logs. Since protocol 2.
+    Append {
+        /// Length of the file before, in bytes.
+        length: u64,
+        /// Bytes that follow.
+        size: u64,
+        /// Their hash.
+        tail: Hash,
+        /// Hash of the whole file afterwards, which becomes the base.
+        hash: Hash,
+    },
 }
 
 /// What came of one [`Op`].

@@ -182,7 +182,8 @@ fn a_list_takes_no_more_memory_than_a_batch() {
 #[test]
 fn frames_and_hellos() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let hello = Hello { protocol: PROTOCOL, version: "1".to_owned(), facts: Some(agent::facts::gather()) };
+    let hello =
+        Hello { protocol: PROTOCOL, oldest: None, version: "1".to_owned(), facts: Some(agent::facts::gather()) };
     let mut conversation = b"Welcome!\n".to_vec();
     runtime.block_on(wire::send_hello(&mut conversation, &hello)).expect("memory takes it");
     for (stream, payload) in (1..).zip(samples(&requests())) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::agent::{Health, Reply, Request};
 use protocol::frame::Kind;
-use protocol::hello::{Hello, PROTOCOL};
+use protocol::hello::PROTOCOL;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
@@ -75,7 +75,7 @@ fn ask(place: &Place, request: &Request) -> Result<Reply, DaemonError> {
 
 async fn converse(stream: UnixStream, request: &Request) -> Result<Reply, WireError> {
     let (reader, mut writer) = stream.into_split();
-    let ours = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), facts: None };
+    let ours = wire::own_hello();
     wire::send_hello(&mut writer, &ours).await?;
     let mut reader = FrameReader::new(reader);
     reader.hello().await?;

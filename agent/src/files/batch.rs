@@ -108,6 +108,9 @@ impl<'a> Batch<'a> {
             Action::Link { target } => self.link(&op.path, &op.expect, target),
             Action::SetMode { mode } => self.set_mode(&op.path, &op.expect, *mode),
             Action::Remove => self.remove(&op.path, &op.expect),
+            Action::Patch { .. } | Action::Move { .. } | Action::Copy { .. } | Action::Append { .. } => {
+                Err(Rejected::Failed { reason: "not supported".into() }.into())
+            }
         };
         match done {
             Ok(outcome) => Ok(outcome),

@@ -12,6 +12,9 @@ pub(super) enum RequestError {
     /// Too many entries.
     #[error("a request has {0} entries, more than the {MAX_BATCH} allowed")]
     TooLarge(usize),
+    /// This agent cannot do that.
+    #[error("this agent cannot do what was asked")]
+    Unsupported,
     /// The sidecar took it back.
     #[error("the request was cancelled")]
     Cancelled,
@@ -33,7 +36,7 @@ impl Explain for RequestError {
     fn code(&self) -> Code {
         match self {
             Self::RootUnknown(_) => Code::SyncRoot,
-            Self::TooLarge(_) | Self::AnswerTooLong => Code::AgentProtocol,
+            Self::TooLarge(_) | Self::AnswerTooLong | Self::Unsupported => Code::AgentProtocol,
             Self::Cancelled => Code::Cancelled,
             Self::Panicked => Code::Bug,
             Self::File(_) | Self::Log(_) => Code::RemoteFileFailed,
@@ -43,7 +46,7 @@ impl Explain for RequestError {
     fn help(&self) -> String {
         match self {
             Self::RootUnknown(_) => "Run `mltoolbox-sidecar sync watch`; it opens the folder anew.".to_owned(),
-            Self::TooLarge(_) | Self::AnswerTooLong => {
+            Self::Unsupported | Self::TooLarge(_) | Self::AnswerTooLong => {
                 "Report this as a defect, with the output of `mltoolbox-sidecar agent logs`.".to_owned()
             }
             Self::Cancelled => "Run the command again to go on.".to_owned(),

@@ -138,6 +138,9 @@ impl Work {
                 })
                 .await
             }
+            Request::Chunks(_) | Request::Partials { .. } | Request::Summarise(_) | Request::List(_) => {
+                Err(RequestError::Unsupported.into())
+            }
             Request::Read { .. } => unreachable!("reads are answered by `send_file`"),
         }
     }

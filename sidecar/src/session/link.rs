@@ -39,6 +39,7 @@ pub struct Link {
     shared: Arc<Shared>,
     facts: Facts,
     version: String,
+    protocol: u32,
     _end: DropGuard,
 }
 
@@ -61,7 +62,7 @@ impl Link {
         reader: impl AsyncRead + Send + Unpin + 'static,
         mut writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<Self, LinkError> {
-        let ours = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), facts: None };
+        let ours = wire::own_hello();
         let mut reader = FrameReader::new(reader);
         let greeting = async {
             // A program that is no agent may be gone before it hears us; what it said tells more.
@@ -72,7 +73,7 @@ impl Link {
         let theirs = tokio::time::timeout(policy::HEALTHY_WITHIN, greeting)
             .await
             .map_err(|_| LinkError::Slow { what: "its first word" })??;
-        check_version(&theirs)?;
+        let protocol = common_version(&theirs)?;
 
         let (outbox, writing) = wire::outbox(writer);
         let streams = Streams::default();
@@ -89,7 +90,7 @@ impl Link {
             streams.fail(error);
         }));
         let facts = theirs.facts.unwrap_or_default();
-        Ok(Self { shared, facts, version: theirs.version, _end: end.drop_guard() })
+        Ok(Self { shared, facts, version: theirs.version, protocol, _end: end.drop_guard() })
     }
 
     /// Returns what the agent said of its machine.
@@ -100,6 +101,11 @@ impl Link {
     /// Returns the version the agent announced.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Returns the protocol version that both sides speak on this link.
+    pub fn protocol(&self) -> u32 {
+        self.protocol
     }
 
     /// Sends a request that has no data in either direction and returns its reply. Fails when the agent
@@ -148,16 +154,13 @@ impl Link {
     }
 }
 
-fn check_version(theirs: &Hello) -> Result<(), LinkError> {
-    match theirs.protocol.cmp(&PROTOCOL) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => {
-            Err(LinkError::AgentOlder { version: theirs.version.clone(), protocol: theirs.protocol })
-        }
-        std::cmp::Ordering::Greater => {
-            Err(LinkError::AgentNewer { version: theirs.version.clone(), protocol: theirs.protocol })
-        }
-    }
+fn common_version(theirs: &Hello) -> Result<u32, LinkError> {
+    let (version, protocol) = (theirs.version.clone(), theirs.protocol);
+    theirs.common().ok_or(if protocol < PROTOCOL {
+        LinkError::AgentOlder { version, protocol }
+    } else {
+        LinkError::AgentNewer { version, protocol }
+    })
 }
 
 async fn fail_with(streams: Streams, task: impl Future<Output = Result<(), wire::WireError>>) {
@@ -189,6 +192,7 @@ async fn read<R: AsyncRead + Unpin>(
         let taken = match frame.kind {
             Kind::Reply => streams.reply(frame.stream, &frame.payload),
             Kind::Data => streams.data(frame.stream, frame.payload),
+            Kind::Packed => Err("packed data came"),
             Kind::End => streams.end(frame.stream, &frame.payload),
             Kind::Credit => streams.credit(frame.stream, wire::credit(&frame)),
             Kind::Ping => {

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::agent::Opened;
 use protocol::editor::SyncResolveOutput;
-use protocol::error::{Code, Error, Explain, Result};
-use protocol::path::{RelPath, RemotePath};
-use protocol::sync::{Content, Hash};
+use protocol::error::{Code, Error, Result};
+use protocol::path::RelPath;
+use protocol::sync::Hash;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -21,27 +21,29 @@ use super::guard::{Brake, Large};
 use super::ignored::Rules;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
-use super::plan::{self, Conflict, Held, Local, Overlay, Step};
+use super::plan::{self, Conflict, Overlay, Step};
 use super::resolve::Resolved;
 use super::source::Source;
-use super::target::{Done, OpenTarget, SyncError, SyncTarget};
-use super::{Arrival, AskError, Command, Config, Cookie, Notice, Snapshot, Watching};
-use crate::store::{Base, BaseChange, Store, StoreError};
+use super::target::{Done, SyncError, SyncTarget};
+use super::{Arrival, Command, Config, Cookie, Notice, Snapshot, Watching};
+use crate::store::{Base, BaseChange, Store};
 
+use commits::{Committed, ended};
 pub(super) use report::{conflict, seconds as report_seconds};
+use waiters::Waiter;
 
 mod answers;
+mod commits;
 mod decide;
+mod link;
 mod report;
+mod requests;
+mod waiters;
 
 /// Ends of work that wait for the actor; the tasks that report wait when it is busy.
 const EVENTS: usize = 1024;
 /// Wait before a folder that could not be opened, or a workspace that is gone, is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// Wait before a remote folder is opened again that was swapped for another one.
-const SWAPPED: Duration = Duration::from_millis(250);
-/// Quiet time after which changes are made durable; at most once in this time.
-const DURABLE_AFTER: Duration = Duration::from_secs(1);
 /// How often a quiet sync asks the remote whether it still holds what was brought there: nobody tells when
 /// somebody edits a file there, and a comparison by stamps costs little.
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
@@ -74,18 +76,6 @@ enum Link {
     Open,
 }
 
-/// What became of changes on their way into the database.
-type Committed = Result<(), Refused>;
-
-/// Changes that the database refused.
-#[derive(Debug)]
-struct Refused {
-    changes: Vec<BaseChange>,
-    /// Whether the pair's own row is among them.
-    pair: bool,
-    error: StoreError,
-}
-
 /// Steps that travel together.
 #[derive(Debug)]
 struct Transfer {
@@ -98,16 +88,6 @@ impl Transfer {
     fn holds(&self, path: &RelPath) -> bool {
         self.steps.iter().flatten().any(|step| step.op.path == *path)
     }
-}
-
-/// Somebody who waits for everything to arrive.
-#[derive(Debug)]
-struct Waiter {
-    id: u64,
-    /// The newest event that has to arrive; `None` until the watcher's cookie came.
-    after: Option<u64>,
-    durable: bool,
-    answer: oneshot::Sender<Result<()>>,
 }
 
 /// Why nothing is sent until a person says so.
@@ -331,27 +311,6 @@ impl Actor {
         }
     }
 
-    /// Opens the remote folder now if it is not open, and looks again at what a brake stopped.
-    fn again(&mut self, take_over: bool) {
-        match &mut self.link {
-            Link::Closed { not_before } => {
-                *not_before = None;
-                self.leased = false;
-                self.was_lost = true;
-                self.error = None;
-                self.config.take_over |= take_over;
-            }
-            // What the brake was about may have been mended; nothing goes before it was looked at again.
-            Link::Open if matches!(self.halt, Some(Halt::Brake(_))) => {
-                self.halt = None;
-                self.error = None;
-                self.look_not_before = None;
-                self.pending.touch_everything();
-            }
-            Link::Opening | Link::Open => {}
-        }
-    }
-
     /// Has both sides compared as a whole, if that can be done now.
     fn compare(&mut self) -> bool {
         let can = matches!(self.link, Link::Open) && self.halt.is_none() && !self.config.pair.paused;
@@ -382,46 +341,6 @@ impl Actor {
         }
     }
 
-    fn flush(&mut self, durable: bool, answer: oneshot::Sender<Result<()>>, cookie: Option<&Cookie>) {
-        if self.config.pair.paused {
-            return reply(answer, Err(AskError::Paused.into()));
-        }
-        // A lost link is being made again; only when that fails is there something to say.
-        if self.error.is_some() && !self.was_lost || self.halt.is_some() {
-            return reply(answer, Err(self.not_arrived().into()));
-        }
-        self.ids += 1;
-        let id = self.ids;
-        let after = if cookie.is_some() { None } else { Some(self.pending.generation()) };
-        self.waiters.push(Waiter { id, after, durable, answer });
-        if let Some(cookie) = cookie {
-            let result = cookie();
-            self.spawn(async move { Event::Cookie { flush: id, result: result.await } });
-        }
-    }
-
-    fn not_arrived(&self) -> AskError {
-        AskError::Pending { count: self.pending.len() as u64, paths: self.pending.some(5), source: self.error.clone() }
-    }
-
-    fn approve(&mut self, plan: Option<String>) -> Result<()> {
-        let present = self.halt.as_ref().map(report::halt_plan).ok_or(AskError::NoBrake)?;
-        if let Some(asked) = plan.filter(|asked| *asked != present) {
-            return Err(AskError::OtherPlan { asked, present }.into());
-        }
-        if let Some(Halt::Trash { .. }) = self.halt {
-            let target = Arc::clone(&self.target);
-            // The halt ends when the trash is empty, so that nothing fills it again in between.
-            self.spawn(async move { Event::TrashEmptied(target.empty_trash().await) });
-            return Ok(());
-        }
-        self.approved = Some(present);
-        self.halt = None;
-        self.look_not_before = None;
-        self.pending.touch_everything();
-        Ok(())
-    }
-
     async fn event(&mut self, event: Event, notices: &mut Option<mpsc::Receiver<Notice>>) {
         match event {
             Event::Opened(result) => self.opened(result).await,
@@ -448,80 +367,6 @@ impl Actor {
             Event::TrashEmptied(Err(error)) => self.failed(error),
             Event::Resolved { resolved, error, answer } => self.resolved(resolved, error, answer),
         }
-    }
-
-    async fn opened(&mut self, result: Result<Opened, SyncError>) {
-        let opened = match result {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
-                // It is no loss any more but an error that whoever waits has to hear.
-                self.was_lost = false;
-                self.note_lease(&error);
-                self.error = Some(error.into());
-                self.refuse_waiters();
-                return;
-            }
-        };
-        let pair = &mut self.config.pair;
-        if pair.copy.as_deref() != Some(opened.copy.as_str()) {
-            // Another folder than the one the base describes: nothing that is known of it may be believed, and
-            // nothing of it may be written after the base was cleared.
-            self.commit_ended().await;
-            let pair = &mut self.config.pair;
-            // Only a folder that could be opened becomes the stored one, whose base is forgotten with it.
-            let mut stored = self.store.pair(&pair.workspace, &pair.remote, &pair.remote_dir).await.map(drop);
-            if stored.is_ok() && !self.base.is_empty() {
-                stored = self.store.clear_base(pair.id).await;
-            }
-            if let Err(error) = stored {
-                self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
-                self.error = Some(error.into());
-                return;
-            }
-            self.base = Arc::default();
-            self.uncommitted.clear();
-            self.doubts.clear();
-            pair.copy = Some(opened.copy.clone());
-            self.pair_unsaved = true;
-        }
-        self.ask = if opened.empty && self.base.is_empty() { Ask::Base } else { Ask::All };
-        self.overlay.clear();
-        self.opened = Some(opened);
-        self.link = Link::Open;
-        self.was_lost = false;
-        self.error = None;
-        self.config.take_over = false;
-        self.compare_at = Some(Instant::now() + COMPARE_EVERY);
-        self.pending.touch_everything();
-    }
-
-    /// Notes that work failed as a whole.
-    fn failed(&mut self, error: SyncError) {
-        tracing::info!(%error, "a sync lost its target");
-        // What stands there now is opened like a link that comes back, before anybody has to hear of it.
-        let swapped = matches!(self.link, Link::Open) && error.code() == Code::SyncRoot;
-        if matches!(self.link, Link::Open) {
-            let wait = if swapped { SWAPPED } else { TRY_AGAIN };
-            let not_before = (!error.is_lost()).then(|| Instant::now() + wait);
-            self.link = Link::Closed { not_before };
-        }
-        self.was_lost = error.is_lost() || swapped;
-        self.note_lease(&error);
-        self.error = Some(error.into());
-        if !self.was_lost {
-            self.refuse_waiters();
-        }
-    }
-
-    fn refuse_waiters(&mut self) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            reply(waiter.answer, Err(self.not_arrived().into()));
-        }
-    }
-
-    fn note_lease(&mut self, error: &SyncError) {
-        self.leased = matches!(error, SyncError::Leased(_)) || error.code() == Code::SyncLeased;
     }
 
     /// Starts everything that can be started now, answers who waits, and publishes how it stands.
@@ -569,22 +414,6 @@ impl Actor {
             }
     }
 
-    fn open(&mut self) {
-        let path = match RemotePath::new(self.config.pair.remote_dir.clone()) {
-            Ok(path) => path,
-            Err(error) => {
-                tracing::error!(%error, "a stored remote folder is not a path");
-                self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
-                return;
-            }
-        };
-        let open =
-            OpenTarget { path, create: true, holder: self.config.holder.clone(), take_over: self.config.take_over };
-        let target = Arc::clone(&self.target);
-        self.link = Link::Opening;
-        self.spawn(async move { Event::Opened(target.open(&open).await) });
-    }
-
     fn start_look(&mut self, now: Instant) {
         let paths = match self.pending.take(now) {
             None => return,
@@ -614,138 +443,6 @@ impl Actor {
         }
     }
 
-    fn start_flush(&mut self, now: Instant) {
-        let generation = self.pending.generation();
-        let wanted = self.waiters.iter().any(|waiter| {
-            waiter.durable && waiter.after.is_some_and(|after| after > self.flushed && self.pending.done(after))
-        });
-        let quiet = self.pending.is_empty() && self.tally.undurable();
-        let due = self.flush_not_before.is_none_or(|then| then <= now);
-        if self.flushing || !(wanted || quiet && due) {
-            return;
-        }
-        let done = if self.pending.is_empty() {
-            generation
-        } else {
-            self.waiters
-                .iter()
-                .filter_map(|waiter| waiter.after)
-                .filter(|after| self.pending.done(*after))
-                .max()
-                .unwrap_or(0)
-        };
-        self.flushing = true;
-        self.flush_not_before = Some(now + DURABLE_AFTER);
-        self.tally.flush_started();
-        let target = Arc::clone(&self.target);
-        self.spawn(async move { Event::Flushed { generation: done, result: target.flush().await } });
-    }
-
-    fn flushed(&mut self, generation: u64, result: Result<(), SyncError>) {
-        self.flushing = false;
-        match result {
-            Ok(()) => {
-                self.flushed = self.flushed.max(generation);
-                self.config.pair.last_durable = Some(report::seconds());
-                self.pair_unsaved = true;
-            }
-            Err(error) => {
-                self.tally.flush_failed();
-                self.failed(error);
-            }
-        }
-    }
-
-    /// Refuses those who wait for what cannot come, and returns those whose wait is over.
-    fn arrived_waiters(&mut self) -> Vec<Waiter> {
-        if self.config.pair.paused {
-            for waiter in std::mem::take(&mut self.waiters) {
-                reply(waiter.answer, Err(AskError::Paused.into()));
-            }
-        }
-        if self.halt.is_some() {
-            self.refuse_waiters();
-        }
-        let committed = self.is_committed();
-        let arrived = |waiter: &mut Waiter| {
-            waiter.after.is_some_and(|after| {
-                committed && self.pending.done(after) && (!waiter.durable || self.flushed >= after)
-            })
-        };
-        self.waiters.extract_if(.., arrived).collect()
-    }
-
-    /// Returns whether everything that arrived is in the database.
-    pub(super) fn is_committed(&self) -> bool {
-        self.uncommitted.is_empty() && !self.pair_unsaved && self.committing.is_none()
-    }
-
-    /// Starts to write what arrived into the database, in one transaction. What arrives meanwhile goes with the
-    /// next one, so that the remote's answers never wait for this machine's disk; what it refuses is written later.
-    fn commit(&mut self) {
-        let waits = self.commit_not_before.is_some_and(|then| then > Instant::now());
-        if waits || self.is_committed() || self.committing.is_some() {
-            return;
-        }
-        let (changes, store, id) = (std::mem::take(&mut self.uncommitted), self.store.clone(), self.config.pair.id);
-        let pair = std::mem::take(&mut self.pair_unsaved).then(|| self.config.pair.clone());
-        self.committing = Some(tokio::spawn(async move {
-            if !changes.is_empty()
-                && let Err(error) = store.commit(id, changes.clone()).await
-            {
-                return Err(Refused { changes, pair: pair.is_some(), error });
-            }
-            match pair {
-                Some(pair) => {
-                    store.update_pair(&pair).await.map_err(|error| Refused { changes: Vec::new(), pair: true, error })
-                }
-                None => Ok(()),
-            }
-        }));
-    }
-
-    fn committed(&mut self, result: Committed) {
-        self.committing = None;
-        match result {
-            Ok(()) if self.commit_not_before.take().is_some() => self.error = None,
-            Ok(()) => {}
-            Err(Refused { mut changes, pair, error }) => {
-                // The base in memory stays right; after a restart the remote is compared with the older one.
-                tracing::warn!(%error, "what arrived is not remembered yet");
-                changes.append(&mut self.uncommitted);
-                self.uncommitted = changes;
-                self.pair_unsaved |= pair;
-                self.commit_not_before = Some(Instant::now() + TRY_AGAIN);
-                self.error = Some(error.into());
-            }
-        }
-    }
-
-    /// Waits until nothing is on its way into the database.
-    async fn commit_ended(&mut self) {
-        if self.committing.is_some() {
-            let result = ended(&mut self.committing).await;
-            self.committed(result);
-        }
-    }
-
-    /// Writes what is left at the end.
-    async fn commit_rest(&mut self) {
-        self.commit_ended().await;
-        self.commit_not_before = None;
-        self.commit();
-        self.commit_ended().await;
-    }
-
-    fn record(&mut self, path: RelPath, base: Option<Base>) {
-        let map = Arc::make_mut(&mut self.base);
-        match &base {
-            Some(base) => map.insert(path.clone(), base.clone()),
-            None => map.remove(&path),
-        };
-        self.uncommitted.push((path, base));
-    }
-
     fn next(&self) -> Option<Instant> {
         let link = match self.link {
             Link::Closed { .. } if self.leased => None,
@@ -765,70 +462,6 @@ impl Actor {
             self.pending.next(),
         ];
         times.into_iter().flatten().filter(|then| *then > now).min()
-    }
-
-    /// Returns every conflict.
-    pub(super) fn conflicts(&self) -> &BTreeMap<RelPath, Conflict> {
-        &self.conflicts
-    }
-
-    /// Returns what changed on the remote alone, in the form of conflicts.
-    pub(super) fn drifted(&self) -> impl Iterator<Item = Conflict> {
-        self.drift.iter().filter_map(|path| {
-            let base = self.base.get(path)?;
-            let held = match &base.content {
-                Content::File { hash, size, .. } => Held::File { hash: Some(*hash), size: *size },
-                Content::Folder => Held::Folder,
-                Content::Link { target } => Held::Link { target: target.clone() },
-                Content::Special => return None,
-            };
-            let local = Local { held, mode: base.mode, stamp: base.local };
-            let remote = self.overlay.get(path)?.clone();
-            Some(Conflict { path: path.clone(), local: Some(local), remote })
-        })
-    }
-
-    /// Notes that conflicts are being decided, and returns what that needs.
-    pub(super) fn resolving(&mut self, count: usize) -> (PathBuf, Arc<dyn Source>, Arc<dyn SyncTarget>) {
-        tracing::debug!(count, "deciding conflicts");
-        self.resolving += 1;
-        (self.config.keep.clone(), Arc::clone(&self.source), Arc::clone(&self.target))
-    }
-
-    /// Runs the decisions; what was decided is recorded even when a later one fails.
-    pub(super) fn spawn_resolve(
-        &self,
-        work: impl Future<Output = (Vec<Resolved>, Option<Error>)> + Send + 'static,
-        answer: oneshot::Sender<Result<SyncResolveOutput>>,
-    ) {
-        self.spawn(async move {
-            let (resolved, error) = work.await;
-            Event::Resolved { resolved, error, answer }
-        });
-    }
-
-    fn resolved(
-        &mut self,
-        resolved: Vec<Resolved>,
-        error: Option<Error>,
-        answer: oneshot::Sender<Result<SyncResolveOutput>>,
-    ) {
-        self.resolving -= 1;
-        let mut output = SyncResolveOutput::default();
-        for Resolved { path, base, kept_as, beside } in resolved {
-            self.conflicts.remove(&path);
-            self.drift.remove(&path);
-            self.overlay.remove(&path);
-            self.pending.touch(path.clone(), None);
-            if let Some(beside) = beside {
-                self.pending.touch(beside, None);
-            }
-            output.resolved.push(path.to_string());
-            output.kept_as.extend(kept_as);
-            self.record(path, base);
-        }
-        output.left = self.conflicts.len() as u64;
-        reply(answer, error.map_or(Ok(output), Err));
     }
 
     fn spawn(&self, work: impl Future<Output = Event> + Send + 'static) {
@@ -867,18 +500,6 @@ async fn receive(notices: &mut Option<mpsc::Receiver<Notice>>) -> Notice {
         return Notice::Trouble("the workspace is no longer watched; start the sync again".to_owned());
     }
     std::future::pending().await
-}
-
-/// Returns what came of a commit once it ended; never, when there is none.
-async fn ended(committing: &mut Option<JoinHandle<Committed>>) -> Committed {
-    match committing {
-        // A commit that died is as one whose database is gone.
-        Some(commit) => {
-            let died = Refused { changes: Vec::new(), pair: false, error: StoreError::Closed };
-            commit.await.unwrap_or(Err(died))
-        }
-        None => std::future::pending().await,
-    }
 }
 
 async fn sleep_until(then: Option<Instant>) {

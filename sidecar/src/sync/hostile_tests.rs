@@ -50,7 +50,7 @@ impl Connector for Liar {
 /// Answers until the pipe is closed and returns how many bytes were taken.
 async fn converse(pipe: tokio::io::DuplexStream, lie: impl Fn(&Request, u64) -> Option<Vec<u8>>) -> u64 {
     let (reader, mut writer) = tokio::io::split(pipe);
-    let hello = Hello { protocol: PROTOCOL, version: "6.6.6".to_owned(), facts: None };
+    let hello = Hello { protocol: PROTOCOL, oldest: None, version: "6.6.6".to_owned(), facts: None };
     let mut reader = FrameReader::new(reader);
     if wire::send_hello(&mut writer, &hello).await.is_err() || reader.hello().await.is_err() {
         return 0;
@@ -110,10 +110,15 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
                 .ops
                 .iter()
                 .map(|op| match op.action {
-                    Action::Put { size, .. } => Outcome::Applied { stamp: Some(stamp(size)), kept_as: None },
-                    Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => {
-                        Outcome::Applied { stamp: None, kept_as: None }
+                    Action::Put { size, .. } | Action::Patch { size, .. } | Action::Append { size, .. } => {
+                        Outcome::Applied { stamp: Some(stamp(size)), kept_as: None }
                     }
+                    Action::MakeFolder { .. }
+                    | Action::Link { .. }
+                    | Action::SetMode { .. }
+                    | Action::Remove
+                    | Action::Move { .. }
+                    | Action::Copy { .. } => Outcome::Applied { stamp: None, kept_as: None },
                 })
                 .collect(),
         ),
@@ -123,6 +128,10 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
         | Request::Stop
         | Request::Flush { .. }
         | Request::EmptyTrash { .. }
+        | Request::Chunks(_)
+        | Request::Partials { .. }
+        | Request::Summarise(_)
+        | Request::List(_)
         | Request::Close { .. } => Reply::Done,
     };
     reply(stream, &answer)

@@ -93,8 +93,13 @@ impl Step {
     /// Returns the bytes of content that travel.
     pub fn bytes(&self) -> u64 {
         match self.op.action {
-            Action::Put { size, .. } => size,
-            Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => 0,
+            Action::Put { size, .. } | Action::Patch { size, .. } | Action::Append { size, .. } => size,
+            Action::MakeFolder { .. }
+            | Action::Link { .. }
+            | Action::SetMode { .. }
+            | Action::Remove
+            | Action::Move { .. }
+            | Action::Copy { .. } => 0,
         }
     }
 }

@@ -228,7 +228,11 @@ pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Seal>) -> Result<(), 
             | Action::MakeFolder { .. }
             | Action::Link { .. }
             | Action::SetMode { .. }
-            | Action::Remove,
+            | Action::Remove
+            | Action::Patch { .. }
+            | Action::Move { .. }
+            | Action::Copy { .. }
+            | Action::Append { .. },
             _,
             _,
         ) => Ok(()),

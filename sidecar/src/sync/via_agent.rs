@@ -232,6 +232,10 @@ fn unexpected(reply: Reply) -> SyncError {
         | Reply::Applied(_)
         | Reply::Reading(_)
         | Reply::Log(_)
+        | Reply::Chunking(_)
+        | Reply::Partials(_)
+        | Reply::Summarised(_)
+        | Reply::Listed(_)
         | Reply::Done => SyncError::Protocol("it answered another question".to_owned()),
     }
 }

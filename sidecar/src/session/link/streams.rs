@@ -27,6 +27,10 @@ pub(super) enum Expected {
     Reading,
     Log,
     Done,
+    Chunking,
+    Partials,
+    Summarised(usize),
+    Listed(usize),
 }
 
 impl Expected {
@@ -38,6 +42,10 @@ impl Expected {
             Request::Apply(apply) => Self::Applied(apply.ops.len()),
             Request::Read { .. } => Self::Reading,
             Request::Log { .. } => Self::Log,
+            Request::Chunks(_) => Self::Chunking,
+            Request::Partials { .. } => Self::Partials,
+            Request::Summarise(ask) => Self::Summarised(ask.folders.len()),
+            Request::List(list) => Self::Listed(list.folders.len()),
             Request::Stop | Request::Flush { .. } | Request::EmptyTrash { .. } | Request::Close { .. } => Self::Done,
         }
     }
@@ -51,6 +59,10 @@ impl Expected {
             Reply::Reading(_) => self == Self::Reading,
             Reply::Log(_) => self == Self::Log,
             Reply::Done => self == Self::Done,
+            Reply::Chunking(_) => self == Self::Chunking,
+            Reply::Partials(_) => self == Self::Partials,
+            Reply::Summarised(summaries) => self == Self::Summarised(summaries.len()),
+            Reply::Listed(listings) => matches!(self, Self::Listed(asked) if listings.len() <= asked),
             Reply::Failed(_) => true,
         }
     }

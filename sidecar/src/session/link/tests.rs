@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent::serve::{Agent, Config};
 use protocol::agent::{Apply, Holder, Open, Trailer};
 use protocol::frame::{Header, MAX_BULK_DATA};
-use protocol::hello::MAX_CHATTER;
+use protocol::hello::{MAX_CHATTER, OLDEST};
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -53,7 +53,7 @@ async fn fake(version: u32) -> (tokio::io::DuplexStream, tokio::task::JoinHandle
     let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
     let (reader, writer) = tokio::io::split(ours);
     let opening = tokio::spawn(Link::open(reader, writer));
-    let hello = Hello { protocol: version, version: "9.9.9".to_owned(), facts: None };
+    let hello = Hello { protocol: version, oldest: None, version: "9.9.9".to_owned(), facts: None };
     theirs.write_all(b"Welcome to gpu1!\r\nLast login: today\n").await.expect("the pipe is open");
     wire::send_hello(&mut theirs, &hello).await.expect("the pipe is open");
     (theirs, opening)
@@ -111,8 +111,10 @@ async fn a_chatty_shell_is_skipped() {
 async fn other_versions_are_told_apart() {
     let (_theirs, opening) = fake(PROTOCOL + 1).await;
     assert!(matches!(opening.await.expect("no panic"), Err(LinkError::AgentNewer { .. })));
-    let (_theirs, opening) = fake(PROTOCOL - 1).await;
+    let (_theirs, opening) = fake(OLDEST - 1).await;
     assert!(matches!(opening.await.expect("no panic"), Err(LinkError::AgentOlder { .. })));
+    let (_theirs, opening) = fake(OLDEST).await;
+    assert_eq!(opening.await.expect("no panic").expect("a link").protocol(), OLDEST);
 }
 
 #[tokio::test]

@@ -85,6 +85,10 @@ fn lines(plan: &Plan) -> Vec<String> {
             Action::Link { .. } => "link",
             Action::SetMode { .. } => "mode",
             Action::Remove => "remove",
+            Action::Patch { .. } => "patch",
+            Action::Move { .. } => "move",
+            Action::Copy { .. } => "copy",
+            Action::Append { .. } => "append",
         };
         let expect = match &step.op.expect {
             Expect::Absent => "absent",

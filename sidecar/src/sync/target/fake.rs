@@ -222,7 +222,7 @@ fn apply(tree: &mut Tree, op: &Op, body: Option<(Vec<u8>, u32)>) -> Outcome {
             Some(Node::File { bytes: bytes.clone(), mode: *mode, stamp: zero() }.content())
         }
         (Action::Link { target }, _) => Some(Content::Link { target: target.clone() }),
-        (Action::Put { .. } | Action::SetMode { .. } | Action::Remove, _) => None,
+        (_, _) => None,
     };
     let there = present.as_ref().map(Node::content);
     if wanted.is_some() && wanted == there {
@@ -255,6 +255,9 @@ fn apply(tree: &mut Tree, op: &Op, body: Option<(Vec<u8>, u32)>) -> Outcome {
             if let Some(Node::File { mode, .. }) = tree.nodes.get_mut(&op.path) {
                 *mode = *new;
             }
+        }
+        (Action::Patch { .. } | Action::Append { .. } | Action::Move { .. } | Action::Copy { .. }, _) => {
+            return Outcome::Rejected(Rejected::Failed { reason: "not supported".to_owned() });
         }
         (Action::Remove, _) => match present {
             Some(Node::Folder) if tree.children(&op.path) > 0 => {
@@ -322,9 +325,14 @@ impl SyncTarget for FakeTarget {
                         continue;
                     }
                 },
-                Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => {
-                    (None, None)
-                }
+                Action::MakeFolder { .. }
+                | Action::Link { .. }
+                | Action::SetMode { .. }
+                | Action::Remove
+                | Action::Patch { .. }
+                | Action::Move { .. }
+                | Action::Copy { .. }
+                | Action::Append { .. } => (None, None),
             };
             let outcome = self.one(op, body);
             locked(&self.applied).push(op.path.clone());

@@ -125,8 +125,13 @@ fn cut(ops: &[Op]) -> Vec<Packet> {
 
 fn size_of(op: &Op) -> u64 {
     match op.action {
-        Action::Put { size, .. } => size,
-        Action::MakeFolder { .. } | Action::Link { .. } | Action::SetMode { .. } | Action::Remove => 0,
+        Action::Put { size, .. } | Action::Patch { size, .. } | Action::Append { size, .. } => size,
+        Action::MakeFolder { .. }
+        | Action::Link { .. }
+        | Action::SetMode { .. }
+        | Action::Remove
+        | Action::Move { .. }
+        | Action::Copy { .. } => 0,
     }
 }
 

@@ -1,0 +1,107 @@
+//! What arrived, on its way into the database: one transaction at a time, never in the way of the remote's answers.
+
+use std::sync::Arc;
+
+use protocol::path::RelPath;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Actor, TRY_AGAIN};
+use crate::store::{Base, BaseChange, StoreError};
+
+/// What became of changes on their way into the database.
+pub(super) type Committed = Result<(), Refused>;
+
+/// Changes that the database refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) changes: Vec<BaseChange>,
+    /// Whether the pair's own row is among them.
+    pub(super) pair: bool,
+    pub(super) error: StoreError,
+}
+
+impl Actor {
+    /// Returns whether everything that arrived is in the database.
+    pub(super) fn is_committed(&self) -> bool {
+        self.uncommitted.is_empty() && !self.pair_unsaved && self.committing.is_none()
+    }
+
+    /// Starts to write what arrived into the database, in one transaction. What arrives meanwhile goes with the
+    /// next one, so that the remote's answers never wait for this machine's disk; what it refuses is written later.
+    pub(super) fn commit(&mut self) {
+        let waits = self.commit_not_before.is_some_and(|then| then > Instant::now());
+        if waits || self.is_committed() || self.committing.is_some() {
+            return;
+        }
+        let (changes, store, id) = (std::mem::take(&mut self.uncommitted), self.store.clone(), self.config.pair.id);
+        let pair = std::mem::take(&mut self.pair_unsaved).then(|| self.config.pair.clone());
+        self.committing = Some(tokio::spawn(async move {
+            if !changes.is_empty()
+                && let Err(error) = store.commit(id, changes.clone()).await
+            {
+                return Err(Refused { changes, pair: pair.is_some(), error });
+            }
+            match pair {
+                Some(pair) => {
+                    store.update_pair(&pair).await.map_err(|error| Refused { changes: Vec::new(), pair: true, error })
+                }
+                None => Ok(()),
+            }
+        }));
+    }
+
+    pub(super) fn committed(&mut self, result: Committed) {
+        self.committing = None;
+        match result {
+            Ok(()) if self.commit_not_before.take().is_some() => self.error = None,
+            Ok(()) => {}
+            Err(Refused { mut changes, pair, error }) => {
+                // The base in memory stays right; after a restart the remote is compared with the older one.
+                tracing::warn!(%error, "what arrived is not remembered yet");
+                changes.append(&mut self.uncommitted);
+                self.uncommitted = changes;
+                self.pair_unsaved |= pair;
+                self.commit_not_before = Some(Instant::now() + TRY_AGAIN);
+                self.error = Some(error.into());
+            }
+        }
+    }
+
+    /// Waits until nothing is on its way into the database.
+    pub(super) async fn commit_ended(&mut self) {
+        if self.committing.is_some() {
+            let result = ended(&mut self.committing).await;
+            self.committed(result);
+        }
+    }
+
+    /// Writes what is left at the end.
+    pub(super) async fn commit_rest(&mut self) {
+        self.commit_ended().await;
+        self.commit_not_before = None;
+        self.commit();
+        self.commit_ended().await;
+    }
+
+    pub(super) fn record(&mut self, path: RelPath, base: Option<Base>) {
+        let map = Arc::make_mut(&mut self.base);
+        match &base {
+            Some(base) => map.insert(path.clone(), base.clone()),
+            None => map.remove(&path),
+        };
+        self.uncommitted.push((path, base));
+    }
+}
+
+/// Returns what came of a commit once it ended; never, when there is none.
+pub(super) async fn ended(committing: &mut Option<JoinHandle<Committed>>) -> Committed {
+    match committing {
+        // A commit that died is as one whose database is gone.
+        Some(commit) => {
+            let died = Refused { changes: Vec::new(), pair: false, error: StoreError::Closed };
+            commit.await.unwrap_or(Err(died))
+        }
+        None => std::future::pending().await,
+    }
+}
