@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use harness::host::{Host, Options};
+use harness::proxy::Proxy;
 use harness::skip::Reason;
 use harness::work::Work;
 use harness::{binary, cli, process};
@@ -22,13 +24,17 @@ pub(crate) struct Bed {
     pub(crate) work: Work,
     /// The server.
     pub(crate) host: Host,
+    /// A longer way to it, when one was asked for.
+    wire: Option<Proxy>,
 }
 
 impl Bed {
     /// Makes a bed and the programs under test.
-    pub(crate) fn new() -> Result<Self, Reason> {
-        let bed =
-            Self { host: Host::with(&Options { in_memory: true, ..Options::default() })?, work: Work::in_memory() };
+    pub(crate) fn new(in_memory: bool, delay: Duration) -> Result<Self, Reason> {
+        let host = Host::with(&Options { in_memory, ..Options::default() })?;
+        let wire = (!delay.is_zero()).then(|| Proxy::far(host.port(), delay / 2));
+        let work = if in_memory { Work::in_memory() } else { Work::new() };
+        let bed = Self { work, host, wire };
         crate::say("building the programs …");
         binary::sidecar();
         bed.wrap("ssh");
@@ -36,11 +42,16 @@ impl Bed {
         Ok(bed)
     }
 
+    /// Returns the port that every tool connects to.
+    pub(crate) fn port(&self) -> u16 {
+        self.wire.as_ref().map_or_else(|| self.host.port(), Proxy::port)
+    }
+
     /// Puts a program of OpenSSH first on the path that knows the host; `mutagen` takes no options for it.
     fn wrap(&self, program: &str) {
         let folder = self.work.path().join("bin");
         fs::create_dir_all(&folder).expect("our own folder");
-        let config = self.host.client_config(self.host.port());
+        let config = self.host.client_config(self.port());
         let text = format!("#!/bin/sh\nexec /usr/bin/{program} -F '{}' \"$@\"\n", config.display());
         let path = folder.join(program);
         fs::write(&path, text).expect("our own folder");
@@ -58,6 +69,13 @@ impl Bed {
     /// Returns a command line of ours to run as the client.
     pub(crate) fn ours(&self, arguments: &[&str]) -> Command {
         cli::command(&self.work, arguments)
+    }
+
+    /// Returns the same as a line for the shell, whose words hold nothing special.
+    pub(crate) fn ours_line(&self, arguments: &[&str]) -> String {
+        let command = self.ours(arguments);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
     /// Makes the tree of that kind anew and returns it with its text files.
@@ -102,8 +120,9 @@ impl Bed {
         self.forget_here();
     }
 
-    /// Forgets what ours knows.
+    /// Forgets what ours knows, and ends who would remember.
     pub(crate) fn forget_here(&self) {
+        process::end_all(&self.work.home());
         for name in [".config", ".local", ".cache"] {
             remove(&self.work.home().join(name));
         }

@@ -23,7 +23,8 @@ const QUIET: Duration = Duration::from_millis(2500);
 pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, arguments: &Arguments) {
     let (source, _) = bed.tree(kind, kind.name(), arguments.seed);
     let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_here() && tool.takes(kind)).collect();
-    let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, tool.name(), tool.is_ours())).collect();
+    let mut rows: Vec<Row> =
+        tools.iter().map(|tool| Row::new(row, tool.name(), tool.is_ours()).open(tool.is_open(false))).collect();
     for run in 0..arguments.runs {
         for step in 0..tools.len() {
             // Another tool begins each round, so that none always follows the same other.
@@ -32,7 +33,7 @@ pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, argume
             if rows[index].failed() || (slow && run >= SLOW_RUNS) {
                 continue;
             }
-            let result = once(bed, tools[index], &source, bed.host.port());
+            let result = once(bed, tools[index], &source, bed.port());
             rows[index].add(result);
         }
     }
@@ -52,7 +53,10 @@ pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, argume
 /// Copies once to a new folder and has `rsync` compare the result.
 fn once(bed: &Bed, tool: Tool, source: &Path, port: u16) -> Result<Sample, String> {
     let target = "copy";
-    tool.prepare(bed, target, port)?;
+    if tool == Tool::OursOpen {
+        bed.forget_here();
+    }
+    tool.prepare(bed, source, target, port)?;
     let sample = measure::run(bed, &mut tool.command(bed, source, target, port))?;
     sound(source, &bed.remote(target))?;
     Ok(sample)
@@ -72,8 +76,8 @@ fn bytes(bed: &Bed, tool: Tool, source: &Path) -> Option<(u64, u64)> {
         return None;
     }
     bed.forget();
-    let wire = Proxy::start(bed.host.port());
-    let prepared = tool.prepare(bed, "copy", wire.port());
+    let wire = Proxy::start(bed.port());
+    let prepared = tool.prepare(bed, source, "copy", wire.port());
     let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
     let ran = prepared.and_then(|()| measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())));
     ran.ok().map(|_| (wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1))
@@ -86,15 +90,19 @@ pub(crate) fn again(bed: &Bed, report: &mut Report, row: &str, arguments: &Argum
         let (source, _) = bed.tree(kind, kind.name(), arguments.seed);
         let tools: Vec<Tool> =
             Tool::ALL.into_iter().filter(|tool| tool.is_here() && tool.takes(kind) && tool.compares()).collect();
+        let target = |tool: Tool| format!("again-{}", tool as usize);
+        // A folder has one background process, through which every push of it goes.
+        let (open, _) = bed.tree(kind, &format!("open-{}", kind.name()), arguments.seed);
+        let source = |tool: Tool| if tool == Tool::OursOpen { &open } else { &source };
         // What was saved within the last two seconds is read again by whoever distrusts coarse clocks.
         std::thread::sleep(QUIET);
-        let target = |tool: Tool| format!("again-{}", tool as usize);
-        let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(&row, tool.name(), tool.is_ours())).collect();
+        let mut rows: Vec<Row> =
+            tools.iter().map(|tool| Row::new(&row, tool.name(), tool.is_ours()).open(tool.is_open(true))).collect();
         for (tool, row) in tools.iter().zip(&mut rows) {
-            let port = bed.host.port();
+            let port = bed.port();
             let first = tool
-                .prepare(bed, &target(*tool), port)
-                .and_then(|()| measure::run(bed, &mut tool.command(bed, &source, &target(*tool), port)));
+                .prepare(bed, source(*tool), &target(*tool), port)
+                .and_then(|()| measure::run(bed, &mut tool.command(bed, source(*tool), &target(*tool), port)));
             if let Err(reason) = first {
                 row.add(Err(reason));
             }
@@ -103,9 +111,10 @@ pub(crate) fn again(bed: &Bed, report: &mut Report, row: &str, arguments: &Argum
             for step in 0..tools.len() {
                 let index = (run + step) % tools.len();
                 if !rows[index].failed() {
-                    let mut command = tools[index].command(bed, &source, &target(tools[index]), bed.host.port());
+                    let mut command =
+                        tools[index].command(bed, source(tools[index]), &target(tools[index]), bed.port());
                     let result = measure::run(bed, &mut command);
-                    let equal = sound(&source, &bed.remote(&target(tools[index])));
+                    let equal = sound(source(tools[index]), &bed.remote(&target(tools[index])));
                     rows[index].add(result.and_then(|sample| equal.map(|()| sample)));
                 }
             }
@@ -117,7 +126,7 @@ pub(crate) fn again(bed: &Bed, report: &mut Report, row: &str, arguments: &Argum
 
 /// Measures a connection with its smallest use.
 pub(crate) fn connect(bed: &Bed, report: &mut Report, row: &str, arguments: &Arguments) {
-    let port = bed.host.port();
+    let port = bed.port();
     let config = bed.host.client_config(port).display().to_string();
     let shared = format!("ssh -F {config} -S {} bench true", tools::master(bed, port));
     let mut rows = [

@@ -15,7 +15,7 @@ use crate::bed::{Bed, REMOTE};
 use crate::data::{Kind, Random};
 use crate::measure::{self, Sample};
 use crate::report::{Report, Row};
-use crate::tools;
+use crate::tools::{self, MUTAGEN};
 
 /// Edits of one tool before it is the next one's turn.
 const TURN: usize = 10;
@@ -92,7 +92,7 @@ impl Watcher {
         let name = format!("watch-{}", tool as usize);
         let target = bed.remote(&name);
         let mut watcher = Self { tool, source, target, child: None };
-        let port = bed.host.port();
+        let port = bed.port();
         let (from, to) = (watcher.source.display().to_string(), watcher.target.display().to_string());
         match tool {
             Tool::Ours => {
@@ -116,7 +116,7 @@ impl Watcher {
             }
             Tool::Mutagen => {
                 let line = format!(
-                    "mutagen sync create --name=watch --mode=one-way-replica --symlink-mode=posix-raw {from} bench:{to} \
+                    "mutagen sync create --name=watch --mode=one-way-replica {MUTAGEN} {from} bench:{to} \
                      && mutagen sync flush watch"
                 );
                 measure::run(bed, &mut bed.shell(&line))?;
@@ -147,7 +147,7 @@ impl Watcher {
         let start = Instant::now();
         fs::write(&local, &text).map_err(|error| error.to_string())?;
         if self.tool == Tool::RsyncMux {
-            let (config, socket) = (bed.host.client_config(bed.host.port()), tools::master(bed, bed.host.port()));
+            let (config, socket) = (bed.host.client_config(bed.port()), tools::master(bed, bed.port()));
             let rsh = format!("ssh -F {} -S {socket}", config.display());
             let mut copy = bed.work.command("rsync");
             copy.args(["-a", "-e", &rsh]).arg(&local).arg(format!("bench:{}", remote.display()));

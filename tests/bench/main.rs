@@ -13,14 +13,17 @@ mod tools;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::bed::Bed;
 use crate::report::Report;
 
 const USAGE: &str = "\
-usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--json FILE] [--markdown FILE]
+usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memory|disk] [--json FILE] [--markdown FILE]
 
 Rows: first-many, first-typical, no-change, edit-2000, edit-30000, idle, connect [default: all].
+--delay puts a wire between client and server on which a round trip needs so many milliseconds more.
+--on disk keeps data and copies below the folder for temporary files instead of in memory.
 Tools that are not on the PATH (mutagen, unison, lsyncd, zstd) are left out and said so.
 The table goes to standard output, what is going on to standard error.
 ";
@@ -31,6 +34,8 @@ struct Arguments {
     rows: Vec<String>,
     runs: usize,
     seed: u64,
+    delay: Duration,
+    in_memory: bool,
     json: Option<PathBuf>,
     markdown: Option<PathBuf>,
 }
@@ -46,8 +51,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut report = Report::new(arguments.seed, arguments.runs);
-    let bed = match Bed::new() {
+    let mut report = Report::new(arguments.seed, arguments.runs, arguments.in_memory, arguments.delay);
+    let bed = match Bed::new(arguments.in_memory, arguments.delay) {
         Ok(bed) => bed,
         Err(reason) => {
             say(&format!("error: no SSH server to measure against: {reason:?}"));
@@ -99,7 +104,15 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     if arguments.next().as_deref() != Some("sync") {
         return Err("say what to measure: `sync`".to_owned());
     }
-    let mut parsed = Arguments { rows: Vec::new(), runs: 5, seed: 1, json: None, markdown: None };
+    let mut parsed = Arguments {
+        rows: Vec::new(),
+        runs: 5,
+        seed: 1,
+        delay: Duration::ZERO,
+        in_memory: true,
+        json: None,
+        markdown: None,
+    };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("`{flag}` needs a value"))?;
         let number = || value.parse::<u64>().map_err(|error| format!("`{flag} {value}`: {error}"));
@@ -107,6 +120,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--rows" => parsed.rows = value.split(',').map(str::to_owned).collect(),
             "--runs" => parsed.runs = usize::try_from(number()?.max(1)).map_err(|error| error.to_string())?,
             "--seed" => parsed.seed = number()?,
+            "--delay" => parsed.delay = Duration::from_millis(number()?),
+            "--on" if value == "memory" || value == "disk" => parsed.in_memory = value == "memory",
             "--json" => parsed.json = Some(value.into()),
             "--markdown" => parsed.markdown = Some(value.into()),
             _ => return Err(format!("`{flag}` is not an option")),

@@ -1,6 +1,7 @@
 //! What was measured, as a table for people and as JSON for programs.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -12,6 +13,8 @@ pub(crate) struct Row {
     case: String,
     tool: String,
     ours: bool,
+    /// Whether its connection was open before the clock ran.
+    open: bool,
     samples: Vec<Sample>,
     failure: Option<String>,
     /// Bytes up and down in a run of its own.
@@ -29,12 +32,18 @@ impl Row {
             case: row.to_owned(),
             tool: tool.to_owned(),
             ours,
+            open: false,
             samples: Vec::new(),
             failure: None,
             bytes: None,
             durable: None,
             memory: None,
         }
+    }
+
+    /// Says whether its connection is open before the clock runs.
+    pub(crate) fn open(self, open: bool) -> Self {
+        Self { open, ..self }
     }
 
     /// Adds a sample, or why there is none.
@@ -73,6 +82,8 @@ impl Row {
 pub(crate) struct Report {
     seed: u64,
     runs: usize,
+    in_memory: bool,
+    delay: Duration,
     rows: Vec<Row>,
 }
 
@@ -81,6 +92,8 @@ struct JsonReport<'a> {
     version: u32,
     seed: u64,
     runs: usize,
+    in_memory: bool,
+    delay_ms: u128,
     machine: String,
     rows: Vec<JsonRow<'a>>,
 }
@@ -104,8 +117,8 @@ struct JsonRow<'a> {
 
 impl Report {
     /// Begins without rows.
-    pub(crate) fn new(seed: u64, runs: usize) -> Self {
-        Self { seed, runs, rows: Vec::new() }
+    pub(crate) fn new(seed: u64, runs: usize, in_memory: bool, delay: Duration) -> Self {
+        Self { seed, runs, in_memory, delay, rows: Vec::new() }
     }
 
     /// Adds rows.
@@ -134,21 +147,32 @@ impl Report {
             memory_here: row.memory.map(|memory| memory.0),
             memory_there: row.memory.map(|memory| memory.1),
         });
-        let report =
-            JsonReport { version: 1, seed: self.seed, runs: self.runs, machine: machine(), rows: rows.collect() };
+        let report = JsonReport {
+            version: 1,
+            seed: self.seed,
+            runs: self.runs,
+            in_memory: self.in_memory,
+            delay_ms: self.delay.as_millis(),
+            machine: machine(),
+            rows: rows.collect(),
+        };
         serde_json::to_string_pretty(&report).expect("plain data is JSON")
     }
 
     /// Returns the report as Markdown.
     pub(crate) fn markdown(&self) -> String {
         let mut text = format!(
-            "Seed {}, {} runs, {}. Data in memory; tools take turns; every copy is compared with its source.\n\
+            "Seed {}, {} runs, {}. Data {}, a round trip {} ms longer; tools take turns;\n\
+             every copy is compared with its source.\n\
              CPU is that of all processes at each end, the SSH server's among them, to 10 ms. Visible: the clock stops\n\
              when the whole content is on the remote; durable: when it survives a power cut, where a tool can say so\n\
-             (a push of ours ends only then, so that its visible time is an upper bound).\n",
+             (a push of ours ends only then, so that its visible time is an upper bound). Ours ÷ this: over the same kind of\n\
+             connection, new or open, where both were measured.\n",
             self.seed,
             self.runs,
-            machine()
+            machine(),
+            if self.in_memory { "in memory" } else { "on disk" },
+            self.delay.as_millis()
         );
         let mut names: Vec<&str> = self.rows.iter().map(|row| row.case.as_str()).collect();
         names.dedup();
@@ -161,12 +185,12 @@ impl Report {
     fn table(&self, name: &str) -> String {
         let rows: Vec<&Row> = self.rows.iter().filter(|row| row.case == name).collect();
         // The last of ours is the one in daily use; the cold one comes before it.
-        let ours = rows.iter().rfind(|row| row.ours && !row.failed()).map(|row| median(row.wall()));
+        let ours = |open: bool| rows.iter().rfind(|row| row.ours && !row.failed() && row.open == open);
         let mut text = format!(
             "\n### {name}\n\n| tool | n | visible, median | min | p99 | max | durable | CPU here | CPU there | up | down \
              | memory here + there | ours ÷ this |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         );
-        for row in rows {
+        for row in &rows {
             if let Some(reason) = &row.failure {
                 let reason = reason.replace('|', "\\|");
                 writeln!(text, "| {} | – | failed: {reason} | | | | | | | | | | |", row.tool)
@@ -174,8 +198,8 @@ impl Report {
                 continue;
             }
             let middle = median(row.wall());
-            let ratio =
-                ours.filter(|_| middle > 0.0).map_or_else(|| "–".to_owned(), |ours| format!("{:.2}", ours / middle));
+            let like = ours(row.open).or_else(|| ours(!row.open)).filter(|_| middle > 0.0);
+            let ratio = like.map_or_else(|| "–".to_owned(), |ours| format!("{:.2}", median(ours.wall()) / middle));
             writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} | {} | {:.2} s | {:.2} s | {} | {} | {} | {ratio} |",

@@ -15,6 +15,8 @@ pub(crate) enum Tool {
     OursCold,
     /// Ours with the agent installed.
     Ours,
+    /// Ours with a background process that is connected already.
+    OursOpen,
     /// `rsync -a` over a new connection.
     Rsync,
     /// `rsync -a` over a connection that is open already.
@@ -31,9 +33,10 @@ pub(crate) enum Tool {
 
 impl Tool {
     /// Every tool, ours first.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::OursCold,
         Self::Ours,
+        Self::OursOpen,
         Self::Rsync,
         Self::RsyncMux,
         Self::Tar,
@@ -47,6 +50,7 @@ impl Tool {
         match self {
             Self::OursCold => "ours, cold",
             Self::Ours => "ours",
+            Self::OursOpen => "ours, open connection",
             Self::Rsync => "rsync -a",
             Self::RsyncMux => "rsync -a, open connection",
             Self::Tar => "tar \\| ssh tar",
@@ -59,7 +63,7 @@ impl Tool {
     /// Returns whether it is on this machine.
     pub(crate) fn is_here(self) -> bool {
         match self {
-            Self::OursCold | Self::Ours | Self::Tar => true,
+            Self::OursCold | Self::Ours | Self::OursOpen | Self::Tar => true,
             Self::Rsync | Self::RsyncMux => has("rsync"),
             Self::TarZstd => has("zstd"),
             Self::Mutagen => has("mutagen"),
@@ -74,19 +78,28 @@ impl Tool {
 
     /// Returns whether it is one of ours.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::OursCold | Self::Ours)
+        matches!(self, Self::OursCold | Self::Ours | Self::OursOpen)
+    }
+
+    /// Returns whether its connection is open before the clock runs; `again` when it copied before.
+    pub(crate) fn is_open(self, again: bool) -> bool {
+        match self {
+            Self::OursOpen | Self::RsyncMux => true,
+            Self::Mutagen => again,
+            Self::OursCold | Self::Ours | Self::Rsync | Self::Tar | Self::TarZstd | Self::Unison => false,
+        }
     }
 
     /// Returns whether it compares with what is there instead of copying all.
     pub(crate) fn compares(self) -> bool {
         match self {
-            Self::Ours | Self::Rsync | Self::RsyncMux | Self::Mutagen | Self::Unison => true,
+            Self::Ours | Self::OursOpen | Self::Rsync | Self::RsyncMux | Self::Mutagen | Self::Unison => true,
             Self::OursCold | Self::Tar | Self::TarZstd => false,
         }
     }
 
     /// Does what is not timed: makes the target empty and opens what is meant to be open.
-    pub(crate) fn prepare(self, bed: &Bed, target: &str, port: u16) -> Result<(), String> {
+    pub(crate) fn prepare(self, bed: &Bed, source: &Path, target: &str, port: u16) -> Result<(), String> {
         crate::bed::remove(&bed.remote(target));
         // What ours keeps beside a folder: an earlier run is not to be remembered.
         crate::bed::remove(&bed.remote(&format!(".{target}.mltoolbox")));
@@ -98,11 +111,11 @@ impl Tool {
             Self::Ours => {
                 // The agent is installed and runs; this workspace was never pushed.
                 bed.forget_here();
-                bed.add_remote(REMOTE, port)?;
-                let mut install = bed.ours(&["agent", "install", "--remote", REMOTE, "--yes", "--json"]);
-                crate::measure::run(bed, &mut install)?;
-                let mut start = bed.ours(&["remote", "test", REMOTE, "--yes", "--json"]);
-                crate::measure::run(bed, &mut start).map(|_| ())
+                installed(bed, port)
+            }
+            Self::OursOpen => {
+                installed(bed, port)?;
+                connected(bed, source, target)
             }
             Self::RsyncMux => open_master(bed, port),
             Self::Mutagen => {
@@ -128,6 +141,12 @@ impl Tool {
         let from = source.display();
         let to = bed.remote(target).display().to_string();
         let line = match self {
+            Self::OursOpen => {
+                let from = from.to_string();
+                let resume = bed.ours_line(&["sync", "resume", "--workspace", &from, "--json"]);
+                let push = bed.ours_line(&["sync", "push", &from, "--remote", REMOTE, "--yes", "--json"]);
+                format!("{resume} >/dev/null && {push}")
+            }
             Self::OursCold | Self::Ours => {
                 let from = from.to_string();
                 return bed.ours(&["sync", "push", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"]);
@@ -140,7 +159,7 @@ impl Tool {
             ),
             Self::Mutagen => format!(
                 "mutagen sync list bench >/dev/null 2>&1 || mutagen sync create --name=bench --mode=one-way-replica \
-                 --stage-mode-beta=neighboring --symlink-mode=posix-raw {from} bench:{to} && mutagen sync flush bench"
+                 --stage-mode-beta=neighboring {MUTAGEN} {from} bench:{to} && mutagen sync flush bench"
             ),
             Self::Unison => format!(
                 "unison {from} ssh://bench/{to} -batch -auto -silent -perms -1 -confirmbigdel=false -force {from} \
@@ -150,6 +169,42 @@ impl Tool {
         bed.shell(&line)
     }
 }
+
+/// Adds the remote and sees to it that the agent is installed and runs.
+fn installed(bed: &Bed, port: u16) -> Result<(), String> {
+    bed.add_remote(REMOTE, port)?;
+    let mut install = bed.ours(&["agent", "install", "--remote", REMOTE, "--yes", "--json"]);
+    crate::measure::run(bed, &mut install)?;
+    let mut start = bed.ours(&["remote", "test", REMOTE, "--yes", "--json"]);
+    crate::measure::run(bed, &mut start).map(|_| ())
+}
+
+/// Starts the background process on an empty workspace and pauses it, then puts the files back.
+fn connected(bed: &Bed, source: &Path, target: &str) -> Result<(), String> {
+    let aside = bed.work.path().join("aside");
+    let text = |error: std::io::Error| error.to_string();
+    let carry = |from: &Path, to: &Path| -> std::io::Result<()> {
+        for entry in std::fs::read_dir(from)?.flatten() {
+            std::fs::rename(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    };
+    std::fs::create_dir_all(&aside).map_err(text)?;
+    carry(source, &aside).map_err(text)?;
+    let (from, to) = (source.display().to_string(), bed.remote(target).display().to_string());
+    let mut watch = bed.ours(&["sync", "watch", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"]);
+    let mut flush = bed.ours(&["sync", "flush", "--workspace", &from, "--json"]);
+    let mut pause = bed.ours(&["sync", "pause", "--workspace", &from, "--json"]);
+    let began = [&mut watch, &mut flush, &mut pause]
+        .into_iter()
+        .try_for_each(|command| crate::measure::run(bed, command).map(drop));
+    carry(&aside, source).map_err(text)?;
+    began
+}
+
+/// Keeps links and permissions as the others do.
+pub(crate) const MUTAGEN: &str =
+    "--symlink-mode=posix-raw --default-file-mode-beta=0644 --default-directory-mode-beta=0755";
 
 /// Returns the socket of the open connection.
 pub(crate) fn master(bed: &Bed, port: u16) -> String {

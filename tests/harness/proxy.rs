@@ -1,11 +1,15 @@
-//! A wire between client and server that counts bytes, and is cut or stalled where a test says.
+//! A wire between client and server that counts bytes, is as long as a test says, and is cut or stalled where it says.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// Bytes that are read at once; small enough to stop at an exact offset cheaply.
 const BUFFER: usize = 64 * 1024;
+/// Reads that a long wire holds: 128 MiB, far more than any window.
+const ON_THE_WAY: usize = 2048;
 
 /// Which way bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,11 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy to `127.0.0.1:port`.
     pub fn start(port: u16) -> Self {
+        Self::far(port, Duration::ZERO)
+    }
+
+    /// Starts a proxy to `127.0.0.1:port` over which every byte needs `delay`, each way.
+    pub fn far(port: u16, delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let own = listener.local_addr().expect("a bound socket has an address").port();
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
@@ -56,7 +65,7 @@ impl Proxy {
                 if Arc::strong_count(&accepting) == 1 {
                     return;
                 }
-                accept(client, port, &accepting);
+                accept(client, port, delay, &accepting);
             }
         });
         Self { port: own, shared }
@@ -132,7 +141,7 @@ fn cut(state: &mut State) {
     }
 }
 
-fn accept(client: TcpStream, port: u16, shared: &Arc<(Mutex<State>, Condvar)>) {
+fn accept(client: TcpStream, port: u16, delay: Duration, shared: &Arc<(Mutex<State>, Condvar)>) {
     let mut state = shared.0.lock().expect("no proxy thread panics");
     if state.refusing {
         return;
@@ -146,24 +155,59 @@ fn accept(client: TcpStream, port: u16, shared: &Arc<(Mutex<State>, Condvar)>) {
     state.accepted += 1;
     for (way, from, to) in [(Way::Up, clone(&client), clone(&server)), (Way::Down, server, client)] {
         let shared = Arc::clone(shared);
-        std::thread::spawn(move || pump(way, from, to, &shared));
+        if delay.is_zero() {
+            std::thread::spawn(move || pump(way, from, to, &shared));
+        } else {
+            let (on_the_way, arriving) = sync_channel(ON_THE_WAY);
+            std::thread::spawn(move || read_on(from, delay, |piece| on_the_way.send(piece).is_ok()));
+            std::thread::spawn(move || arrive(way, &arriving, to, &shared));
+        }
     }
 }
 
 fn pump(way: Way, mut from: TcpStream, mut to: TcpStream, shared: &(Mutex<State>, Condvar)) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        let mut done = 0;
-        while done < read {
-            let allowed = allow(way, read - done, shared);
-            if to.write_all(&buffer[done..done + allowed]).is_err() {
-                return;
-            }
-            done += allowed;
-            strike(way, shared);
+        if !pass_on(way, &buffer[..read], &mut to, shared) {
+            return;
         }
     }
     to.shutdown(Shutdown::Write).ok();
+}
+
+/// Reads at once what comes and says when it is due at the other end.
+fn read_on(mut from: TcpStream, delay: Duration, send: impl Fn((Instant, Vec<u8>)) -> bool) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if !send((Instant::now() + delay, buffer[..read].to_vec())) {
+            return;
+        }
+    }
+}
+
+/// Lets each piece arrive when it is due.
+fn arrive(way: Way, arriving: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream, shared: &(Mutex<State>, Condvar)) {
+    for (due, piece) in arriving {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if !pass_on(way, &piece, &mut to, shared) {
+            return;
+        }
+    }
+    to.shutdown(Shutdown::Write).ok();
+}
+
+/// Writes a piece, as far as it may go; false when nobody takes it any more.
+fn pass_on(way: Way, piece: &[u8], to: &mut TcpStream, shared: &(Mutex<State>, Condvar)) -> bool {
+    let mut done = 0;
+    while done < piece.len() {
+        let allowed = allow(way, piece.len() - done, shared);
+        if to.write_all(&piece[done..done + allowed]).is_err() {
+            return false;
+        }
+        done += allowed;
+        strike(way, shared);
+    }
+    true
 }
 
 /// Waits while stalled, counts up to `wanted` bytes and returns how many may go before the fault.
