@@ -222,12 +222,16 @@ impl Host {
     /// Writes the forced command: it gives each session this host's home and nothing of the real one.
     fn write_shell(&self, options: &Options, sftp: &Path) {
         fs::write(self.path().join("chatter"), &options.chatter).expect("our own folder");
+        // So that what the agent does there counts for the coverage, too.
+        let profile = std::env::var("LLVM_PROFILE_FILE");
+        let profile = profile.map_or_else(|_| ":".to_owned(), |file| format!("export LLVM_PROFILE_FILE='{file}'"));
         let text = format!(
             "#!/bin/sh\n\
              home='{home}'\n\
              cd \"$home\" || exit 255\n\
              unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME\n\
              export HOME=\"$home\" XDG_RUNTIME_DIR='{run}'\n\
+             {profile}\n\
              case \"$SSH_ORIGINAL_COMMAND\" in\n\
              internal-sftp) exec '{sftp}' ;;\n\
              esac\n\
