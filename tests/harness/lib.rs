@@ -25,4 +25,6 @@ pub mod skip;
 
 pub mod limits;
 
+pub mod mounts;
+
 pub mod edits;

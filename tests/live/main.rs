@@ -15,5 +15,6 @@ mod limits;
 mod owner;
 mod sync;
 mod terminal;
+mod traps;
 mod trial;
 mod watchers;

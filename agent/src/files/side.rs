@@ -132,7 +132,9 @@ impl Side {
         if let Some(known) = self.record::<Identity>("root.json")? {
             // A device number changes with a reboot on btrfs and NFS, so the birth decides where it is known.
             let same = match (known.born, born) {
-                (Some(then), Some(now)) => then == now,
+                // A folder of a lower layer is born anew when something below it is first written; only there
+                // does its inode number tell more.
+                (Some(then), Some(now)) => then == now || is_overlay(root),
                 (None, None) => known.device == seen.stamp.device,
                 (Some(_), None) | (None, Some(_)) => false,
             };
@@ -284,6 +286,19 @@ fn born(folder: &File) -> Option<i64> {
     let all = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
     let known = StatxFlags::from_bits_retain(all.stx_mask).contains(StatxFlags::BTIME);
     known.then(|| all.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(all.stx_btime.tv_nsec.into()))
+}
+
+/// Returns whether the folder lies on an overlay, as everything in a container's own file system does.
+#[cfg(target_os = "linux")]
+fn is_overlay(folder: &File) -> bool {
+    /// `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
+    const OVERLAY: u64 = 0x794c_7630;
+    rustix::fs::fstatfs(folder).is_ok_and(|facts| u64::try_from(facts.f_type) == Ok(OVERLAY))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_overlay(_: &File) -> bool {
+    false
 }
 
 #[cfg(not(target_os = "linux"))]
