@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use protocol::error::{Code, Explain};
 
+use super::Limit;
 use crate::frontend::Unanswered;
 
 mod examples;
@@ -307,6 +308,19 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// Returns the error for a machine that forbids what everything else needs, if it does.
+    pub fn of_limits(host: &str, limits: &[Limit]) -> Option<Self> {
+        limits.iter().find_map(|limit| match limit {
+            Limit::NoCommands { user, reason, sftp } => Some(Self::NoCommands {
+                host: host.to_owned(),
+                user: user.clone(),
+                reason: reason.clone(),
+                sftp: *sftp,
+            }),
+            Limit::NoSftp | Limit::NoTerminal | Limit::NoForwarding | Limit::NoSockets => None,
+        })
+    }
+
     /// Returns whether another attempt without any change could go better. What a person has to decide or
     /// mend first (keys, host keys, permissions) is never transient.
     pub fn is_transient(&self) -> bool {

@@ -4,45 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use protocol::error::{Code, Explain as _};
 
+use super::agents::Agent;
 use super::*;
-
-/// A real SSH agent, ended when it is dropped.
-struct Agent {
-    process: Child,
-    socket: PathBuf,
-    _folder: TempDir,
-}
-
-impl Agent {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("agent");
-        let mut process = Command::new("ssh-agent")
-            .arg("-D")
-            .arg("-a")
-            .arg(&socket)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("ssh-agent is installed");
-        // It prints its address once it listens.
-        let mut line = String::new();
-        let mut said = BufReader::new(process.stdout.take().expect("it is piped"));
-        said.read_line(&mut line).expect("it prints its address");
-        Self { process, socket, _folder: folder }
-    }
-
-    fn add(&self, key: &Path) {
-        let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).status();
-        assert!(added.expect("ssh-add is installed").success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.process.kill().expect("it is ours");
-        self.process.wait().expect("it is ours");
-    }
-}
 
 async fn with_key(sshd: &Sshd, home: &Home, key: &str, person: &Person) -> Result<Ssh, TransportError> {
     let remote = RemoteRow { key: Some(key.to_owned()), ..remote(sshd.address) };
