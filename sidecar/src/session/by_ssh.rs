@@ -1,6 +1,6 @@
 //! A remote of the store, reached by SSH, with the agent installed there on consent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use super::{Connector, Failed, Lane, install};
 use crate::env;
 use crate::frontend::{Frontend, Progress};
 use crate::store::Store;
+use crate::transport::ssh_config::{Host, StrictHostKey};
 use crate::transport::{Transport, ssh};
 
 /// Whose keys and known hosts are used.
@@ -65,7 +66,8 @@ impl Connector for BySsh {
             let title = format!("Connecting to {}", self.remote.name);
             frontend.report(Progress { title, ..Progress::default() });
         }
-        match ssh::connect(&self.remote, &options, frontend, cancel).await {
+        let host = plain(&self.remote, home);
+        match ssh::connect(&host, &options, frontend, cancel).await {
             Ok(connected) => Ok(Arc::new(connected)),
             Err(error) => Err(Failed { transient: error.is_transient(), error: error.into() }),
         }
@@ -76,4 +78,17 @@ impl Connector for BySsh {
         self.store.reached(&self.remote.name, Some(link.facts())).await?;
         Ok(link)
     }
+}
+
+/// Returns how a remote is reached without any configuration of SSH.
+fn plain(remote: &RemoteRow, home: &Path) -> Host {
+    let mut host = Host::plain(&remote.host, remote.port, &remote.user, home);
+    host.key = remote.key.as_deref().map(|key| match key.strip_prefix("~/") {
+        Some(below) => home.join(below),
+        None => PathBuf::from(key),
+    });
+    if remote.accept_new {
+        host.strict_host_key = StrictHostKey::AcceptNew;
+    }
+    host
 }
