@@ -34,14 +34,14 @@ pub const PORT: u16 = 22;
 pub struct Settings {
     /// The user's home: `~`, and the folder that holds `.ssh`.
     pub home: PathBuf,
-    /// The file that is read instead of `~/.ssh/config` and the machine's.
+    /// The file that is read instead of `~/.ssh/config` and the machine's; `none` for none at all.
     pub file: Option<PathBuf>,
     /// The program to ask; without one, or where it is missing, the files are read by us.
     pub program: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Returns those of a person with that home, who is asked through the `ssh` of the `PATH`.
+    /// Returns those of a person with that home and the `ssh` of the `PATH`.
     pub fn new(home: &Path) -> Self {
         Self { home: home.to_owned(), file: None, program: Some("ssh".into()) }
     }

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,26 +20,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is read of an answer: a hundred times the longest that is usual.
 const MAX_ANSWER: u64 = 1024 * 1024;
 
-/// Which configuration `ssh` reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Config {
-    /// The user's and then the machine's.
-    Usual,
-    /// This file alone.
-    File(PathBuf),
-    /// None.
-    Absent,
-}
-
-/// Returns what `program` says of a host, or `None` when there is no such program or it is not OpenSSH.
+/// Returns what `program` says of a host by `file`, or by the usual files without one; `None` when there is no such
+/// program or it is not OpenSSH.
 pub(super) async fn ask(
     program: &Path,
-    config: &Config,
+    file: Option<&Path>,
     alias: &str,
     overrides: &Overrides,
 ) -> Result<Option<String>, ConfigError> {
     let mut command = Command::new(program);
-    command.args(arguments(config, alias, overrides));
+    command.args(arguments(file, alias, overrides));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let run = |source| ConfigError::Run { host: alias.to_owned(), source };
     let mut child = match command.spawn() {
@@ -60,14 +50,12 @@ pub(super) async fn ask(
     Err(refusal(alias, &stderr))
 }
 
-fn arguments(config: &Config, alias: &str, overrides: &Overrides) -> Vec<OsString> {
+fn arguments(file: Option<&Path>, alias: &str, overrides: &Overrides) -> Vec<OsString> {
     // Without `-T` it complains that there is no terminal.
     let mut arguments: Vec<OsString> = vec!["-G".into(), "-T".into()];
     let mut option = |name: &str, value: &OsStr| arguments.extend([name.into(), value.to_owned()]);
-    match config {
-        Config::Usual => {}
-        Config::File(path) => option("-F", path.as_os_str()),
-        Config::Absent => option("-F", OsStr::new("none")),
+    if let Some(file) = file {
+        option("-F", file.as_os_str());
     }
     if let Some(user) = &overrides.user {
         option("-l", OsStr::new(user));
@@ -132,10 +120,11 @@ mod tests {
             jump: Some("gate".to_owned()),
             ..Overrides::default()
         };
-        let line = |config, overrides: &Overrides| arguments(&config, "gpu", overrides).join(OsStr::new(" "));
-        assert_eq!(line(Config::File("/c d".into()), &overrides), "-G -T -F /c d -l ada -p 7 -J gate -- gpu");
-        assert_eq!(line(Config::Usual, &Overrides::default()), "-G -T -- gpu");
-        assert_eq!(line(Config::Absent, &Overrides::default()), "-G -T -F none -- gpu");
+        let line = |file: Option<&str>, overrides: &Overrides| {
+            arguments(file.map(Path::new), "gpu", overrides).join(OsStr::new(" "))
+        };
+        assert_eq!(line(Some("/c d"), &overrides), "-G -T -F /c d -l ada -p 7 -J gate -- gpu");
+        assert_eq!(line(None, &Overrides::default()), "-G -T -- gpu");
     }
 
     #[test]
@@ -146,7 +135,7 @@ mod tests {
         ] {
             match refusal("gpu", text) {
                 ConfigError::Line { file, line, message } => {
-                    assert_eq!((file, line), (PathBuf::from("/home/a b/.ssh/config"), 12));
+                    assert_eq!((file, line), ("/home/a b/.ssh/config".into(), 12));
                     assert_eq!(message, "Bad configuration option: foo");
                 }
                 other => panic!("{other}"),
@@ -159,9 +148,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_ssh_and_another_ssh_are_no_answer() {
-        let ask = |program: &'static str| async move {
-            ask(Path::new(program), &Config::Absent, "gpu", &Overrides::default()).await
-        };
+        let ask =
+            |program: &'static str| async move { ask(Path::new(program), None, "gpu", &Overrides::default()).await };
         assert!(matches!(ask("/no/such/ssh").await, Ok(None)));
         assert!(is_another_program("Unknown option -G\nDropbear SSH client v2022.83"));
         assert!(!is_another_program("/c: line 1: Bad configuration option: usage:\n/c: terminating, 1 bad"));

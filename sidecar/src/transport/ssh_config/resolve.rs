@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::address::{self, Address};
-use super::ask::{self, Config};
+use super::ask;
 use super::error::ConfigError;
 use super::evaluate::{self, Question, evaluate};
 use super::file::{self, Parsed, Place};
@@ -13,6 +13,8 @@ use super::{Host, Overrides, Proxy, Settings};
 
 /// More hops than any network needs; what leads further is a mistake.
 const MAX_HOPS: usize = 16;
+/// The name that stands for no configuration, as with `ssh -F none`.
+const NO_FILE: &str = "none";
 /// The words with which `ssh -G` refuses a host that is its own jump.
 const LOOP: &str = "jumphost loop via ";
 /// The configuration of the whole machine.
@@ -40,6 +42,17 @@ pub async fn aliases(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     Ok(evaluate::aliases(&files))
 }
 
+/// Which configuration is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Config {
+    /// The user's and then the machine's.
+    Usual,
+    /// This file alone.
+    File(PathBuf),
+    /// None; there is nothing to ask `ssh` about.
+    Absent,
+}
+
 /// What is the same for every hop.
 struct Scene {
     program: Option<PathBuf>,
@@ -63,6 +76,7 @@ impl Scene {
         let account_home = agent::facts::own_home().filter(|account| !same(account));
         let own = home.join(".ssh").join("config");
         let config = match file {
+            Some(file) if file.as_os_str() == NO_FILE => Config::Absent,
             Some(file) => Config::File(file),
             None if account_home.is_none() => Config::Usual,
             // `ssh` would read the account's, which is another person's as far as the environment says.
@@ -85,9 +99,10 @@ impl Scene {
         if let Some(jump) = &overrides.jump {
             Address::parse_jumps(jump).map_err(|entry| ConfigError::jump(alias, entry))?;
         }
-        let said = match &self.program {
-            Some(program) => ask::ask(program, &self.config, alias, overrides).await,
-            None => Ok(None),
+        let said = match (&self.program, &self.config) {
+            (Some(program), Config::Usual) => ask::ask(program, None, alias, overrides).await,
+            (Some(program), Config::File(file)) => ask::ask(program, Some(file), alias, overrides).await,
+            (Some(_), Config::Absent) | (None, _) => Ok(None),
         };
         let mut warnings = Vec::new();
         let values = match said {
