@@ -24,6 +24,8 @@ pub const SSH_ASKPASS_REQUIRE: &str = "SSH_ASKPASS_REQUIRE";
 /// The user's shell, which runs a `ProxyCommand`.
 #[cfg(unix)]
 pub const SHELL: &str = "SHELL";
+/// The SSH configuration to read instead of `~/.ssh/config` and the machine's; `none` for none at all.
+pub const SSH_CONFIG: &str = "MLTOOLBOX_SSH_CONFIG";
 /// The user's name, for log-ins that name none.
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
 /// The user's name where `USER` is not set: what POSIX calls it.

@@ -1,10 +1,66 @@
 //! What `ssh` would do to reach a host, as the user's `~/.ssh/config` has it: plain data for whoever connects.
+//!
+//! The user's own `ssh` is asked (`ssh -G`); where there is none, we read the files. Nothing here connects anywhere,
+//! and no file of the configuration is ever written.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod address;
+mod ask;
+mod error;
+mod evaluate;
+mod file;
+mod host;
+mod pattern;
+mod resolve;
+#[cfg(all(test, unix))]
+mod tests;
+mod tokens;
+mod values;
+mod words;
+
+pub use address::{Address, is_host, is_user};
+pub use error::ConfigError;
+#[doc(hidden)]
+pub use error::examples;
+pub use resolve::{aliases, resolve};
+
 /// Port of SSH servers.
 pub const PORT: u16 = 22;
+
+/// Where the configuration is, and who reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The user's home: `~`, and the folder that holds `.ssh`.
+    pub home: PathBuf,
+    /// The file that is read instead of `~/.ssh/config` and the machine's; `none` for none at all.
+    pub file: Option<PathBuf>,
+    /// The program to ask; without one, or where it is missing, the files are read by us.
+    pub program: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Returns those of a person with that home and the `ssh` of the `PATH`.
+    pub fn new(home: &Path) -> Self {
+        Self { home: home.to_owned(), file: None, program: Some("ssh".into()) }
+    }
+}
+
+/// What the user said of a remote; it wins over the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Whom to log in as.
+    pub user: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The hosts to jump over, as in `ProxyJump`; `none` for none.
+    pub jump: Option<String>,
+    /// The private key to begin with.
+    pub key: Option<PathBuf>,
+    /// Whether host keys that are not recorded are accepted, those of the jumps too.
+    pub accept_new: bool,
+}
 
 /// How one host is reached: everything that the configuration says and that we honour. Tokens, `~` and
 /// variables are expanded already.
@@ -116,6 +172,16 @@ pub enum Authentication {
 impl Authentication {
     /// All, in OpenSSH's order.
     pub const ALL: [Self; 3] = [Self::PublicKey, Self::KeyboardInteractive, Self::Password];
+
+    /// Returns the way of that name (RFC 4252).
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "publickey" => Some(Self::PublicKey),
+            "keyboard-interactive" => Some(Self::KeyboardInteractive),
+            "password" => Some(Self::Password),
+            _ => None,
+        }
+    }
 }
 
 /// Which addresses of a name are tried.

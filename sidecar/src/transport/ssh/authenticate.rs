@@ -213,7 +213,7 @@ impl<'a> Attempt<'a> {
                 if is_hardware(&key) {
                     self.frontend.tell(format!("Touch the hardware key `{}` if it blinks.", identity.comment()));
                 }
-                (Signer::Agent { client: &mut agent.client, identity: identity.clone() }, AGENT_TIMEOUT)
+                (Signer::Agent { client: &mut agent.client, identity }, AGENT_TIMEOUT)
             }
             (By::Agent(_), _, None) => return Ok(Part::None),
         };

@@ -107,11 +107,10 @@ impl<'a> HostKey<'a> {
         let mut verdict = Verdict::Unknown;
         for (index, name) in self.names.iter().enumerate() {
             match known_hosts::check(&self.files, name, key, &supported()) {
-                Verdict::Unknown => {}
-                Verdict::Changed(_) if index > 0 => {}
-                found @ (Verdict::Known | Verdict::Changed(_)) if verdict == Verdict::Unknown => verdict = found,
-                Verdict::Known | Verdict::Changed(_) => {}
                 revoked @ Verdict::Revoked(_) => return revoked,
+                Verdict::Known if verdict == Verdict::Unknown => verdict = Verdict::Known,
+                changed @ Verdict::Changed(_) if index == 0 => verdict = changed,
+                Verdict::Known | Verdict::Changed(_) | Verdict::Unknown => {}
             }
         }
         verdict

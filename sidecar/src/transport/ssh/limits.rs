@@ -71,8 +71,8 @@ struct Said {
 impl Said {
     /// Returns what happened instead of the command.
     fn reason(&self) -> String {
-        let lines = || self.out.lines().chain(self.err.lines()).map(printable).map(|line| line.trim().to_owned());
-        match lines().filter(|line| !line.is_empty()).last() {
+        let mut lines = self.out.lines().chain(self.err.lines()).map(printable).map(|line| line.trim().to_owned());
+        match lines.rfind(|line| !line.is_empty()) {
             Some(line) => format!("it said `{line}`"),
             None => match &self.exit {
                 Some(Exit::Status(status)) => format!("another program took its place, with status {status}"),

@@ -138,15 +138,16 @@ fn remote(address: SocketAddr) -> RemoteRow {
     RemoteRow {
         name: "there".to_owned(),
         host: address.ip().to_string(),
-        port: address.port(),
-        user: "root".to_owned(),
+        port: Some(address.port()),
+        user: Some("root".to_owned()),
         ..RemoteRow::default()
     }
 }
 
 /// Returns a remote as a host without any configuration.
 fn host(remote: &RemoteRow, home: &Path) -> Host {
-    let mut host = Host::plain(&remote.host, remote.port, &remote.user, home);
+    let user = remote.user.as_deref().unwrap_or_default();
+    let mut host = Host::plain(&remote.host, remote.port.unwrap_or_default(), user, home);
     host.key = remote.key.as_ref().map(|key| home.join(key.trim_start_matches("~/")));
     host.global_known_hosts.clear();
     if remote.accept_new {

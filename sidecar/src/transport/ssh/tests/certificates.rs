@@ -121,7 +121,7 @@ async fn a_host_certificate_has_to_hold() {
         match (&ours, flaw) {
             (Ok(()), None) => {}
             (Err(TransportError::HostCertificate { why, .. }), Some(flaw)) => {
-                assert!(why.contains(flaw), "{case}: {why}")
+                assert!(why.contains(flaw), "{case}: {why}");
             }
             _ => panic!("{case}: {ours:?}"),
         }
