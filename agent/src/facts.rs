@@ -53,9 +53,20 @@ pub fn user() -> String {
 /// Returns the name that the accounts file has for the user this process runs as.
 #[cfg(unix)]
 pub fn own_account() -> Option<String> {
-    // Names need not be UTF-8; those of other accounts are no reason to know none.
-    let accounts = std::fs::read("/etc/passwd").ok()?;
-    account(&String::from_utf8_lossy(&accounts), rustix::process::getuid().as_raw())
+    account(&accounts()?, rustix::process::getuid().as_raw()).map(|(name, _)| name)
+}
+
+/// Returns the home that the accounts file has for the user this process runs as, whatever the environment says.
+#[cfg(unix)]
+pub fn own_home() -> Option<std::path::PathBuf> {
+    let (_, home) = account(&accounts()?, rustix::process::getuid().as_raw())?;
+    (!home.is_empty()).then(|| home.into())
+}
+
+/// Names need not be UTF-8; those of other accounts are no reason to know none.
+#[cfg(unix)]
+fn accounts() -> Option<String> {
+    Some(String::from_utf8_lossy(&std::fs::read("/etc/passwd").ok()?).into_owned())
 }
 
 /// Returns that there is no accounts file.
@@ -64,14 +75,20 @@ pub fn own_account() -> Option<String> {
     None
 }
 
-/// Returns the name of the first account with that number.
+/// Returns that there is no accounts file.
+#[cfg(not(unix))]
+pub fn own_home() -> Option<std::path::PathBuf> {
+    None
+}
+
+/// Returns the name and the home of the first account with that number.
 #[cfg(any(unix, test))]
-fn account(accounts: &str, id: u32) -> Option<String> {
-    let fields = accounts.lines().map(|line| line.split(':'));
-    fields
-        .filter_map(|mut fields| Some((fields.next()?, fields.nth(1)?)))
-        .find(|(name, number)| !name.is_empty() && number.parse() == Ok(id))
-        .map(|(name, _)| name.to_owned())
+fn account(accounts: &str, id: u32) -> Option<(String, String)> {
+    let accounts = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    accounts
+        .filter(|fields| fields.first().is_some_and(|name| !name.is_empty()))
+        .find(|fields| fields.get(2).and_then(|number| number.parse().ok()) == Some(id))
+        .map(|fields| (fields[0].to_owned(), fields.get(5).copied().unwrap_or_default().to_owned()))
 }
 
 #[cfg(test)]
@@ -81,7 +98,7 @@ mod tests {
     #[test]
     fn accounts_are_found_by_number() {
         let accounts = "root:x:0:0:root:/root:/bin/sh\nbroken\nada:x:1000:1000::/home/ada:/bin/bash\n";
-        assert_eq!(account(accounts, 1000).as_deref(), Some("ada"));
+        assert_eq!(account(accounts, 1000), Some(("ada".to_owned(), "/home/ada".to_owned())));
         assert_eq!(account(accounts, 7), None);
     }
 

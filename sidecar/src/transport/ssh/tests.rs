@@ -16,17 +16,23 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, Purpose, Ssh, connect};
+use super::{Options, Purpose, Ssh};
 use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::secrets::Secret;
+use crate::transport::ssh_config::{Host, StrictHostKey};
 use crate::transport::ssh_server::Server;
 use crate::transport::{Exit, Process, Transport as _, TransportError};
 
+mod agents;
+mod certificates;
 mod channels;
 mod contract;
 mod host_keys;
+mod jumps;
+mod limits;
 mod logins;
 mod misbehaving;
+mod questions;
 mod uploads;
 
 /// A person who gives prepared answers and remembers what was asked and told.
@@ -110,10 +116,17 @@ impl Home {
     }
 
     fn options(&self) -> Options {
-        let mut options = Options::new(self.path(), None, Purpose::Control);
-        // Nothing of the machine that the tests run on.
-        options.known_hosts.retain(|path| path.starts_with(self.path()));
-        options
+        Options::new(self.path(), None, Purpose::Control)
+    }
+
+    /// Returns a server as a host of this user's configuration.
+    fn host(&self, address: SocketAddr) -> Host {
+        host(&remote(address), self.path())
+    }
+
+    /// Returns a server whose new host key is accepted.
+    fn trusting(&self, address: SocketAddr) -> Host {
+        Host { strict_host_key: StrictHostKey::AcceptNew, ..self.host(address) }
     }
 
     fn accepting(&self) -> Options {
@@ -125,10 +138,31 @@ fn remote(address: SocketAddr) -> RemoteRow {
     RemoteRow {
         name: "there".to_owned(),
         host: address.ip().to_string(),
-        port: address.port(),
-        user: "root".to_owned(),
+        port: Some(address.port()),
+        user: Some("root".to_owned()),
         ..RemoteRow::default()
     }
+}
+
+/// Returns a remote as a host without any configuration.
+fn host(remote: &RemoteRow, home: &Path) -> Host {
+    let user = remote.user.as_deref().unwrap_or_default();
+    let mut host = Host::plain(&remote.host, remote.port.unwrap_or_default(), user, home);
+    host.key = remote.key.as_ref().map(|key| home.join(key.trim_start_matches("~/")));
+    host.global_known_hosts.clear();
+    if remote.accept_new {
+        host.strict_host_key = StrictHostKey::AcceptNew;
+    }
+    host
+}
+
+async fn connect(
+    remote: &RemoteRow,
+    options: &Options,
+    person: &Person,
+    cancel: &CancellationToken,
+) -> Result<Ssh, TransportError> {
+    super::connect(&host(remote, &options.home), options, person, cancel).await
 }
 
 async fn reach(address: SocketAddr, options: &Options) -> Result<Ssh, TransportError> {
@@ -164,6 +198,11 @@ struct Sshd {
 impl Sshd {
     /// Starts one that lets in `authorized`, with more lines of configuration and its host keys by kind.
     fn start(authorized: &[&PublicKey], kinds: &[&str], more: &str) -> Self {
+        Self::prepared(authorized, kinds, more, |_| {})
+    }
+
+    /// Starts one after `prepare` has seen to its folder, which `$FOLDER` names in the configuration.
+    fn prepared(authorized: &[&PublicKey], kinds: &[&str], more: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         // It insists on its empty folder, which packages make at boot.
         std::fs::create_dir_all("/run/sshd").expect("the tests may make it");
@@ -174,6 +213,8 @@ impl Sshd {
             assert!(made.expect("ssh-keygen is installed").success());
             writeln!(config, "HostKey {}", path.display()).expect("a string takes it");
         }
+        prepare(folder.path());
+        let more = more.replace("$FOLDER", &folder.path().display().to_string());
         let lines: Vec<_> = authorized.iter().map(|key| key.to_openssh().expect("it is a key")).collect();
         let keys = folder.path().join("authorized_keys");
         std::fs::write(&keys, lines.join("\n") + "\n").expect("a fresh folder");
@@ -247,6 +288,11 @@ async fn finish(process: Process) -> Said {
     read.expect("the output comes whole");
     also.expect("the complaints come whole");
     Said { out, err, exit: exit.expect("it ends with a status") }
+}
+
+/// Connects to a host without a person.
+async fn visit(host: &Host, home: &Home) -> Result<Ssh, TransportError> {
+    super::connect(host, &home.options(), &Person::default(), &CancellationToken::new()).await
 }
 
 fn secret(text: &str) -> Answer {
