@@ -5,10 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use crate::version::version_line;
-
-/// Characters of a build's hash in its name.
-pub const BUILD: usize = 12;
+use crate::version::{BUILD, version_line};
 
 /// What the kernel adds to the name of a program whose file was removed.
 const DELETED: &str = " (deleted)";
