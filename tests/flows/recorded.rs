@@ -5,12 +5,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use agent::wire::{self, Frame, FrameReader};
+use agent::wire::{self, Frame, FrameReader, WireError};
 use harness::work::Work;
-use protocol::agent::{Reply, Request, Trailer};
+use protocol::agent::{Apply, Reply, Request, Trailer};
+use protocol::error::Code;
 use protocol::frame::{Header, INITIAL_CREDIT, Kind, cost};
-use protocol::hello::{OLDEST, PROTOCOL};
-use sidecar::session::link::Link;
+use protocol::hello::{Hello, OLDEST, PROTOCOL};
+use protocol::path::RelPath;
+use protocol::sync::{Action, Expect, Hash, Op};
+use sidecar::session::link::{Link, LinkError};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, DuplexStream};
 
 mod script;
@@ -77,6 +80,72 @@ async fn todays_sidecar_asks_earlier_agents_what_theirs_did() {
     for (version, tape) in earlier() {
         agent_of(&tape, version).await;
     }
+}
+
+/// Requests and operations that protocol 1 does not have.
+fn of_protocol_2() -> Vec<Request> {
+    let path = || RelPath::new("a").expect("a plain path");
+    let apply = |action| {
+        let ops = vec![Op { path: path(), expect: Expect::Absent, action }];
+        Request::Apply(Apply { root: 1, barrier: false, durable: false, ops })
+    };
+    vec![
+        Request::Partials { root: 1 },
+        apply(Action::Move { from: path(), source: Expect::Folder }),
+        apply(Action::Copy { from: path(), source: Expect::Folder, mode: 0o644, mtime_ns: None }),
+        apply(Action::Append { length: 0, size: 1, tail: Hash([0; 32]), hash: Hash([0; 32]) }),
+        apply(Action::Patch { size: 1, mode: 0o644, mtime_ns: None, sources: Vec::new() }),
+    ]
+}
+
+#[tokio::test]
+async fn an_agent_refuses_what_its_link_did_not_agree_on() {
+    let work = Work::new();
+    let mut proxy = tape::daemon(&work);
+    let mut writer = proxy.stdin.take().expect("a pipe");
+    let mut reader = FrameReader::new(proxy.stdout.take().expect("a pipe"));
+    let hello = Hello { protocol: 1, oldest: None, ..wire::own_hello() };
+    wire::send_hello(&mut writer, &hello).await.expect("mlt reads");
+    assert_eq!(reader.hello().await.expect("mlt answers").oldest, Some(OLDEST));
+    for (stream, request) in (1..).zip(of_protocol_2()) {
+        let payload = postcard::to_stdvec(&request).expect("requests are plain data").into();
+        send(&mut writer, &Frame { kind: Kind::Request, stream, payload }).await;
+        // What follows an operation is on its way already and does not end the link.
+        if matches!(request, Request::Apply(_)) {
+            send(&mut writer, &Frame { kind: Kind::Data, stream, payload: b"x".as_slice().into() }).await;
+        }
+        let frame = loop {
+            let frame = reader.next().await.expect("the link goes on");
+            if frame.kind == Kind::Reply {
+                break frame;
+            }
+        };
+        let reply: Reply = postcard::from_bytes(&frame.payload).expect("a reply");
+        let is_refused = matches!(&reply, Reply::Failed(error) if error.code == Code::AgentProtocol);
+        assert!(is_refused && frame.stream == stream, "{request:?}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_asks_nothing_that_its_link_did_not_agree_on() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (reader, writer) = tokio::io::split(near);
+    let acting = tokio::spawn(async move {
+        let (reader, mut writer) = tokio::io::split(far);
+        let hello = Hello { protocol: 1, oldest: None, ..wire::own_hello() };
+        wire::send_hello(&mut writer, &hello).await.expect("the sidecar reads");
+        let mut reader = FrameReader::new(reader);
+        reader.hello().await.expect("the sidecar says hello");
+        reader.next().await.map(|frame| frame.kind)
+    });
+    let link = Link::open(reader, writer).await.expect("an agent of protocol 1 is understood");
+    for request in of_protocol_2() {
+        let asked = link.exchange(request).await;
+        assert!(matches!(asked, Err(LinkError::NotSpoken { since: 2, protocol: 1 })), "{asked:?}");
+    }
+    drop(link);
+    let heard = acting.await.expect("no panic");
+    assert!(matches!(heard, Err(WireError::Ended)), "the agent heard {heard:?}");
 }
 
 /// Plays the sidecar of a recording against today's `mlt`: every answer has to be the recorded one.

@@ -101,9 +101,11 @@ impl Order {
         format!("{}/v{}/{}", self.base.address, env!("CARGO_PKG_VERSION"), self.platform.file_name())
     }
 
-    /// Returns where the program is kept once it was downloaded.
+    /// Returns where the program is kept once it was downloaded: what one server said is not believed of another.
     fn kept(&self) -> PathBuf {
-        self.cache.join("agents").join(format!("v{}", env!("CARGO_PKG_VERSION"))).join(self.platform.file_name())
+        let base = blake3::hash(self.base.address.as_bytes()).to_hex();
+        let version = format!("v{}", env!("CARGO_PKG_VERSION"));
+        self.cache.join("agents").join(&base[..12]).join(version).join(self.platform.file_name())
     }
 
     /// Returns whether the program was downloaded already and is still whole. Blocks.
