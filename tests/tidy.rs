@@ -23,6 +23,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tower_lsp", &["sidecar/src/frontend/lsp.rs", "sidecar/src/frontend/lsp/"]),
     ("notify", &["sidecar/src/sync/watch.rs", "sidecar/src/sync/watch/"]),
     ("ignore", &["sidecar/src/sync.rs", "sidecar/src/sync/"]),
+    ("ureq", &["sidecar/src/session/install/download.rs"]),
+    ("sha2", &["sidecar/src/session/install/download.rs"]),
     ("indicatif", &["sidecar/src/frontend/cli/"]),
     ("rpassword", &["sidecar/src/frontend/cli/"]),
     ("clap_complete", &["sidecar/src/commands/cli.rs"]),
@@ -69,7 +71,7 @@ const WALLS: &[(&str, &str, &str)] = &[
 /// What each member may depend on among the others, and what it must not link.
 const MEMBERS: &[(&str, &[&str], &[&str])] = &[
     ("mltoolbox-protocol", &[], &["tokio", "rustix", "russh", "rusqlite", "tower-lsp"]),
-    ("mltoolbox-agent", &["mltoolbox-protocol"], &["tower-lsp", "rusqlite", "russh", "reqwest", "hyper"]),
+    ("mltoolbox-agent", &["mltoolbox-protocol"], &["tower-lsp", "rusqlite", "russh", "reqwest", "hyper", "ureq"]),
     ("mltoolbox-sidecar", &["mltoolbox-agent", "mltoolbox-protocol"], &["anyhow"]),
     ("mltoolbox-tests", &["mltoolbox-agent", "mltoolbox-protocol", "mltoolbox-sidecar"], &[]),
 ];

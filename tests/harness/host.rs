@@ -41,6 +41,8 @@ pub struct Options {
     pub config: String,
     /// Whether its files are kept in memory.
     pub in_memory: bool,
+    /// A folder that its commands see as the root of everything, with a shell in it; needs root. Its home lies there.
+    pub root: Option<PathBuf>,
 }
 
 /// A running SSH server with a home of its own. Ends with everything it started when dropped.
@@ -70,6 +72,14 @@ impl Host {
             fs::create_dir_all("/run/sshd").expect("root may write to /run");
         }
         let work = if options.in_memory { Work::in_memory() } else { Work::new() };
+        if let Some(root) = &options.root {
+            // SFTP, which sees everything, finds the home under the same name.
+            let home = work.home();
+            let there = root.join(home.strip_prefix("/").expect("an absolute path"));
+            fs::create_dir_all(&there).expect("a folder of the test");
+            fs::remove_dir(&home).expect("it is empty");
+            std::os::unix::fs::symlink(there, home).expect("a folder of the test");
+        }
         let mut host =
             Self { work, port: 0, server, listener: Mutex::new(None), log: Arc::new(Mutex::new(Vec::new())) };
         host.make_keys();
@@ -225,6 +235,8 @@ impl Host {
         // So that what the agent does there counts for the coverage, too.
         let profile = std::env::var("LLVM_PROFILE_FILE");
         let profile = profile.map_or_else(|_| ":".to_owned(), |file| format!("export LLVM_PROFILE_FILE='{file}'"));
+        let root =
+            options.root.as_ref().map_or_else(String::new, |root| format!("unshare '--root={}' ", root.display()));
         let text = format!(
             "#!/bin/sh\n\
              home='{home}'\n\
@@ -237,8 +249,8 @@ impl Host {
              esac\n\
              cat '{chatter}'\n\
              case \"$SSH_ORIGINAL_COMMAND\" in\n\
-             '') exec /bin/sh -i ;;\n\
-             *) exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\" ;;\n\
+             '') exec {root}/bin/sh -i ;;\n\
+             *) exec {root}/bin/sh -c \"$SSH_ORIGINAL_COMMAND\" ;;\n\
              esac\n",
             home = self.home().display(),
             run = self.path().join("run").display(),

@@ -46,6 +46,22 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Returns a command that runs `program` where `root` is all there is, or why that cannot be.
+pub fn confined(root: &Path, program: &str) -> Result<Command, Reason> {
+    crate::skip::live(&["unshare"])?;
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    let mut probe = Command::new("unshare");
+    probe.args(command.get_args()).args(["--root=/", "/bin/true"]).stderr(Stdio::null());
+    if !probe.status().is_ok_and(|status| status.success()) {
+        return Err(Reason::OtherPlatform("this kernel allows no user namespace here".to_owned()));
+    }
+    command.arg(format!("--root={}", root.display())).arg(program).env_clear();
+    Ok(command)
+}
+
 /// Returns the same command in a network of its own that has only a loopback device, or why that cannot be.
 pub fn offline(command: &Command) -> Result<Command, Reason> {
     let wrap = |inner: &mut Command| {

@@ -4,6 +4,8 @@
 mod story;
 mod versions;
 
+mod anywhere;
+mod builds;
 mod editor;
 mod faults;
 mod host;

@@ -65,7 +65,11 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     let about = transport.about().clone();
     let forbidden = transport.limits().await?;
     let runs_commands = TransportError::of_limits(&remote.host, &forbidden).is_none();
-    let found = if runs_commands { super::agent::look(&*transport).await? } else { Found::default() };
+    let found = if runs_commands {
+        super::agent::look(&cx, &*transport, remote.facts.as_ref()).await?
+    } else {
+        Found::default()
+    };
     let facts = match found.facts {
         None if runs_commands => machine::facts(&*transport).await?,
         facts => facts,
@@ -74,7 +78,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         cx.store.reached(&remote.name, Some(facts)).await?;
     }
     let mut limits: Vec<String> = forbidden.iter().map(Limit::text).collect();
-    limits.extend(found.limits);
+    limits.extend(found.status.problem.iter().map(ToString::to_string));
     if about.interactive {
         limits.push("A person had to answer to log in, so large transfers share the one connection.".to_owned());
     }
