@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod actor;
 #[cfg(test)]
 mod agent_tests;
+mod candidates;
 #[cfg(test)]
 mod contract_tests;
 #[cfg(unix)]

@@ -53,6 +53,8 @@ pub(super) struct Look {
     pub(super) overlay: Result<Option<Overlay>, SyncError>,
     /// Paths of which the remote cannot tell, with the reason.
     pub(super) problems: Vec<(RelPath, String)>,
+    /// Whether what may be on the remote under another name was read.
+    pub(super) read: bool,
 }
 
 /// Looks at both sides; changes neither.
@@ -76,7 +78,7 @@ pub(super) async fn look(
             Ask::Base | Ask::All => verify(&*target, about_base(&base)).await,
         }
     });
-    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new() };
+    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new(), read: false };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
     let differs = match (ask, of_base) {
@@ -171,6 +173,19 @@ async fn read_what_may_be_equal(source: &Arc<dyn Source>, scan: &mut Scan, known
         })
         .map(|(path, _)| path.clone())
         .collect();
+    read(source, scan, unread).await;
+}
+
+/// Reads `wanted`, so that the look tells what they hold.
+pub(super) async fn read_through(mut look: Look, wanted: Vec<RelPath>, source: Arc<dyn Source>) -> Look {
+    look.read = true;
+    if let Ok(scan) = &mut look.scan {
+        read(&source, scan, wanted).await;
+    }
+    look
+}
+
+async fn read(source: &Arc<dyn Source>, scan: &mut Scan, unread: Vec<RelPath>) {
     if unread.is_empty() {
         return;
     }

@@ -23,6 +23,8 @@ const REST: Duration = Duration::from_mins(10);
 enum Happening {
     Write(&'static str),
     Remove(&'static str),
+    Rename(&'static str, &'static str),
+    Copy(&'static str, &'static str),
     RemoteWrite(&'static str),
     RemoteRemove(&'static str),
     /// The remote is edited just before the next operation is done there.
@@ -54,6 +56,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => file().prop_map(Happening::Write),
         3 => any().prop_map(Happening::Remove),
+        4 => (any(), any()).prop_map(|(from, to)| Happening::Rename(from, to)),
+        2 => (file(), file()).prop_map(|(from, to)| Happening::Copy(from, to)),
         2 => file().prop_map(Happening::RemoteWrite),
         1 => any().prop_map(Happening::RemoteRemove),
         2 => file().prop_map(Happening::RemoteRace),
@@ -120,7 +124,11 @@ impl World {
 
     fn bytes(&mut self) -> Vec<u8> {
         self.written += 1;
-        let bytes = format!("version {} of something", self.written).into_bytes();
+        let mut bytes = format!("version {} of something", self.written).into_bytes();
+        if self.written.is_multiple_of(2) {
+            // Long enough to be copied there.
+            bytes.resize(usize::try_from(plan::COPY_FROM).expect("a few thousand"), b'.');
+        }
         locked(&self.ever).insert(bytes.clone());
         bytes
     }
@@ -150,6 +158,19 @@ impl World {
             Happening::Remove(at) => {
                 self.source.tree.lock().remove(at);
                 self.dirty(at).await;
+            }
+            Happening::Rename(from, to) => {
+                self.source.tree.lock().rename(from, to);
+                self.dirty(from).await;
+                self.dirty(to).await;
+            }
+            Happening::Copy(from, to) => {
+                let bytes = match self.source.tree.lock().nodes.get(&path(from)) {
+                    Some(Node::File { bytes, .. }) => bytes.clone(),
+                    Some(Node::Folder | Node::Link(_)) | None => return,
+                };
+                self.source.tree.lock().write(to, &bytes);
+                self.dirty(to).await;
             }
             Happening::RemoteWrite(at) => {
                 let bytes = self.bytes();

@@ -216,24 +216,14 @@ fn a_durable_move_and_copy_are_flushed() {
 
 #[test]
 fn our_own_folder_is_neither_moved_nor_copied() {
-    let it = fixture_in("/dev/shm");
-    it.one(put("a", Expect::Absent, b"one"), b"one");
-    // Where the side directory lies inside the root its name is nobody's.
-    let place = tempfile::tempdir_in("/dev/shm").expect("a folder");
-    fs::create_dir(place.path().join("top")).expect("a folder");
-    fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o500)).expect("our own");
-    let opened = open_as(&place.path().join("top"), "one", false);
-    fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own");
-    let (root, _) = opened.expect("a root");
-    if root.top.reserved.is_none() {
-        // Nothing is closed to this user.
-        return;
-    }
+    let place = tempfile::tempdir().expect("a temporary folder");
+    std::os::unix::fs::symlink("elsewhere", place.path().join(".root.mltoolbox")).expect("a link");
+    let (root, opened) = open_as(&place.path().join("root"), "one", false).expect("a root");
+    let it = Fixture { place, root, opened };
+    let record = fs::read(it.path().join(".mltoolbox/root.json")).expect("the side directory is inside");
     for do_it in [move_to, copy_to] {
-        let ops = vec![do_it("c", Expect::Absent, ".mltoolbox/root.json", file(b"one"))];
-        let apply = Apply { root: 1, barrier: false, durable: false, ops };
-        let mut bodies = Bytes { bytes: io::Cursor::new(Vec::new()), trailer: Trailer::default() };
-        let outcomes = root.apply(&apply, &mut bodies).expect("a batch");
-        assert_eq!(refusal(&outcomes[0]), "`.mltoolbox` belongs to MLToolbox");
+        let outcome = it.one(do_it("c", Expect::Absent, ".mltoolbox/root.json", file(&record)), b"");
+        assert_eq!(refusal(&outcome), "`.mltoolbox` belongs to MLToolbox");
     }
+    assert!(it.path().join(".mltoolbox/root.json").exists() && !it.path().join("c").exists());
 }
