@@ -31,6 +31,8 @@ pub mod ignored;
 mod look;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod moves_tests;
 mod pending;
 pub mod plan;
 mod preview;

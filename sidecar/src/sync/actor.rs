@@ -446,7 +446,8 @@ impl Actor {
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let ahead =
             self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
-        let request = look::Request { paths, ask, overlay: self.overlay.clone(), ahead };
+        let doubted = self.doubts.keys().cloned().collect();
+        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), ahead };
         let base = self.base_for(request.paths.as_ref());
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;

@@ -73,12 +73,12 @@ fn happening() -> impl Strategy<Value = Happening> {
 type Theirs = Arc<Mutex<BTreeMap<RelPath, Option<Vec<u8>>>>>;
 
 /// Both sides, what people did to them, and the sync between.
-struct World {
-    source: FakeSource,
-    target: FakeTarget,
+pub(super) struct World {
+    pub(super) source: FakeSource,
+    pub(super) target: FakeTarget,
     store: Store,
     folder: tempfile::TempDir,
-    running: Option<(Handle, mpsc::Sender<Notice>)>,
+    pub(super) running: Option<(Handle, mpsc::Sender<Notice>)>,
     written: u64,
     /// What remote people wrote last, by path; `None` for a folder they made.
     remote: Theirs,
@@ -88,7 +88,7 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let store = Store::open(&folder.path().join("state.db")).await.expect("a new database opens");
         let row = protocol::editor::RemoteRow { name: "box".to_owned(), ..Default::default() };
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    async fn start(&mut self) {
+    pub(super) async fn start(&mut self) {
         let pair = self.store.pair(std::path::Path::new("/w"), "box", "/r").await.expect("the pair is stored");
         let config = Config {
             pair,
@@ -133,14 +133,14 @@ impl World {
         bytes
     }
 
-    async fn dirty(&self, at: &str) {
+    pub(super) async fn dirty(&self, at: &str) {
         if let Some((_, notices)) = &self.running {
             let all = plan::folders_above(&path(at)).chain([path(at)]).collect();
             notices.send(Notice::Dirty { paths: all, since: None }).await.expect("the sync runs");
         }
     }
 
-    async fn crash(&mut self) {
+    pub(super) async fn crash(&mut self) {
         if let Some((handle, notices)) = self.running.take() {
             drop(notices);
             handle.stop().await;
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// Waits until nothing moves; approves what is braked, as a person would who meant it.
-    async fn rest(&self) {
+    pub(super) async fn rest(&self) {
         let Some((handle, _)) = &self.running else { return };
         let rest = async {
             loop {
@@ -295,7 +295,7 @@ fn remote_write(tree: &mut Tree, remote: &Theirs, at: &str, bytes: &[u8]) {
 
 /// Lets the paused clock run a hundred times as fast as the real one. A clock that runs by itself would
 /// jump over every deadline while the database's own thread works.
-async fn drive_clock() {
+pub(super) async fn drive_clock() {
     loop {
         let tick = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(200)));
         tick.await.expect("a thread can sleep");

@@ -68,7 +68,7 @@ async fn planned(
     let same = opened.as_ref().is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base = Arc::new(base.into_iter().collect());
-    let request = Request { paths: None, ask, overlay: Overlay::new(), ahead: None };
+    let request = Request { paths: None, ask, doubted: Vec::new(), overlay: Overlay::new(), ahead: None };
     let able = target.abilities();
     let mut seen = look(request, Arc::clone(&base), Arc::clone(&source), target).await;
     if let Ok(scan) = &seen.scan {

@@ -8,6 +8,10 @@ use protocol::sync::{Action, Content};
 use super::super::Arrival;
 use super::super::plan::{Step, equal};
 use super::Actor;
+use crate::store::Base;
+
+/// Permission bits of every link.
+const LINK: u32 = 0o777;
 
 /// A move of which nothing was said.
 #[derive(Clone, Debug)]
@@ -56,8 +60,11 @@ impl Actor {
     pub(super) fn doubt(&mut self, step: Step) {
         let Some(content) = step.base.map(|base| base.content) else { return };
         let to = step.op.path;
-        if let (Action::Move { .. } | Action::Copy { .. }, Content::File { hash, .. }) = (&step.op.action, &content) {
-            self.doubts.entry(to.clone()).or_default().push(*hash);
+        if matches!(step.op.action, Action::Move { .. } | Action::Copy { .. }) {
+            let doubted = self.doubts.entry(to.clone()).or_default();
+            if let Content::File { hash, .. } = &content {
+                doubted.push(*hash);
+            }
         }
         if let Action::Move { from, .. } = step.op.action {
             self.moved.push(Moved { from, to, content });
@@ -76,6 +83,10 @@ impl Actor {
             if is_gone && there.is_some_and(|there| equal(there, &content)) {
                 self.overlay.remove(&from);
                 self.record(from, None);
+                if let Content::Link { .. } = content {
+                    self.overlay.remove(&to);
+                    self.record(to, Some(Base { content, mode: LINK, local: None, remote: None }));
+                }
             }
         }
     }

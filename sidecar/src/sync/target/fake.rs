@@ -179,6 +179,8 @@ pub(crate) struct Faults {
     pub(crate) mute: bool,
     /// Whether it can neither move nor copy.
     pub(crate) plain: bool,
+    /// Whether what came of a batch is told before what came of the batches in front of it.
+    pub(crate) backwards: bool,
 }
 
 /// A remote folder in memory.
@@ -189,6 +191,8 @@ pub(crate) struct FakeTarget {
     pub(crate) copy: Arc<Mutex<String>>,
     open: Arc<Mutex<bool>>,
     pub(crate) applied: Arc<Mutex<Vec<RelPath>>>,
+    /// Files whose bytes travelled.
+    pub(crate) sent: Arc<Mutex<usize>>,
 }
 
 impl fmt::Debug for FakeTarget {
@@ -205,6 +209,7 @@ impl Default for FakeTarget {
             copy: Arc::new(Mutex::new("copy-1".to_owned())),
             open: Arc::default(),
             applied: Arc::default(),
+            sent: Arc::default(),
         }
     }
 }
@@ -405,6 +410,9 @@ impl SyncTarget for FakeTarget {
             };
             let outcome = self.one(op, body);
             locked(&self.applied).push(op.path.clone());
+            if matches!(op.action, Action::Put { .. }) {
+                *locked(&self.sent) += 1;
+            }
             let cut = {
                 let mut faults = locked(&self.faults);
                 match &mut faults.cut_after {
@@ -427,6 +435,31 @@ impl SyncTarget for FakeTarget {
                 done.send((index, Done::Answered(outcome, sent))).await.ok();
             }
         }
+        Ok(())
+    }
+
+    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let mut first = 0;
+        let mut told = Vec::new();
+        for batch in batches {
+            let count = batch.ops.len();
+            let (outcomes, mut inbox) = mpsc::channel(count.max(1));
+            let applied = self.apply(batch, outcomes).await;
+            let mut of_batch = Vec::new();
+            while let Ok((index, what)) = inbox.try_recv() {
+                of_batch.push((first + index, what));
+            }
+            told.push(of_batch);
+            first += count;
+            if applied.is_err() {
+                tell(told, &done).await;
+                return applied;
+            }
+        }
+        if locked(&self.faults).backwards {
+            told.reverse();
+        }
+        tell(told, &done).await;
         Ok(())
     }
 
@@ -466,6 +499,13 @@ impl SyncTarget for FakeTarget {
     fn abilities(&self) -> Abilities {
         let able = !locked(&self.faults).plain;
         Abilities { moves: able, copies: able }
+    }
+}
+
+async fn tell(told: Vec<Vec<(usize, Done)>>, done: &mpsc::Sender<(usize, Done)>) {
+    for outcome in told.into_iter().flatten() {
+        // The receiver is the engine; without it nobody wants to know.
+        done.send(outcome).await.ok();
     }
 }
 
