@@ -33,6 +33,9 @@ use bodies::Sink;
 use error::RequestError;
 use work::{Job, Work};
 
+/// First protocol version whose peers unpack data.
+const PACKED_SINCE: u32 = 2;
+
 /// Credit that the bodies of one link share beyond their initial ones.
 const CREDIT_POOL: usize = 32 * 1024 * 1024;
 
@@ -49,12 +52,15 @@ where
     wire::send_hello(&mut writer, &ours).await?;
     let mut reader = FrameReader::new(reader);
     let theirs = reader.hello().await?;
-    let Some(_protocol) = theirs.common() else {
+    let Some(protocol) = theirs.common() else {
         // The sidecar saw our hello and tells its person what to do.
         tracing::warn!(theirs = theirs.protocol, ours = PROTOCOL, "a sidecar of another protocol version called");
         return Ok(());
     };
     let (outbox, writing) = wire::outbox(writer);
+    if protocol >= PACKED_SINCE {
+        outbox.allow_packing();
+    }
     let writing = tokio::spawn(writing);
     let link = agent.join();
     let (finished, done) = mpsc::unbounded_channel();
@@ -63,6 +69,7 @@ where
     let _ended = ended.clone().drop_guard();
     let work = Work::new(Arc::clone(&agent), link.id(), outbox.clone(), finished);
     let conversation = Conversation {
+        protocol,
         work: work.clone(),
         outbox,
         streams: HashMap::new(),
@@ -96,6 +103,7 @@ struct Stream {
 }
 
 struct Conversation {
+    protocol: u32,
     work: Work,
     outbox: Outbox,
     streams: HashMap<u64, Stream>,
@@ -133,7 +141,8 @@ impl Conversation {
         match frame.kind {
             Kind::Request => self.request(&frame),
             Kind::Data | Kind::End => self.body(frame),
-            Kind::Packed => Err(WireError::Nonsense("packed data came")),
+            Kind::Packed if self.protocol >= PACKED_SINCE => self.body(frame),
+            Kind::Packed => Err(WireError::Nonsense("packed data came from a sidecar that does not know them")),
             Kind::Cancel => self.cancel(frame.stream),
             Kind::Credit => self.credit(&frame),
             Kind::Ping => {
@@ -202,8 +211,10 @@ impl Conversation {
             }
             return Err(WireError::Nonsense("data came for a request that takes none, or after their end"));
         };
-        if frame.kind == Kind::Data {
-            return sink.data(frame.payload);
+        match frame.kind {
+            Kind::Data => return sink.data(frame.payload),
+            Kind::Packed => return sink.packed(frame.payload),
+            _ => {}
         }
         let trailer =
             postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("the end of data cannot be read"))?;
