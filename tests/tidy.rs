@@ -46,6 +46,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "agent/src/cli/",
         ],
     ),
+    ("zstd", &["agent/src/wire/packed.rs"]),
     ("postcard", &["agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/", "tests/"]),
 ];
 

@@ -4,12 +4,14 @@
 
 mod batch;
 mod body;
+mod copy;
 mod error;
 mod lease;
 mod look;
 mod mode;
 mod place;
 mod put;
+mod relocate;
 mod root;
 mod side;
 mod temp;

@@ -33,6 +33,9 @@ use bodies::Sink;
 use error::RequestError;
 use work::{Job, Work};
 
+/// First protocol version whose peers unpack data.
+const PACKED_SINCE: u32 = 2;
+
 /// Credit that the bodies of one link share beyond their initial ones.
 const CREDIT_POOL: usize = 32 * 1024 * 1024;
 
@@ -55,6 +58,9 @@ where
         return Ok(());
     };
     let (outbox, writing) = wire::outbox(writer);
+    if protocol >= PACKED_SINCE {
+        outbox.allow_packing();
+    }
     let writing = tokio::spawn(writing);
     let link = agent.join();
     let (finished, done) = mpsc::unbounded_channel();
@@ -136,7 +142,8 @@ impl Conversation {
         match frame.kind {
             Kind::Request => self.request(&frame),
             Kind::Data | Kind::End => self.body(frame),
-            Kind::Packed => Err(WireError::Nonsense("packed data came")),
+            Kind::Packed if self.protocol >= PACKED_SINCE => self.body(frame),
+            Kind::Packed => Err(WireError::Nonsense("packed data came from a sidecar that does not know them")),
             Kind::Cancel => self.cancel(frame.stream),
             Kind::Credit => self.credit(&frame),
             Kind::Ping => {
@@ -210,8 +217,10 @@ impl Conversation {
             }
             return Err(WireError::Nonsense("data came for a request that takes none, or after their end"));
         };
-        if frame.kind == Kind::Data {
-            return sink.data(frame.payload);
+        match frame.kind {
+            Kind::Data => return sink.data(frame.payload),
+            Kind::Packed => return sink.packed(frame.payload),
+            _ => {}
         }
         let trailer =
             postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("the end of data cannot be read"))?;

@@ -12,7 +12,9 @@ use protocol::hello::{Hello, MAGIC, MAX_CHATTER, OLDEST, PROTOCOL};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+mod gauge;
 mod outbox;
+pub mod packed;
 
 pub use outbox::{Outbox, outbox};
 

@@ -11,7 +11,7 @@ use agent::serve::{Agent, Config, serve};
 use agent::wire::{self, FrameReader};
 use protocol::agent::{Apply, Holder, MAX_STREAMS, Open, Reply, Request, Trailer};
 use protocol::frame::{Header, Kind, MAX_BULK_DATA};
-use protocol::hello::{Hello, PROTOCOL};
+use protocol::hello::{Hello, OLDEST, PROTOCOL};
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::{Action, Expect, Hash, Known, Op, Outcome, Rejected};
 use tokio::io::{AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
@@ -55,10 +55,14 @@ impl Place {
     }
 
     async fn call(&self) -> Caller {
+        self.call_as(PROTOCOL).await
+    }
+
+    async fn call_as(&self, protocol: u32) -> Caller {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         tokio::spawn(serve(theirs, Arc::clone(&self.agent)));
         let (reader, mut writer) = tokio::io::split(ours);
-        let hello = Hello { protocol: PROTOCOL, oldest: None, version: "6.6.6".to_owned(), facts: None };
+        let hello = Hello { protocol, oldest: None, version: "6.6.6".to_owned(), facts: None };
         wire::send_hello(&mut writer, &hello).await.expect("the agent reads");
         let mut reader = FrameReader::new(reader);
         reader.hello().await.expect("the agent says hello");
@@ -314,4 +318,88 @@ async fn mutated_requests_change_nothing_outside() {
     }
     assert_eq!(place.outside(), before);
     assert!(fs::read_dir(Path::new(place.folder.path()).join("home")).expect("a folder").count() <= 2);
+}
+
+/// A packed payload that says it holds `length` bytes.
+fn saying(length: u32, payload: &[u8]) -> Vec<u8> {
+    [length.to_le_bytes().as_slice(), &payload[4..]].concat()
+}
+
+#[tokio::test]
+async fn packed_data_are_taken_for_what_they_hold() {
+    let place = Place::new();
+    let text = b"words that come again and again, ".repeat(3000);
+    let length = u32::try_from(text.len()).expect("it is short");
+    let payload = wire::packed::pack(&text).expect("it is worth it");
+    let writing = |caller: &mut Caller, size: u32| {
+        caller.stream += 1;
+        let hash = Some(Hash(*blake3::hash(&text).as_bytes()));
+        let action = Action::Put { size: u64::from(size), hash, mode: 0o644, mtime_ns: None };
+        frame(Kind::Request, caller.stream, &encoded(&caller.apply(vec![op("packed", Expect::Absent, action)])))
+    };
+    let with_end = |caller: &Caller, mut bytes: Vec<u8>, payload: &[u8]| {
+        bytes.extend(frame(Kind::Packed, caller.stream, payload));
+        bytes.extend(frame(Kind::End, caller.stream, &[0, 0]));
+        bytes
+    };
+
+    let whole = payload.len();
+    let noise = [length.to_le_bytes().as_slice(), &[0x5a; 2000]].concat();
+    let refused: [(&str, u32, Vec<u8>); 4] = [
+        ("a bomb", 50_000, saying(50_000, &payload)),
+        ("fewer than announced", length + 1, saying(length + 1, &payload)),
+        ("half of it", length, payload[..whole / 2].to_vec()),
+        ("noise", length, noise),
+    ];
+    let mut caller = place.call().await;
+    for (name, size, payload) in refused {
+        let request = writing(&mut caller, size);
+        let bytes = with_end(&caller, request, &payload);
+        caller.send(&bytes).await;
+        match caller.reply().await {
+            Some(Reply::Failed(_)) => {}
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    // The same link goes on, and what is true is written.
+    let request = writing(&mut caller, length);
+    let bytes = with_end(&caller, request, &payload);
+    caller.send(&bytes).await;
+    let Some(Reply::Applied(done)) = caller.reply().await else { panic!("it is as announced") };
+    assert!(matches!(done[..], [Outcome::Applied { .. }]), "{done:?}");
+    assert_eq!(fs::read(place.folder.path().join("home/copy/packed")).expect("it was written"), text);
+
+    let beyond = u32::try_from(MAX_BULK_DATA).expect("a frame is small") + 1;
+    for (name, payload) in [
+        ("nothing announced", vec![1, 2, 3]),
+        ("no bytes", saying(0, &payload)),
+        ("shorter than what came", saying(10, &payload)),
+        ("more than a frame", saying(beyond, &payload)),
+        ("all there is", saying(u32::MAX, &payload)),
+    ] {
+        let mut caller = place.call().await;
+        let request = writing(&mut caller, length);
+        let bytes = with_end(&caller, request, &payload);
+        caller.send(&bytes).await;
+        assert_eq!(caller.reply().await, None, "{name}");
+    }
+    // What counts against the credit is what they hold, not what came: behind a batch that waits for its bytes
+    // nothing is used up, and two such frames are more than may be on the way.
+    let mut caller = place.call().await;
+    caller.stream += 1;
+    let ops = vec![op("first", Expect::Absent, put(5))];
+    let first = Request::Apply(Apply { root: caller.root, barrier: true, durable: false, ops });
+    let mut bytes = frame(Kind::Request, caller.stream, &encoded(&first));
+    bytes.extend(writing(&mut caller, length));
+    for _ in 0..2 {
+        bytes.extend(frame(Kind::Packed, caller.stream, &saying(beyond - 1, &payload)));
+    }
+    caller.send(&bytes).await;
+    assert_eq!(caller.reply().await, None);
+    // Who does not know packed data sends none.
+    let mut caller = place.call_as(OLDEST).await;
+    let request = writing(&mut caller, length);
+    let bytes = with_end(&caller, request, &payload);
+    caller.send(&bytes).await;
+    assert_eq!(caller.reply().await, None);
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod actor;
 #[cfg(test)]
 mod agent_tests;
+mod candidates;
 #[cfg(test)]
 mod contract_tests;
 #[cfg(unix)]
@@ -30,6 +31,8 @@ pub mod ignored;
 mod look;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod moves_tests;
 mod pending;
 pub mod plan;
 mod preview;

@@ -56,3 +56,16 @@ fn a_refusing_wire_ends_new_connections() {
     assert_eq!(connect(&proxy).read_to_end(&mut bytes).unwrap_or(0), 0);
     assert_eq!(proxy.accepted(), 0);
 }
+
+#[test]
+fn a_throttled_wire_takes_its_time() {
+    let (port, reader) = sink();
+    let proxy = Proxy::start(port);
+    proxy.throttle(1e6);
+    let began = std::time::Instant::now();
+    let mut stream = connect(&proxy);
+    stream.write_all(&vec![7; 300_000]).expect("the proxy reads");
+    drop(stream);
+    assert_eq!(reader.join().expect("the sink ends").len(), 300_000);
+    assert!(began.elapsed() >= std::time::Duration::from_millis(290), "{:?}", began.elapsed());
+}

@@ -59,7 +59,7 @@ impl Editor {
         let path = self.place();
         let shown = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
         let present = path.symlink_metadata().ok();
-        match self.random.below(10) {
+        match self.random.below(13) {
             0..=3 => {
                 remove(&path);
                 let size = *self.random.pick(&[0, 1, 100, 5_000, 70_000, 1_200_000]);
@@ -87,7 +87,7 @@ impl Editor {
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
                 format!("mode {shown} {mode:o}")
             }
-            8 if present.is_some() => {
+            8 | 9 if present.is_some() => {
                 let to = self.place();
                 if to.starts_with(&path) || path.starts_with(&to) {
                     return format!("keep {shown}");
@@ -95,6 +95,26 @@ impl Editor {
                 remove(&to);
                 fs::rename(&path, &to).expect("our own folder");
                 format!("rename {shown} to {}", to.strip_prefix(&self.root).unwrap_or(&to).display())
+            }
+            10 if present.is_some() => {
+                let to = self.place();
+                if to.starts_with(&path) || path.starts_with(&to) || to.symlink_metadata().is_err() {
+                    return format!("keep {shown}");
+                }
+                let aside = self.root.join("aside");
+                for (from, to) in [(&path, &aside), (&to, &path), (&aside, &to)] {
+                    fs::rename(from, to).expect("our own folder");
+                }
+                format!("swap {shown} and {}", to.strip_prefix(&self.root).unwrap_or(&to).display())
+            }
+            11 if present.is_some() => {
+                let to = self.place();
+                if to.starts_with(&path) || path.starts_with(&to) {
+                    return format!("keep {shown}");
+                }
+                remove(&to);
+                copy(&path, &to);
+                format!("copy {shown} to {}", to.strip_prefix(&self.root).unwrap_or(&to).display())
             }
             _ if present.as_ref().is_some_and(fs::Metadata::is_file) => {
                 let mut bytes = fs::read(&path).expect("our own file");
@@ -120,6 +140,21 @@ impl Editor {
     }
 }
 
+/// Copies what is there with everything below it, as `cp -r` does but for links, which stay links.
+fn copy(from: &Path, to: &Path) {
+    let kind = from.symlink_metadata().expect("our own folder").file_type();
+    if kind.is_dir() {
+        fs::create_dir(to).expect("our own folder");
+        for entry in fs::read_dir(from).expect("our own folder").flatten() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else if kind.is_symlink() {
+        symlink(fs::read_link(from).expect("our own link"), to).expect("our own folder");
+    } else {
+        fs::copy(from, to).expect("our own file");
+    }
+}
+
 fn remove(path: &Path) {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).expect("our own folder"),
@@ -141,6 +176,8 @@ mod tests {
             (done, oracle::canary(&work.workspace()))
         });
         assert_eq!(trees[0], trees[1]);
-        assert!(trees[0].0.iter().any(|edit| edit.starts_with("rename")));
+        for kind in ["rename", "swap", "copy"] {
+            assert!(trees[0].0.iter().any(|edit| edit.starts_with(kind)), "{kind}");
+        }
     }
 }

@@ -38,6 +38,10 @@ struct State {
     refusing: bool,
     accepted: u64,
     open: Vec<TcpStream>,
+    /// Bytes per second that each way carries; `None` for all there are.
+    rate: Option<f64>,
+    /// When each way has carried what it took, up and down.
+    free: [Option<Instant>; 2],
 }
 
 /// A TCP proxy on a free loopback port. Ends its connections when dropped.
@@ -115,6 +119,11 @@ impl Proxy {
     pub fn resume(&self) {
         self.state().stalled = false;
         self.shared.1.notify_all();
+    }
+
+    /// Lets each way carry so many bytes per second from now on, over all connections.
+    pub fn throttle(&self, bytes_per_second: f64) {
+        self.state().rate = Some(bytes_per_second);
     }
 
     /// Refuses new connections, or accepts them again.
@@ -201,6 +210,7 @@ fn pass_on(way: Way, piece: &[u8], to: &mut TcpStream, shared: &(Mutex<State>, C
     let mut done = 0;
     while done < piece.len() {
         let allowed = allow(way, piece.len() - done, shared);
+        wait_for_turn(way, allowed, shared);
         if to.write_all(&piece[done..done + allowed]).is_err() {
             return false;
         }
@@ -224,6 +234,19 @@ fn allow(way: Way, wanted: usize, shared: &(Mutex<State>, Condvar)) -> usize {
     let counter = if way == Way::Up { &mut state.up } else { &mut state.down };
     *counter += allowed as u64;
     allowed
+}
+
+/// Waits as long as a slower wire needs for so many bytes.
+fn wait_for_turn(way: Way, bytes: usize, shared: &(Mutex<State>, Condvar)) {
+    let mut state = shared.0.lock().expect("no proxy thread panics");
+    let Some(rate) = state.rate else { return };
+    let needed = Duration::from_secs_f64(f64::from(u32::try_from(bytes).expect("a buffer is small")) / rate);
+    let now = Instant::now();
+    let free = &mut state.free[usize::from(way == Way::Down)];
+    let done = free.map_or(now, |free| free.max(now)) + needed;
+    *free = Some(done);
+    drop(state);
+    std::thread::sleep(done.saturating_duration_since(now));
 }
 
 /// Lets the fault happen when its offset is reached.

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::body::Body;
+use super::copy::Copy;
 use super::look::{self, Kind, Match, Seen};
 use super::place::{self, Replaced};
 use super::put::Put;
@@ -63,6 +64,8 @@ impl From<Errno> for Halt {
 pub(super) struct Batch<'a> {
     pub(super) root: &'a Root,
     pub(super) folders: Folders<'a>,
+    /// Those that something is moved or copied from: neighbours there are neighbours here, too.
+    pub(super) sources: Folders<'a>,
     removed: Shelf<'a>,
     replaced: Shelf<'a>,
     pub(super) buffer: Vec<u8>,
@@ -81,6 +84,7 @@ impl<'a> Batch<'a> {
         Self {
             root,
             folders: Folders::new(&root.top),
+            sources: Folders::new(&root.top),
             removed: Shelf::new(&root.trash.removed),
             replaced: Shelf::new(&root.trash.replaced),
             buffer: Vec::new(),
@@ -108,7 +112,12 @@ impl<'a> Batch<'a> {
             Action::Link { target } => self.link(&op.path, &op.expect, target),
             Action::SetMode { mode } => self.set_mode(&op.path, &op.expect, *mode),
             Action::Remove => self.remove(&op.path, &op.expect),
-            Action::Patch { .. } | Action::Move { .. } | Action::Copy { .. } | Action::Append { .. } => {
+            Action::Move { from, source } => self.relocate(&op.path, &op.expect, from, source),
+            Action::Copy { from, source, mode, mtime_ns } => {
+                let copy = Copy { from, source, mode: *mode, mtime_ns: *mtime_ns };
+                self.copy(&op.path, &op.expect, &copy, body)
+            }
+            Action::Patch { .. } | Action::Append { .. } => {
                 Err(Rejected::Failed { reason: "not supported".into() }.into())
             }
         };

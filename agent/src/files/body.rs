@@ -45,6 +45,11 @@ impl<'a> Body<'a> {
         Ok(0)
     }
 
+    /// Fails when nobody wants the operation done any more; for one that takes long and reads nothing.
+    pub(super) fn is_wanted(&mut self) -> io::Result<()> {
+        self.stream.read(&mut []).map(drop)
+    }
+
     /// Fills `buffer`; returns whether there were enough bytes.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let mut filled = 0;

@@ -18,6 +18,7 @@ use super::temp::Temp;
 
 /// Largest file that is held in memory and checked before the disk is touched.
 const SMALL: u64 = 1 << 20;
+
 /// A file to write, as [`Action::Put`] says.
 pub(super) struct Put {
     pub(super) size: u64,
@@ -27,7 +28,7 @@ pub(super) struct Put {
 }
 
 /// What came of looking at the place of a file.
-enum Examined {
+pub(super) enum Examined {
     /// Nothing is left to do.
     Settled(Outcome),
     /// The file may be written over what is there.
@@ -53,10 +54,8 @@ impl<'a> Batch<'a> {
                 Examined::Ready(seen) => before = seen,
             }
         }
-        // A replaced file's mode is given after the bytes; until then nobody else may read them.
-        let replaced = before.filter(|seen| seen.kind == Kind::File).map(|seen| mode::updated(seen.mode, put.mode));
-        let bits = replaced.map_or(mode::created(put.mode), |_| 0o600);
-        let (mut temp, file, hash) = if put.size <= SMALL {
+        let bits = bits_while_made(put, before.as_ref());
+        let (temp, file, hash) = if put.size <= SMALL {
             self.receive_small(put, body, bits)?
         } else {
             let received = self.receive_large(put, body, bits)?;
@@ -65,31 +64,50 @@ impl<'a> Batch<'a> {
             parent = self.parent_of(path)?;
             received
         };
-        if let Some(bits) = replaced {
-            rustix::fs::fchmod(&file, mode::raw(bits))?;
+        self.settle(path, expect, &Put { hash: Some(hash), ..*put }, &parent, before, (temp, &file))
+    }
+
+    /// Gives a file that is complete its mode, its time and its name; `put` holds its hash.
+    pub(super) fn settle(
+        &mut self,
+        path: &RelPath,
+        expect: &Expect,
+        put: &Put,
+        parent: &Arc<File>,
+        before: Option<Seen>,
+        (mut temp, file): (Temp<'a>, &File),
+    ) -> Result<Outcome, Halt> {
+        if let Some(bits) = bits_replaced(put, before.as_ref()) {
+            rustix::fs::fchmod(file, mode::raw(bits))?;
         }
         if let (None, Some(mtime_ns)) = (&before, put.mtime_ns) {
-            rustix::fs::futimens(&file, &modified_at(mtime_ns))?;
+            rustix::fs::futimens(file, &modified_at(mtime_ns))?;
         }
         if self.durability == Durability::Each {
             file.sync_data()?;
         }
-        match self.place(&mut temp, &parent, path, before.as_ref())? {
+        match self.place(&mut temp, parent, path, before.as_ref())? {
             Replaced::Done { kept_as } => {
                 // After the rename, since that moves the change time.
-                let stamp = Some(look::through(&file)?.stamp);
+                let stamp = Some(look::through(file)?.stamp);
                 Ok(Outcome::Applied { stamp, kept_as })
             }
-            Replaced::Changed => match self.examine(&parent, path, expect, &Put { hash: Some(hash), ..*put })? {
+            Replaced::Changed => match self.examine(parent, path, expect, put)? {
                 Examined::Settled(outcome) => Ok(outcome),
                 // It changed and changed back while we looked: the next pass finds it quiet.
-                Examined::Ready(seen) => Err(changed_to(&parent, path, seen)?),
+                Examined::Ready(seen) => Err(changed_to(parent, path, seen)?),
             },
         }
     }
 
     /// Decides whether a file may be written, before its bytes are looked at.
-    fn examine(&mut self, parent: &Arc<File>, path: &RelPath, expect: &Expect, put: &Put) -> Result<Examined, Halt> {
+    pub(super) fn examine(
+        &mut self,
+        parent: &Arc<File>,
+        path: &RelPath,
+        expect: &Expect,
+        put: &Put,
+    ) -> Result<Examined, Halt> {
         let name = path.name();
         let seen = match look::compare(parent.as_fd(), name, expect, self.root.clock)? {
             Match::Yes(None) => return Ok(Examined::Ready(None)),
@@ -151,8 +169,19 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Returns the bits of a file that takes the place of another one.
+fn bits_replaced(put: &Put, before: Option<&Seen>) -> Option<u32> {
+    before.filter(|seen| seen.kind == Kind::File).map(|seen| mode::updated(seen.mode, put.mode))
+}
+
+/// Returns the bits of a file in the making. A replaced file's mode is given after the bytes; until then nobody
+/// else may read them.
+pub(super) fn bits_while_made(put: &Put, before: Option<&Seen>) -> u32 {
+    bits_replaced(put, before).map_or(mode::created(put.mode), |_| 0o600)
+}
+
 /// Returns `length` bytes of a buffer that only ever grows, so that it is seldom cleared.
-fn at_least(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+pub(super) fn at_least(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     if buffer.len() < length {
         buffer.resize(length, 0);
     }

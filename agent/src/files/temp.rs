@@ -5,13 +5,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::error::RootError;
 use super::mode;
+use super::place;
 use super::side::{self, Locked, Side};
 use super::trash;
 
@@ -56,6 +58,22 @@ impl Workshop {
         let name = self.name();
         rustix::fs::symlinkat(target, &self.folder, &name)?;
         Ok(Temp { workshop: self, name, placed: false })
+    }
+
+    /// Gives what is at `name` a second name here; not every file system can, nor for everybody's files.
+    pub(super) fn second_name(&self, parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Temp<'_>> {
+        let second = self.name();
+        rustix::fs::linkat(parent, name, &self.folder, &second, AtFlags::empty())?;
+        Ok(Temp { workshop: self, name: second, placed: false })
+    }
+
+    /// Takes what is at `name` away from there.
+    pub(super) fn take(&self, parent: BorrowedFd<'_>, name: &str) -> io::Result<Temp<'_>> {
+        let taken = self.name();
+        if !place::rename_new(parent, name, self.folder.as_fd(), &taken)? {
+            return Err(Errno::EXIST.into());
+        }
+        Ok(Temp { workshop: self, name: taken, placed: false })
     }
 
     fn name(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod escapes;
 mod looking;
+mod moving;
 mod opening;
 mod races;
 mod removing;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::files;
-use crate::wire::{Outbox, WireError};
+use crate::wire::{Outbox, WireError, packed};
 
 /// Credit is given back in pieces of this size, or when the queue is empty.
 const GIVE_BACK: usize = 64 * 1024;
@@ -20,6 +20,8 @@ const GIVE_BACK: usize = 64 * 1024;
 #[derive(Debug)]
 enum Piece {
     Data(Bytes),
+    /// Checked for what it announces only.
+    Packed(Bytes),
     End(Trailer),
 }
 
@@ -59,13 +61,22 @@ impl Sink {
 
     /// Takes bytes; refuses more than was allowed.
     pub(super) fn data(&mut self, bytes: Bytes) -> Result<(), WireError> {
-        let cost = cost(bytes.len());
+        self.take(bytes.len(), Piece::Data(bytes))
+    }
+
+    /// Takes packed bytes; what counts is how many they will be.
+    pub(super) fn packed(&mut self, payload: Bytes) -> Result<(), WireError> {
+        self.take(packed::announced(&payload)?, Piece::Packed(payload))
+    }
+
+    fn take(&mut self, length: usize, piece: Piece) -> Result<(), WireError> {
+        let cost = cost(length);
         // Only this end takes credit away, so what is there now is there at the subtraction too.
         if self.credit.load(Ordering::Acquire) < cost {
             return Err(WireError::Nonsense("more data came than were allowed"));
         }
         self.credit.fetch_sub(cost, Ordering::AcqRel);
-        self.push(Piece::Data(bytes));
+        self.push(piece);
         Ok(())
     }
 
@@ -97,6 +108,11 @@ impl Bodies {
                 None => return Err(cancelled()),
                 Some(Piece::End(trailer)) => self.trailer = Some(trailer),
                 Some(Piece::Data(bytes)) => {
+                    self.used += cost(bytes.len());
+                    self.current = bytes;
+                }
+                Some(Piece::Packed(payload)) => {
+                    let bytes = packed::unpack(&payload)?;
                     self.used += cost(bytes.len());
                     self.current = bytes;
                 }

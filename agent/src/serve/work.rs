@@ -19,7 +19,7 @@ use super::host::Agent;
 use super::roots::LinkId;
 use crate::files::Root;
 use crate::log;
-use crate::wire::{Frame, Outbox};
+use crate::wire::{Frame, Outbox, packed};
 
 /// Threads that one link may keep busy beside its batches.
 const MAX_THREADS: usize = 8;
@@ -230,18 +230,21 @@ impl Sender {
             }
             chunk.truncate(length);
             hasher.update(&chunk);
-            let sent = runtime.block_on(cancel.run_until_cancelled(self.send(chunk.into())));
+            let packed = if self.outbox.packs() { packed::pack(&chunk) } else { None };
+            let (kind, payload) = packed.map_or_else(|| (Kind::Data, chunk.into()), |packed| (Kind::Packed, packed));
+            let sent = runtime.block_on(cancel.run_until_cancelled(self.send(kind, payload, length)));
             if sent != Some(true) {
                 return Err(RequestError::Cancelled.into());
             }
         }
     }
 
-    async fn send(&self, payload: Bytes) -> bool {
-        let cost = u32::try_from(cost(payload.len())).expect("chunks are far below 4 GiB");
+    /// Sends a frame that holds `length` bytes when it is unpacked.
+    async fn send(&self, kind: Kind, payload: Bytes, length: usize) -> bool {
+        let cost = u32::try_from(cost(length)).expect("chunks are far below 4 GiB");
         let Ok(credit) = self.credit.acquire_many(cost).await else { return false };
         credit.forget();
-        self.outbox.send_data(Frame { kind: Kind::Data, stream: self.id, payload }).await.is_ok()
+        self.outbox.send_data(Frame { kind, stream: self.id, payload }).await.is_ok()
     }
 }
 

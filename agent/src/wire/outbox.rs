@@ -4,12 +4,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use protocol::frame::{Header, Kind, cost};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::gauge::Gauge;
 use super::{DEAD_AFTER, Frame, WireError};
 
 /// Cost of the data that may wait to be written. Enough to keep any connection busy.
@@ -34,6 +36,16 @@ pub struct Outbox {
     control_room: Arc<Semaphore>,
     data_room: Arc<Semaphore>,
     pong: Arc<Pong>,
+    packing: Arc<Packing>,
+}
+
+/// Whether data are packed.
+#[derive(Debug, Default)]
+struct Packing {
+    /// The peer understands it.
+    allowed: AtomicBool,
+    /// The link is slow enough.
+    pays: AtomicBool,
 }
 
 /// A pong that is due. Any number of pings that wait for the writer are answered by one.
@@ -86,6 +98,16 @@ impl Outbox {
         self.send_small(Kind::Credit, stream, Bytes::copy_from_slice(&amount.to_le_bytes()));
     }
 
+    /// Says that the peer understands packed data.
+    pub fn allow_packing(&self) {
+        self.packing.allowed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether data had better be packed: the peer understands it, and the link is slow.
+    pub fn packs(&self) -> bool {
+        self.packing.allowed.load(Ordering::Relaxed) && self.packing.pays.load(Ordering::Relaxed)
+    }
+
     /// Answers a ping.
     pub fn send_pong(&self) {
         self.pong.due.store(true, Ordering::Release);
@@ -111,10 +133,18 @@ pub fn outbox(
         control_room: Arc::new(Semaphore::new(CONTROL_ROOM)),
         data_room: Arc::new(Semaphore::new(DATA_ROOM)),
         pong: Arc::default(),
+        packing: Arc::default(),
     };
     let rooms = Rooms(Arc::clone(&outbox.control_room), Arc::clone(&outbox.data_room));
-    let pong = Arc::clone(&outbox.pong);
-    let writing = Writing { writer, control: control_queue, data: data_queue, pong, buffer: BytesMut::new() };
+    let writing = Writing {
+        writer,
+        control: control_queue,
+        data: data_queue,
+        pong: Arc::clone(&outbox.pong),
+        packing: Arc::clone(&outbox.packing),
+        gauge: Gauge::default(),
+        buffer: BytesMut::new(),
+    };
     (outbox, async move {
         let _rooms = rooms;
         writing.run().await
@@ -136,6 +166,8 @@ struct Writing<W> {
     control: mpsc::UnboundedReceiver<Queued>,
     data: mpsc::UnboundedReceiver<Queued>,
     pong: Arc<Pong>,
+    packing: Arc<Packing>,
+    gauge: Gauge,
     buffer: BytesMut,
 }
 
@@ -158,7 +190,7 @@ impl<W: AsyncWrite + Unpin> Writing<W> {
                 }
             } else {
                 self.write_buffer().await?;
-                write(&mut self.writer, &frame.payload).await?;
+                self.write(&frame.payload).await?;
             }
         }
         in_time(self.writer.shutdown()).await
@@ -192,8 +224,18 @@ impl<W: AsyncWrite + Unpin> Writing<W> {
     }
 
     async fn write_buffer(&mut self) -> Result<(), WireError> {
-        write(&mut self.writer, &self.buffer).await?;
-        self.buffer.clear();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer).await?;
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let began = Instant::now();
+        write(&mut self.writer, bytes).await?;
+        let pays = self.gauge.wrote(bytes.len(), began.elapsed());
+        self.packing.pays.store(pays, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -33,6 +33,9 @@ use streams::{Expected, Streams};
 /// [`MAX_CREDIT`] keeps 40 MB/s flowing at a round trip of 100 ms.
 const READ_CREDIT: usize = MAX_CREDIT / 4;
 
+/// First protocol version whose agents unpack data.
+const PACKED_SINCE: u32 = 2;
+
 /// A conversation with one agent process. Requests may overlap; dropping it ends the conversation.
 #[derive(Debug)]
 pub struct Link {
@@ -76,6 +79,10 @@ impl Link {
         let protocol = common_version(&theirs)?;
 
         let (outbox, writing) = wire::outbox(writer);
+        let packs = protocol >= PACKED_SINCE;
+        if packs {
+            outbox.allow_packing();
+        }
         let streams = Streams::default();
         let end = streams.ended();
         let shared = Arc::new(Shared {
@@ -86,7 +93,7 @@ impl Link {
         tokio::spawn(end.clone().run_until_cancelled_owned(fail_with(streams.clone(), writing)));
         tokio::spawn(end.clone().run_until_cancelled_owned(fail_with(streams.clone(), ping(outbox.clone()))));
         tokio::spawn(end.clone().run_until_cancelled_owned(async move {
-            let error = read(&mut reader, &streams, &outbox).await;
+            let error = read(&mut reader, packs, &streams, &outbox).await;
             streams.fail(error);
         }));
         let facts = theirs.facts.unwrap_or_default();
@@ -184,6 +191,7 @@ async fn ping(outbox: wire::Outbox) -> Result<(), wire::WireError> {
 /// Reads until the conversation is over and returns why.
 async fn read<R: AsyncRead + Unpin>(
     reader: &mut FrameReader<R>,
+    packs: bool,
     streams: &Streams,
     outbox: &wire::Outbox,
 ) -> LinkError {
@@ -195,7 +203,8 @@ async fn read<R: AsyncRead + Unpin>(
         let taken = match frame.kind {
             Kind::Reply => streams.reply(frame.stream, &frame.payload),
             Kind::Data => streams.data(frame.stream, frame.payload),
-            Kind::Packed => Err("packed data came"),
+            Kind::Packed if packs => streams.packed(frame.stream, frame.payload),
+            Kind::Packed => Err("packed data from an agent that does not know them"),
             Kind::End => streams.end(frame.stream, &frame.payload),
             Kind::Credit => streams.credit(frame.stream, wire::credit(&frame)),
             Kind::Ping => {

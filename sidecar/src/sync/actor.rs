@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::candidates::Sizes;
 use super::guard::{Brake, Large};
 use super::ignored::Rules;
 use super::look::{self, Ask, Look};
@@ -36,6 +37,7 @@ mod answers;
 mod commits;
 mod decide;
 mod link;
+mod moves;
 mod report;
 mod requests;
 mod waiters;
@@ -81,9 +83,18 @@ enum Link {
 struct Transfer {
     /// Those that were answered are taken out.
     steps: Vec<Option<Step>>,
+    /// Names that something is moved away from and that get new content in the same transfer.
+    refilled: BTreeSet<RelPath>,
 }
 
 impl Transfer {
+    fn new(steps: Vec<Option<Step>>) -> Self {
+        let left: BTreeSet<&RelPath> = steps.iter().flatten().filter_map(Step::vacates).collect();
+        let written = steps.iter().flatten().map(|step| &step.op.path);
+        let refilled = written.filter(|path| left.contains(path)).cloned().collect();
+        Self { steps, refilled }
+    }
+
     /// Returns whether a step for `path` is still to be answered.
     fn holds(&self, path: &RelPath) -> bool {
         self.steps.iter().flatten().any(|step| step.op.path == *path)
@@ -119,6 +130,12 @@ pub(super) struct Actor {
     drift: BTreeSet<RelPath>,
     /// What was sent without an answer, by path.
     doubts: BTreeMap<RelPath, Vec<Hash>>,
+    /// What was to be moved and may have been.
+    moved: Vec<moves::Moved>,
+    /// Paths that the target refused to make of what it has; their bytes are sent.
+    apart: BTreeSet<RelPath>,
+    /// How long the files of the base are.
+    sizes: Sizes,
     /// What a look says cannot be synced.
     unseen: Vec<(String, String)>,
     /// What the remote refuses, by path.
@@ -185,6 +202,9 @@ impl Actor {
             since: BTreeMap::new(),
             drift: BTreeSet::new(),
             doubts: BTreeMap::new(),
+            moved: Vec::new(),
+            apart: BTreeSet::new(),
+            sizes: Sizes::default(),
             unseen: Vec::new(),
             refused: BTreeMap::new(),
             trouble: None,
@@ -231,7 +251,10 @@ impl Actor {
         // Connecting, reading the base and looking at the workspace take their time side by side.
         self.open();
         match self.store.base(self.config.pair.id).await {
-            Ok(base) => self.base = Arc::new(base.into_iter().collect()),
+            Ok(base) => {
+                self.base = Arc::new(base.into_iter().collect());
+                self.sizes = Sizes::of(&self.base);
+            }
             Err(error) => {
                 self.work.cancel();
                 self.error = Some(error.into());
@@ -423,7 +446,8 @@ impl Actor {
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let ahead =
             self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
-        let request = look::Request { paths, ask, overlay: self.overlay.clone(), ahead };
+        let doubted = self.doubts.keys().cloned().collect();
+        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), ahead };
         let base = self.base_for(request.paths.as_ref());
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;

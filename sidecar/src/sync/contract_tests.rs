@@ -230,6 +230,59 @@ async fn what_cannot_be_read_is_not_written(bench: &Bench) {
     assert_eq!((bench.behind.text("gone"), bench.behind.text("torn")), (None, None));
 }
 
+async fn names_change_and_bytes_are_copied(bench: &Bench) {
+    let move_to = |at: &str, expect, from: &str, source| op(at, expect, Action::Move { from: path(from), source });
+    let copy_to = |at: &str, expect, from: &str, source| {
+        op(at, expect, Action::Copy { from: path(from), source, mode: 0o644, mtime_ns: None })
+    };
+    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(Rejected::Failed { .. }));
+    assert!(is_done(&bench.put("one", Expect::Absent, "first").await));
+    assert!(is_done(&bench.put("two", Expect::Absent, "second").await));
+    for make in [&move_to as &dyn Fn(&str, Expect, &str, Expect) -> Op, &copy_to] {
+        assert!(refused(&bench.one(make("three", Expect::Absent, "one", holding("second"))).await));
+        assert!(refused(&bench.one(make("three", Expect::Absent, "none", holding("first"))).await));
+        let taken = bench.one(make("two", Expect::Absent, "one", holding("first"))).await;
+        assert_changed(&taken, Some(&file("second", false)));
+        assert_changed(&bench.one(make("three", holding("x"), "one", holding("first"))).await, None);
+    }
+    assert_eq!(bench.behind.text("three"), None);
+
+    let Outcome::Applied { stamp: Some(stamp), kept_as: None } =
+        bench.one(copy_to("three", Expect::Absent, "one", holding("first"))).await
+    else {
+        panic!("it holds what was expected")
+    };
+    assert_eq!((bench.behind.text("one").as_deref(), stamp.size), (Some("first"), 5));
+    assert!(matches!(
+        bench.one(copy_to("three", Expect::Absent, "one", holding("first"))).await,
+        Outcome::Already { stamp: Some(_) }
+    ));
+    let stamped = Expect::File { hash: hash("first"), stamp: Some(stamp) };
+    let Outcome::Applied { stamp: Some(stamp), kept_as: None } =
+        bench.one(move_to("two", holding("second"), "three", stamped)).await
+    else {
+        panic!("it holds what was expected")
+    };
+    assert_eq!(stamp.size, 5);
+    assert_eq!((bench.behind.text("two").as_deref(), bench.behind.text("three")), (Some("first"), None));
+    assert!(bench.behind.is_kept("second"), "what is moved over is kept");
+    assert!(matches!(
+        bench.one(move_to("two", holding("second"), "three", holding("first"))).await,
+        Outcome::Already { stamp: Some(_) }
+    ));
+    // An edit of what is to be moved is noticed, whatever its stamp was.
+    bench.behind.edit("two", "theirs");
+    let stale = Expect::File { hash: hash("first"), stamp: Some(stamp) };
+    assert!(refused(&bench.one(move_to("four", Expect::Absent, "two", stale)).await));
+    assert_eq!(bench.behind.text("two").as_deref(), Some("theirs"));
+
+    let link = op("sign", Expect::Absent, Action::Link { target: "one".to_owned() });
+    assert!(is_done(&bench.one(link).await));
+    assert!(is_done(&bench.one(move_to("post", Expect::Absent, "sign", link_to("one"))).await));
+    assert_eq!((bench.behind.text("post").as_deref(), bench.behind.text("sign")), (Some("-> one"), None));
+    assert!(bench.target.abilities().moves && bench.target.abilities().copies);
+}
+
 async fn batches_keep_their_order(bench: &Bench) {
     let many: Vec<String> = (0..300).map(|number| format!("deep/er/{number}")).collect();
     for name in &many {
@@ -281,6 +334,7 @@ async fn keeps_the_contract(bench: &Bench, at: &str) {
     preconditions_hold(bench).await;
     folders_links_and_modes(bench).await;
     what_is_removed_is_kept(bench).await;
+    names_change_and_bytes_are_copied(bench).await;
     what_cannot_be_read_is_not_written(bench).await;
     batches_keep_their_order(bench).await;
     only_differences_are_told_and_files_are_read_back(bench).await;

@@ -24,6 +24,8 @@ pub(super) struct Request {
     pub(super) paths: Option<BTreeSet<RelPath>>,
     /// What is to be asked of the remote.
     pub(super) ask: Ask,
+    /// Paths that may stand there without being in the base or here: of what was sent to them nothing was said.
+    pub(super) doubted: Vec<RelPath>,
     /// What the remote is already known to hold beside the base.
     pub(super) overlay: Overlay,
     /// A scan of everything that began before the remote could be asked.
@@ -53,6 +55,8 @@ pub(super) struct Look {
     pub(super) overlay: Result<Option<Overlay>, SyncError>,
     /// Paths of which the remote cannot tell, with the reason.
     pub(super) problems: Vec<(RelPath, String)>,
+    /// Whether what may be on the remote under another name was read.
+    pub(super) read: bool,
 }
 
 /// Looks at both sides; changes neither.
@@ -62,7 +66,7 @@ pub(super) async fn look(
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
 ) -> Look {
-    let Request { paths, ask, overlay, ahead } = request;
+    let Request { paths, ask, doubted, overlay, ahead } = request;
     let scanned = async {
         match ahead {
             Some(ahead) => ahead.await.unwrap_or_else(|error| Err(io::Error::other(error))),
@@ -76,12 +80,12 @@ pub(super) async fn look(
             Ask::Base | Ask::All => verify(&*target, about_base(&base)).await,
         }
     });
-    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new() };
+    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new(), read: false };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
     let differs = match (ask, of_base) {
         (Ask::Nothing | Ask::Base, of_base) => of_base,
-        (Ask::All, Ok(mut differs)) => verify(&*target, about_new(&base, scan)).await.map(|more| {
+        (Ask::All, Ok(mut differs)) => verify(&*target, about_new(&base, scan, doubted)).await.map(|more| {
             differs.extend(more);
             differs
         }),
@@ -140,9 +144,10 @@ fn about_base(base: &BTreeMap<RelPath, Base>) -> Vec<Known> {
 }
 
 /// Whether nothing stands where new paths are to go.
-fn about_new(base: &BTreeMap<RelPath, Base>, scan: &Scan) -> Vec<Known> {
-    let new = scan.found.keys().filter(|path| !base.contains_key(*path));
-    new.map(|path| Known { path: path.clone(), expect: Expect::Absent }).collect()
+fn about_new(base: &BTreeMap<RelPath, Base>, scan: &Scan, doubted: Vec<RelPath>) -> Vec<Known> {
+    let new = scan.found.keys().filter(|path| !base.contains_key(*path)).cloned();
+    let doubted = doubted.into_iter().filter(|path| !base.contains_key(path) && !scan.found.contains_key(path));
+    new.chain(doubted).map(|path| Known { path, expect: Expect::Absent }).collect()
 }
 
 async fn verify(target: &dyn SyncTarget, questions: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
@@ -171,6 +176,19 @@ async fn read_what_may_be_equal(source: &Arc<dyn Source>, scan: &mut Scan, known
         })
         .map(|(path, _)| path.clone())
         .collect();
+    read(source, scan, unread).await;
+}
+
+/// Reads `wanted`, so that the look tells what they hold.
+pub(super) async fn read_through(mut look: Look, wanted: Vec<RelPath>, source: Arc<dyn Source>) -> Look {
+    look.read = true;
+    if let Ok(scan) = &mut look.scan {
+        read(&source, scan, wanted).await;
+    }
+    look
+}
+
+async fn read(source: &Arc<dyn Source>, scan: &mut Scan, unread: Vec<RelPath>) {
     if unread.is_empty() {
         return;
     }

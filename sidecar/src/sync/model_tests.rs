@@ -23,6 +23,8 @@ const REST: Duration = Duration::from_mins(10);
 enum Happening {
     Write(&'static str),
     Remove(&'static str),
+    Rename(&'static str, &'static str),
+    Copy(&'static str, &'static str),
     RemoteWrite(&'static str),
     RemoteRemove(&'static str),
     /// The remote is edited just before the next operation is done there.
@@ -54,6 +56,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => file().prop_map(Happening::Write),
         3 => any().prop_map(Happening::Remove),
+        4 => (any(), any()).prop_map(|(from, to)| Happening::Rename(from, to)),
+        2 => (file(), file()).prop_map(|(from, to)| Happening::Copy(from, to)),
         2 => file().prop_map(Happening::RemoteWrite),
         1 => any().prop_map(Happening::RemoteRemove),
         2 => file().prop_map(Happening::RemoteRace),
@@ -69,12 +73,12 @@ fn happening() -> impl Strategy<Value = Happening> {
 type Theirs = Arc<Mutex<BTreeMap<RelPath, Option<Vec<u8>>>>>;
 
 /// Both sides, what people did to them, and the sync between.
-struct World {
-    source: FakeSource,
-    target: FakeTarget,
+pub(super) struct World {
+    pub(super) source: FakeSource,
+    pub(super) target: FakeTarget,
     store: Store,
     folder: tempfile::TempDir,
-    running: Option<(Handle, mpsc::Sender<Notice>)>,
+    pub(super) running: Option<(Handle, mpsc::Sender<Notice>)>,
     written: u64,
     /// What remote people wrote last, by path; `None` for a folder they made.
     remote: Theirs,
@@ -84,7 +88,7 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let store = Store::open(&folder.path().join("state.db")).await.expect("a new database opens");
         let row = protocol::editor::RemoteRow { name: "box".to_owned(), ..Default::default() };
@@ -102,7 +106,7 @@ impl World {
         }
     }
 
-    async fn start(&mut self) {
+    pub(super) async fn start(&mut self) {
         let pair = self.store.pair(std::path::Path::new("/w"), "box", "/r").await.expect("the pair is stored");
         let config = Config {
             pair,
@@ -120,19 +124,23 @@ impl World {
 
     fn bytes(&mut self) -> Vec<u8> {
         self.written += 1;
-        let bytes = format!("version {} of something", self.written).into_bytes();
+        let mut bytes = format!("version {} of something", self.written).into_bytes();
+        if self.written.is_multiple_of(2) {
+            // Long enough to be copied there.
+            bytes.resize(usize::try_from(plan::COPY_FROM).expect("a few thousand"), b'.');
+        }
         locked(&self.ever).insert(bytes.clone());
         bytes
     }
 
-    async fn dirty(&self, at: &str) {
+    pub(super) async fn dirty(&self, at: &str) {
         if let Some((_, notices)) = &self.running {
             let all = plan::folders_above(&path(at)).chain([path(at)]).collect();
             notices.send(Notice::Dirty { paths: all, since: None }).await.expect("the sync runs");
         }
     }
 
-    async fn crash(&mut self) {
+    pub(super) async fn crash(&mut self) {
         if let Some((handle, notices)) = self.running.take() {
             drop(notices);
             handle.stop().await;
@@ -150,6 +158,19 @@ impl World {
             Happening::Remove(at) => {
                 self.source.tree.lock().remove(at);
                 self.dirty(at).await;
+            }
+            Happening::Rename(from, to) => {
+                self.source.tree.lock().rename(from, to);
+                self.dirty(from).await;
+                self.dirty(to).await;
+            }
+            Happening::Copy(from, to) => {
+                let bytes = match self.source.tree.lock().nodes.get(&path(from)) {
+                    Some(Node::File { bytes, .. }) => bytes.clone(),
+                    Some(Node::Folder | Node::Link(_)) | None => return,
+                };
+                self.source.tree.lock().write(to, &bytes);
+                self.dirty(to).await;
             }
             Happening::RemoteWrite(at) => {
                 let bytes = self.bytes();
@@ -186,7 +207,7 @@ impl World {
     }
 
     /// Waits until nothing moves; approves what is braked, as a person would who meant it.
-    async fn rest(&self) {
+    pub(super) async fn rest(&self) {
         let Some((handle, _)) = &self.running else { return };
         let rest = async {
             loop {
@@ -274,7 +295,7 @@ fn remote_write(tree: &mut Tree, remote: &Theirs, at: &str, bytes: &[u8]) {
 
 /// Lets the paused clock run a hundred times as fast as the real one. A clock that runs by itself would
 /// jump over every deadline while the database's own thread works.
-async fn drive_clock() {
+pub(super) async fn drive_clock() {
     loop {
         let tick = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(200)));
         tick.await.expect("a thread can sleep");

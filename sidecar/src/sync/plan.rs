@@ -11,8 +11,12 @@ use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Stamp};
 
 use crate::store::{Base, BaseChange};
 
+mod moves;
+
 #[cfg(test)]
 mod tests;
+
+pub use moves::{Abilities, COPY_FROM};
 
 /// Permission bits that let somebody execute a file.
 const EXECUTE: u32 = 0o111;
@@ -76,6 +80,10 @@ pub struct Input<'a> {
     pub ignores_case: bool,
     /// Whether new files keep their modification time (the first population does).
     pub keep_times: bool,
+    /// What the target can do.
+    pub able: Abilities,
+    /// Paths whose bytes are sent, because the target refused to make them of what it has.
+    pub apart: &'a BTreeSet<RelPath>,
 }
 
 /// One operation and what becomes the base when it is done.
@@ -102,6 +110,26 @@ impl Step {
             | Action::Copy { .. } => 0,
         }
     }
+
+    /// Returns the path that holds nothing any more when the step is done, beside its own.
+    pub fn vacates(&self) -> Option<&RelPath> {
+        match &self.op.action {
+            Action::Move { from, .. } => Some(from),
+            Action::MakeFolder { .. }
+            | Action::Put { .. }
+            | Action::Link { .. }
+            | Action::SetMode { .. }
+            | Action::Remove
+            | Action::Patch { .. }
+            | Action::Copy { .. }
+            | Action::Append { .. } => None,
+        }
+    }
+
+    /// Returns every path that the step changes: its own first.
+    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        std::iter::once(&self.op.path).chain(self.vacates())
+    }
 }
 
 /// A path that changed on both sides.
@@ -122,6 +150,8 @@ pub struct Plan {
     pub blocking: Vec<Step>,
     /// New folders, shallow first.
     pub folders: Vec<Step>,
+    /// Files and links that get another name, each when that is free.
+    pub moves: Vec<Step>,
     /// New and changed files, and permissions; in any order.
     pub files: Vec<Step>,
     /// New and changed links.
@@ -147,17 +177,31 @@ impl Plan {
     }
 
     /// Returns the phases in order.
-    pub fn phases(&self) -> [&Vec<Step>; 5] {
-        [&self.blocking, &self.folders, &self.files, &self.links, &self.removals]
+    pub fn phases(&self) -> [&Vec<Step>; 6] {
+        [&self.blocking, &self.folders, &self.moves, &self.files, &self.links, &self.removals]
     }
 
-    /// Returns every path that would be removed, sorted.
+    /// Returns every path that would be removed, sorted. A folder goes with what was moved out of it, not for
+    /// itself, as long as nothing in it is removed.
     pub fn removed(&self) -> BTreeSet<&RelPath> {
-        let removed = self.blocking.iter().chain(&self.removals);
+        let steps = self.blocking.iter().chain(&self.removals);
+        let steps = steps.filter(|step| step.base.is_none() && step.op.action == Action::Remove);
+        let (folders, others): (Vec<&Step>, Vec<&Step>) = steps.partition(|step| step.op.expect == Expect::Folder);
+        let mut removed: BTreeSet<&RelPath> = others.iter().map(|step| &step.op.path).collect();
+        let left: BTreeSet<RelPath> = self.moves.iter().filter_map(Step::vacates).flat_map(folders_above).collect();
+        let emptied: BTreeSet<RelPath> = removed.iter().flat_map(|path| folders_above(path)).collect();
+        let mut folders: Vec<&RelPath> = folders.into_iter().map(|step| &step.op.path).collect();
+        folders.sort_by_key(|path| path.depth());
+        let mut moved: BTreeSet<&RelPath> = BTreeSet::new();
+        for path in folders {
+            let with_its_folder = || path.parent().is_some_and(|folder| moved.contains(&folder));
+            if !emptied.contains(path) && (left.contains(path) || with_its_folder()) {
+                moved.insert(path);
+            } else {
+                removed.insert(path);
+            }
+        }
         removed
-            .filter(|step| step.base.is_none() && step.op.action == Action::Remove)
-            .map(|step| &step.op.path)
-            .collect()
     }
 
     /// Returns whether nothing has to travel.
@@ -196,6 +240,7 @@ fn push(input: Input<'_>) -> Plan {
         remove_old_spellings(input, &mut plan);
     }
     sort(&mut plan);
+    moves::spare_bytes(input, &mut plan);
     plan
 }
 
@@ -332,9 +377,7 @@ fn adopt(path: &RelPath, base: Option<&Base>, local: &Local, found: &Found, plan
         remote: found.stamp,
     };
     let changes_mode = match (&found.content, base) {
-        (Content::File { .. }, Some(base)) => {
-            (local.mode ^ base.mode) & EXECUTE != 0 || base.mode & !local.mode & 0o777 != 0
-        }
+        (content @ Content::File { .. }, Some(base)) => narrows_or_executes(content, local.mode, base.mode),
         (Content::File { executable, .. }, None) => *executable != (local.mode & 0o100 != 0),
         (Content::Folder | Content::Link { .. } | Content::Special, _) => false,
     };
@@ -350,6 +393,14 @@ fn adopt(path: &RelPath, base: Option<&Base>, local: &Local, found: &Found, plan
         });
     } else if base != Some(&new) {
         plan.adopt.push((path.clone(), Some(new)));
+    }
+}
+
+/// Returns whether permission bits `new` differ from the `old` ones of a file in what travels.
+fn narrows_or_executes(content: &Content, new: u32, old: u32) -> bool {
+    match content {
+        Content::File { .. } => (new ^ old) & EXECUTE != 0 || old & !new & 0o777 != 0,
+        Content::Folder | Content::Link { .. } | Content::Special => false,
     }
 }
 

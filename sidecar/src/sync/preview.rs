@@ -8,7 +8,8 @@ use protocol::editor::{SyncAction, SyncChange, SyncConflict, SyncPushOutput, Syn
 use protocol::error::{Error, Result};
 use protocol::path::RemotePath;
 
-use super::look::{Ask, Request, look};
+use super::candidates::Sizes;
+use super::look::{Ask, Request, look, read_through};
 use super::plan::{Direction, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source};
 use super::source::Source;
@@ -67,8 +68,13 @@ async fn planned(
     let same = opened.as_ref().is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base = Arc::new(base.into_iter().collect());
-    let request = Request { paths: None, ask, overlay: Overlay::new(), ahead: None };
-    let seen = look(request, Arc::clone(&base), source, target).await;
+    let request = Request { paths: None, ask, doubted: Vec::new(), overlay: Overlay::new(), ahead: None };
+    let able = target.abilities();
+    let mut seen = look(request, Arc::clone(&base), Arc::clone(&source), target).await;
+    if let Ok(scan) = &seen.scan {
+        let wanted = Sizes::of(&base).candidates(scan, &base, able);
+        seen = read_through(seen, wanted, source).await;
+    }
     let scan = seen.scan.map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))?;
     let overlay = seen.overlay.map_err(Error::from)?.unwrap_or_default();
     let untold: BTreeSet<_> = seen.problems.iter().map(|(path, _)| path.clone()).chain(scan.unknown).collect();
@@ -84,6 +90,8 @@ async fn planned(
         ignored: &scan.ignored,
         ignores_case: opened.as_ref().is_some_and(|opened| opened.ignores_case),
         keep_times: base.is_empty(),
+        able,
+        apart: &BTreeSet::new(),
     });
     Ok(Compared { plan, opened, synced: base.len() as u64 })
 }
@@ -102,6 +110,10 @@ pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
         output.removed += u64::from(action == SyncAction::Remove);
         output.files += u64::from(matches!(step.op.action, protocol::sync::Action::Put { .. }));
         output.bytes = output.bytes.saturating_add(step.bytes());
+        if let Some(from) = step.vacates() {
+            let change = SyncChange { path: from.to_string(), action: SyncAction::Remove, bytes: 0 };
+            output.changes.push(change);
+        }
         output.changes.push(SyncChange { path: step.op.path.to_string(), action, bytes: step.bytes() });
     }
     let conflict = |path: String| SyncChange { path, action: SyncAction::Conflict, bytes: 0 };

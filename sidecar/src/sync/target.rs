@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use protocol::agent::{Holder, Opened};
 use protocol::error::{Code, Error, Example, Explain, word};
 use protocol::path::{RelPath, RemotePath};
-use protocol::sync::{Content, Differs, Found, Known, Op, Outcome, Rejected};
+use protocol::sync::{Content, Differs, Expect, Found, Known, Op, Outcome, Rejected};
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
+use super::plan::Abilities;
 use super::scan::Seal;
 use super::source::Source;
 use crate::session::Lane;
@@ -67,6 +68,10 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     async fn empty_trash(&self) -> Result<(), SyncError>;
     /// Gives the lease back.
     async fn close(&self) -> Result<(), SyncError>;
+    /// Returns what it can do beside the least, as it is open now.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
 }
 
 /// How to open a target.
@@ -222,7 +227,12 @@ pub fn plausible(op: &Op, outcome: &Outcome, sent: Option<&Seal>) -> Result<(), 
             Err(format!("`{}` has {} bytes there instead of {}", op.path, stamp.size, sent.size))
         }
         (Action::Put { .. }, None, _) => Err(format!("`{}` was acknowledged before it was sent", op.path)),
-        (Action::Put { .. }, Some(_), None) => Err(format!("`{}` was acknowledged without a stamp", op.path)),
+        (Action::Put { .. }, Some(_), None)
+        | (
+            Action::Move { source: Expect::File { .. }, .. } | Action::Copy { source: Expect::File { .. }, .. },
+            _,
+            None,
+        ) => Err(format!("`{}` was acknowledged without a stamp", op.path)),
         (
             Action::Put { .. }
             | Action::MakeFolder { .. }

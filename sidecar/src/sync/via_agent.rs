@@ -15,11 +15,15 @@ use protocol::sync::{Content, Differs, Found, Hash, Known};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::plan::Abilities;
 use super::target::{Batch, Done, OpenTarget, SyncError, SyncTarget, about};
 use crate::session::link::{Link, LinkError, Piece};
 use crate::session::{Handle, Lane};
 
 mod packets;
+
+/// First protocol version whose agents move and copy.
+const MOVES_SINCE: u32 = 2;
 
 /// A folder behind an agent.
 #[derive(Debug)]
@@ -197,6 +201,11 @@ impl SyncTarget for ViaAgent {
             root.done(Request::Close { root: root.id }).await?;
         }
         Ok(())
+    }
+
+    fn abilities(&self) -> Abilities {
+        let able = self.both().is_ok_and(|roots| roots.iter().all(|root| root.link.protocol() >= MOVES_SINCE));
+        Abilities { moves: able, copies: able }
     }
 }
 

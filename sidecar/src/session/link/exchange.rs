@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent::wire::Frame;
+use agent::wire::{Frame, packed};
 use bytes::Bytes;
 use protocol::agent::{Reply, Trailer};
 use protocol::frame::{Kind, MAX_BULK_DATA, cost};
@@ -50,10 +50,24 @@ impl Exchange {
                 Some(Err(_)) => return self.answered(),
                 Some(Ok(credit)) => credit.forget(),
             }
-            self.queue(Kind::Data, payload).await?;
+            let (kind, payload) = self.pack(payload).await;
+            self.queue(kind, payload).await?;
             if rest.is_empty() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Packs data where that pays, on a thread that may take its time.
+    async fn pack(&self, payload: Bytes) -> (Kind, Bytes) {
+        if !self.shared.outbox.packs() {
+            return (Kind::Data, payload);
+        }
+        let bytes = payload.clone();
+        match tokio::task::spawn_blocking(move || packed::pack(&bytes)).await {
+            Ok(Some(packed)) => (Kind::Packed, packed),
+            // Not worth it; or the runtime ends, and the link with it.
+            Ok(None) | Err(_) => (Kind::Data, payload),
         }
     }
 
@@ -68,7 +82,7 @@ impl Exchange {
     pub async fn reply(&mut self) -> Result<Reply, LinkError> {
         match self.incoming("the reply").await? {
             Incoming::Reply(reply) => Ok(reply),
-            Incoming::Piece(_) => {
+            Incoming::Piece(_) | Incoming::Packed(_) => {
                 Err(LinkError::Protocol { what: "data came before their reply was taken".to_owned() })
             }
         }
@@ -81,6 +95,13 @@ impl Exchange {
             self.shared.streams.allow(id, amount, || self.shared.outbox.send_credit(id, amount));
         }
         match self.incoming("the next data").await? {
+            Incoming::Packed(payload) => {
+                // A quarter of a millisecond at most, for bytes whose decryption took as long.
+                let bytes =
+                    packed::unpack(&payload).map_err(|error| LinkError::Protocol { what: error.to_string() })?;
+                self.used += cost(bytes.len());
+                Ok(Piece::Data(bytes))
+            }
             Incoming::Piece(piece) => {
                 if let Piece::Data(bytes) = &piece {
                     self.used += cost(bytes.len());

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use agent::wire::packed;
 use bytes::Bytes;
 use protocol::agent::{Reply, Request, Trailer};
 use protocol::frame::{INITIAL_CREDIT, MAX_CREDIT, cost};
@@ -73,6 +74,8 @@ impl Expected {
 pub(super) enum Incoming {
     Reply(Reply),
     Piece(Piece),
+    /// Data of which only the length is known to be allowed.
+    Packed(Bytes),
 }
 
 /// The caller's side of a stream that was just opened.
@@ -171,10 +174,20 @@ impl Streams {
 
     /// Takes data.
     pub(super) fn data(&self, id: u64, bytes: Bytes) -> Result<(), Broken> {
+        self.take(id, bytes.len(), Incoming::Piece(Piece::Data(bytes)))
+    }
+
+    /// Takes packed data; what counts is how many they will be.
+    pub(super) fn packed(&self, id: u64, payload: Bytes) -> Result<(), Broken> {
+        let length = packed::announced(&payload).map_err(|_| "packed data of a length that they cannot have")?;
+        self.take(id, length, Incoming::Packed(payload))
+    }
+
+    fn take(&self, id: u64, length: usize, data: Incoming) -> Result<(), Broken> {
         let mut table = self.table();
         let stream = table.open.get_mut(&id).filter(|stream| stream.reading).ok_or("data that nobody asked for")?;
-        stream.allowed = stream.allowed.checked_sub(cost(bytes.len())).ok_or("more data than it was allowed")?;
-        stream.pass_on(Incoming::Piece(Piece::Data(bytes)));
+        stream.allowed = stream.allowed.checked_sub(cost(length)).ok_or("more data than it was allowed")?;
+        stream.pass_on(data);
         Ok(())
     }
 

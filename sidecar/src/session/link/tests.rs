@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::transport::local;
 
+mod slow;
+
 async fn link() -> Link {
     let agent = Arc::new(Agent::new(Config { log: None }));
     let (reader, writer) = tokio::io::split(local::dial(&agent));
@@ -157,6 +159,22 @@ async fn a_hostile_agent_costs_an_error() {
         ("a second hello", Request::Health, frame(Kind::Hello, 0, b"{}")),
         ("a ping with a payload", Request::Health, frame(Kind::Ping, 0, b"x")),
         ("credit without end", Request::Health, credits),
+        ("packed data unasked", read_request(), frame(Kind::Packed, 1, &[9, 0, 0, 0, 1])),
+        ("packed data of no length", read_request(), [encoded(&reading()), frame(Kind::Packed, 1, &[0; 4])].concat()),
+        ("packed data longer than what they hold", read_request(), {
+            [encoded(&reading()), frame(Kind::Packed, 1, &[4, 0, 0, 0, 1, 2, 3, 4])].concat()
+        }),
+        ("packed data of more than a frame", read_request(), {
+            [encoded(&reading()), frame(Kind::Packed, 1, &[0, 0, 5, 0, 1, 2, 3, 4])].concat()
+        }),
+        ("packed noise", read_request(), {
+            [encoded(&reading()), frame(Kind::Packed, 1, &[0, 0, 1, 0, 1, 2, 3, 4])].concat()
+        }),
+        ("a bomb", read_request(), {
+            let mut payload = wire::packed::pack(&[0; MAX_BULK_DATA]).expect("zeros are worth it").to_vec();
+            payload[..4].copy_from_slice(&100_000_u32.to_le_bytes());
+            [encoded(&reading()), frame(Kind::Packed, 1, &payload)].concat()
+        }),
         ("data larger than any may be", read_request(), {
             let mut bytes = frame(Kind::Data, 1, &[0; 16]);
             bytes[..4].copy_from_slice(&(1_u32 << 20).to_le_bytes());

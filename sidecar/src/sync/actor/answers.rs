@@ -2,7 +2,7 @@
 
 use protocol::editor::{SyncAction, SyncChange};
 use protocol::path::RelPath;
-use protocol::sync::{Content, Outcome, Rejected, Stamp};
+use protocol::sync::{Action, Content, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
@@ -38,7 +38,7 @@ impl Actor {
         match done {
             Done::InDoubt(_) => {}
             Done::Answered(outcome, sent) => match plausible(&step.op, &outcome, sent.as_ref()) {
-                Ok(()) => self.outcome(step, outcome, sent),
+                Ok(()) => self.outcome(transfer, step, outcome, sent),
                 Err(lie) => {
                     self.pending.retry(&step.op.path, Instant::now());
                     self.failed(SyncError::Protocol(lie));
@@ -63,9 +63,16 @@ impl Actor {
             self.overlay.remove(&path);
             self.record(path, Some(base));
         }
+        self.recognise_moves();
     }
 
-    fn outcome(&mut self, step: Step, outcome: Outcome, sent: Option<Seal>) {
+    fn outcome(&mut self, transfer: u64, step: Step, outcome: Outcome, sent: Option<Seal>) {
+        if matches!(step.op.action, Action::Move { .. } | Action::Copy { .. }) {
+            if matches!(outcome, Outcome::Rejected(_)) {
+                return self.not_moved(transfer, &step);
+            }
+            self.moved(transfer, &step);
+        }
         match outcome {
             Outcome::Applied { stamp, kept_as } => {
                 if let Some(kept_as) = kept_as {
@@ -98,6 +105,7 @@ impl Actor {
         // Without a listener nobody wants to know.
         self.arrivals.send(Arrival { change, latency }).ok();
         self.refused.remove(&path);
+        self.apart.remove(&path);
         self.overlay.remove(&path);
         if let Some(mut base) = step.base {
             if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {

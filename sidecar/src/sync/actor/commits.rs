@@ -86,10 +86,11 @@ impl Actor {
 
     pub(super) fn record(&mut self, path: RelPath, base: Option<Base>) {
         let map = Arc::make_mut(&mut self.base);
-        match &base {
+        let old = match &base {
             Some(base) => map.insert(path.clone(), base.clone()),
             None => map.remove(&path),
         };
+        self.sizes.change(old.as_ref(), base.as_ref());
         self.uncommitted.push((path, base));
     }
 }

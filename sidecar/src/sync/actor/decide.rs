@@ -1,6 +1,7 @@
 //! From a look to steps under way: plan, guard, send.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use protocol::path::RelPath;
 use protocol::sync::Content;
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::guard::{self, Roots};
-use super::super::look::{Ask, Look};
+use super::super::look::{self, Ask, Look};
 use super::super::plan::{self, Direction, Input, Plan, Step, folders_above};
 use super::super::source::Scan;
 use super::super::target::{Batch, Done, SyncError};
@@ -24,6 +25,15 @@ const OUTCOMES: usize = 256;
 
 impl Actor {
     pub(super) fn looked(&mut self, look: Look) {
+        let able = self.target.abilities();
+        if let (Ok(scan), false) = (&look.scan, look.read) {
+            let wanted = self.sizes.candidates(scan, &self.base, able);
+            if !wanted.is_empty() {
+                let source = Arc::clone(&self.source);
+                return self
+                    .spawn(async move { Event::Looked(Box::new(look::read_through(look, wanted, source).await)) });
+            }
+        }
         self.looking = false;
         let scan = match look.scan {
             Ok(scan) => scan,
@@ -54,6 +64,8 @@ impl Actor {
             ignored: &scan.ignored,
             ignores_case: self.opened.as_ref().is_some_and(|opened| opened.ignores_case),
             keep_times: self.base.is_empty(),
+            able,
+            apart: &self.apart,
         });
         self.note_findings(&paths, &plan);
         if self.must_halt(&plan, &scan) {
@@ -74,7 +86,7 @@ impl Actor {
             self.overlay.remove(path);
             self.record(path.clone(), base.clone());
         }
-        self.pending.looked(plan.steps().map(|step| step.op.path.clone()));
+        self.pending.looked(plan.steps().flat_map(Step::paths).cloned());
         for path in plan.unread.iter().chain(&scan.unsettled) {
             self.pending.retry(path, Instant::now());
         }
@@ -160,7 +172,7 @@ impl Actor {
     /// Notes why the plan must not go, if it must not.
     fn must_halt(&mut self, plan: &Plan, scan: &Scan) -> bool {
         let removed = plan.removed().len();
-        let writes = plan.folders.len() + plan.files.len() + plan.links.len();
+        let writes = plan.folders.len() + plan.moves.len() + plan.files.len() + plan.links.len();
         let roots = Roots {
             recorded: self.config.pair.root,
             present: scan.root,
@@ -196,10 +208,13 @@ impl Actor {
         }
         self.tally.planned(count as u64, bytes);
         let lane = if count <= SMALL_FILES && bytes <= SMALL_BYTES { Lane::Priority } else { Lane::Bulk };
-        let Plan { blocking, folders, files, links, removals, .. } = plan;
+        let Plan { blocking, folders, moves, files, links, removals, .. } = plan;
         let mut batches = Vec::new();
         let mut steps = Vec::new();
-        for (phase, barrier) in [(blocking, true), (folders, true), (files, false), (links, true), (removals, true)] {
+        // What is moved keeps its order, because one frees the name of another.
+        let phases =
+            [(blocking, true), (folders, true), (moves, true), (files, false), (links, true), (removals, true)];
+        for (phase, barrier) in phases {
             if phase.is_empty() {
                 continue;
             }
@@ -210,7 +225,7 @@ impl Actor {
         }
         self.ids += 1;
         let transfer = self.ids;
-        self.transfers.insert(transfer, Transfer { steps });
+        self.transfers.insert(transfer, Transfer::new(steps));
         let (target, events) = (std::sync::Arc::clone(&self.target), self.events.clone());
         self.spawn(async move {
             let (done, outcomes) = mpsc::channel(OUTCOMES);
@@ -220,8 +235,12 @@ impl Actor {
     }
 
     pub(super) fn ended(&mut self, transfer: u64, result: Result<(), SyncError>) {
-        let Some(Transfer { steps }) = self.transfers.remove(&transfer) else { return };
-        let left: BTreeSet<RelPath> = steps.into_iter().flatten().map(|step| step.op.path).collect();
+        let Some(Transfer { steps, refilled }) = self.transfers.remove(&transfer) else { return };
+        let mut left = BTreeSet::new();
+        for step in steps.into_iter().flatten() {
+            left.extend(step.paths().filter(|path| **path == step.op.path || !refilled.contains(*path)).cloned());
+            self.doubt(step);
+        }
         let result = if result.is_ok() && !left.is_empty() {
             Err(SyncError::Protocol(format!("it said nothing of {} operations", left.len())))
         } else {
@@ -234,6 +253,7 @@ impl Actor {
             self.failed(error);
         }
         if self.transfers.is_empty() && self.pending.is_empty() {
+            self.apart.clear();
             self.tally.settled();
         }
     }

@@ -7,6 +7,7 @@ use protocol::error::{Code, Explain as _};
 use protocol::path::RemotePath;
 use tokio::time::{Duration, Instant};
 
+use super::super::candidates::Sizes;
 use super::super::look::Ask;
 use super::super::target::{OpenTarget, SyncError};
 use super::{Actor, COMPARE_EVERY, Event, Halt, Link, TRY_AGAIN};
@@ -63,6 +64,8 @@ impl Actor {
             self.base = Arc::default();
             self.uncommitted.clear();
             self.doubts.clear();
+            self.moved.clear();
+            self.sizes = Sizes::default();
             pair.copy = Some(opened.copy.clone());
             self.pair_unsaved = true;
         }

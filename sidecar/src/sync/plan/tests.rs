@@ -1,5 +1,7 @@
 //! The table of what is decided, and properties that hold for every input.
 
+mod moves;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,6 +43,8 @@ struct World {
     remote: Overlay,
     ignored: BTreeSet<RelPath>,
     ignores_case: bool,
+    able: Abilities,
+    apart: BTreeSet<RelPath>,
 }
 
 impl World {
@@ -72,6 +76,8 @@ impl World {
             ignored: &self.ignored,
             ignores_case: self.ignores_case,
             keep_times: false,
+            able: self.able,
+            apart: &self.apart,
         })
     }
 }
@@ -96,7 +102,11 @@ fn lines(plan: &Plan) -> Vec<String> {
             Expect::Folder => "folder",
             Expect::Link { .. } => "link",
         };
-        format!("{action} {} if {expect}", step.op.path)
+        let from = match &step.op.action {
+            Action::Move { from, .. } | Action::Copy { from, .. } => format!(" from {from}"),
+            _ => String::new(),
+        };
+        format!("{action} {}{from} if {expect}", step.op.path)
     };
     let mut lines: Vec<_> = plan.steps().map(step).collect();
     lines.extend(plan.conflicts.iter().map(|conflict| format!("conflict {}", conflict.path)));
@@ -267,11 +277,16 @@ proptest! {
     #[test]
     fn a_plan_that_was_done_leaves_nothing(
         rows in prop::collection::vec((prop::sample::select(vec!["a", "b", "c"]), version(), version()), 1..4),
+        moves: bool,
     ) {
         let rows: Vec<_> = rows.into_iter().map(|(name, base, here)| (name, base, here, "=")).collect();
         let mut world = World::new(&rows);
+        world.able = Abilities { moves, copies: moves };
         let plan = world.plan();
         for step in plan.steps() {
+            if let Some(from) = step.vacates() {
+                world.base.remove(from);
+            }
             match &step.base {
                 Some(base) => world.base.insert(step.op.path.clone(), base.clone()),
                 None => world.base.remove(&step.op.path),

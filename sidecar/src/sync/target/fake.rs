@@ -71,6 +71,39 @@ impl Tree {
         self.nodes.insert(path.clone(), Node::File { bytes: bytes.to_vec(), mode, stamp });
     }
 
+    /// Gives a file or link a name; that of a file counts as a change.
+    fn give(&mut self, path: &RelPath, node: Node) {
+        match node {
+            Node::File { bytes, mode, .. } => self.put(path, &bytes, mode),
+            Node::Folder | Node::Link(_) => drop(self.nodes.insert(path.clone(), node)),
+        }
+    }
+
+    /// Renames a path with everything below it, as a person does; does nothing where it cannot be.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        let (from, to) = (path(from), path(to));
+        if from == to || to.starts_with(&from) || from.starts_with(&to) || !self.nodes.contains_key(&from) {
+            return;
+        }
+        let moved: Vec<RelPath> = self.nodes.keys().filter(|path| path.starts_with(&from)).cloned().collect();
+        let over = self.nodes.get(&to);
+        let folders: Vec<_> = crate::sync::plan::folders_above(&to).collect();
+        let blocked = folders.iter().any(|folder| self.nodes.get(folder).is_some_and(|node| *node != Node::Folder));
+        if blocked || over == Some(&Node::Folder) || (over.is_some() && self.nodes.get(&from) == Some(&Node::Folder)) {
+            return;
+        }
+        for folder in folders {
+            self.nodes.insert(folder, Node::Folder);
+        }
+        for path in moved {
+            if let Some(node) = self.nodes.remove(&path) {
+                let rest = path.as_str()[from.as_str().len()..].to_owned();
+                let new = RelPath::new(format!("{to}{rest}")).expect("a plain path");
+                self.nodes.insert(new, node);
+            }
+        }
+    }
+
     /// Writes a file with its folders, as a person does; does nothing where a file stands in the way.
     pub(crate) fn write(&mut self, at: &str, bytes: &[u8]) {
         let at = path(at);
@@ -144,6 +177,10 @@ pub(crate) struct Faults {
     pub(crate) ignores_case: bool,
     /// Answers of `apply` that are swallowed, so that the number of answers is wrong.
     pub(crate) mute: bool,
+    /// Whether it can neither move nor copy.
+    pub(crate) plain: bool,
+    /// Whether what came of a batch is told before what came of the batches in front of it.
+    pub(crate) backwards: bool,
 }
 
 /// A remote folder in memory.
@@ -154,6 +191,8 @@ pub(crate) struct FakeTarget {
     pub(crate) copy: Arc<Mutex<String>>,
     open: Arc<Mutex<bool>>,
     pub(crate) applied: Arc<Mutex<Vec<RelPath>>>,
+    /// Files whose bytes travelled.
+    pub(crate) sent: Arc<Mutex<usize>>,
 }
 
 impl fmt::Debug for FakeTarget {
@@ -170,6 +209,7 @@ impl Default for FakeTarget {
             copy: Arc::new(Mutex::new("copy-1".to_owned())),
             open: Arc::default(),
             applied: Arc::default(),
+            sent: Arc::default(),
         }
     }
 }
@@ -231,6 +271,19 @@ fn apply(tree: &mut Tree, op: &Op, body: Option<(Vec<u8>, u32)>) -> Outcome {
     if op.action == Action::Remove && present.is_none() {
         return Outcome::Already { stamp: None };
     }
+    if let Action::Move { from, source } | Action::Copy { from, source, .. } = &op.action
+        && matches!(source, Expect::File { .. } | Expect::Link { .. })
+        && tree.is(&op.path, source)
+        && (matches!(op.action, Action::Copy { .. }) || !tree.nodes.contains_key(from))
+    {
+        return Outcome::Already { stamp: stamp(present.as_ref()) };
+    }
+    if matches!(op.action, Action::Move { .. } | Action::Copy { .. }) && present == Some(Node::Folder) {
+        return match op.expect {
+            Expect::Folder => Outcome::Rejected(Rejected::Failed { reason: "a folder has to be removed first".into() }),
+            _ => Outcome::Rejected(Rejected::Changed { found: present.map(|node| node.found()) }),
+        };
+    }
     if !tree.is(&op.path, &op.expect) {
         return Outcome::Rejected(Rejected::Changed { found: present.map(|node| node.found()) });
     }
@@ -256,7 +309,28 @@ fn apply(tree: &mut Tree, op: &Op, body: Option<(Vec<u8>, u32)>) -> Outcome {
                 *mode = *new;
             }
         }
-        (Action::Patch { .. } | Action::Append { .. } | Action::Move { .. } | Action::Copy { .. }, _) => {
+        (Action::Move { from, source }, _) => {
+            let Some(node) = tree.nodes.get(from).filter(|_| tree.is(from, source)).cloned() else {
+                return Outcome::Rejected(Rejected::Failed { reason: format!("`{from}` is not what was expected") });
+            };
+            if let Some(Node::File { bytes, .. }) = present {
+                tree.trash.push(bytes);
+            }
+            tree.nodes.remove(from);
+            tree.give(&op.path, node);
+        }
+        (Action::Copy { from, source, mode, .. }, _) => match tree.nodes.get(from).cloned() {
+            Some(Node::File { bytes, .. }) if tree.is(from, source) => {
+                if let Some(Node::File { bytes, .. }) = present {
+                    tree.trash.push(bytes);
+                }
+                tree.put(&op.path, &bytes, *mode);
+            }
+            Some(_) | None => {
+                return Outcome::Rejected(Rejected::Failed { reason: format!("`{from}` is not what was expected") });
+            }
+        },
+        (Action::Patch { .. } | Action::Append { .. }, _) => {
             return Outcome::Rejected(Rejected::Failed { reason: "not supported".to_owned() });
         }
         (Action::Remove, _) => match present {
@@ -336,6 +410,9 @@ impl SyncTarget for FakeTarget {
             };
             let outcome = self.one(op, body);
             locked(&self.applied).push(op.path.clone());
+            if matches!(op.action, Action::Put { .. }) {
+                *locked(&self.sent) += 1;
+            }
             let cut = {
                 let mut faults = locked(&self.faults);
                 match &mut faults.cut_after {
@@ -358,6 +435,31 @@ impl SyncTarget for FakeTarget {
                 done.send((index, Done::Answered(outcome, sent))).await.ok();
             }
         }
+        Ok(())
+    }
+
+    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let mut first = 0;
+        let mut told = Vec::new();
+        for batch in batches {
+            let count = batch.ops.len();
+            let (outcomes, mut inbox) = mpsc::channel(count.max(1));
+            let applied = self.apply(batch, outcomes).await;
+            let mut of_batch = Vec::new();
+            while let Ok((index, what)) = inbox.try_recv() {
+                of_batch.push((first + index, what));
+            }
+            told.push(of_batch);
+            first += count;
+            if applied.is_err() {
+                tell(told, &done).await;
+                return applied;
+            }
+        }
+        if locked(&self.faults).backwards {
+            told.reverse();
+        }
+        tell(told, &done).await;
         Ok(())
     }
 
@@ -392,6 +494,18 @@ impl SyncTarget for FakeTarget {
     async fn close(&self) -> Result<(), SyncError> {
         self.cut();
         Ok(())
+    }
+
+    fn abilities(&self) -> Abilities {
+        let able = !locked(&self.faults).plain;
+        Abilities { moves: able, copies: able }
+    }
+}
+
+async fn tell(told: Vec<Vec<(usize, Done)>>, done: &mpsc::Sender<(usize, Done)>) {
+    for outcome in told.into_iter().flatten() {
+        // The receiver is the engine; without it nobody wants to know.
+        done.send(outcome).await.ok();
     }
 }
 

@@ -1,0 +1,92 @@
+//! Writing a file with the bytes of another one: they are hashed while they are copied, and only the expected
+//! ones get a name.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+use protocol::path::RelPath;
+use protocol::sync::{Expect, Hash, Outcome};
+
+use super::batch::{Batch, Halt};
+use super::body::Body;
+use super::look::{self, CHUNK, Kind};
+use super::put::{Examined, Put, at_least, bits_while_made};
+use super::relocate::not_as_expected;
+
+/// What to copy, as [`protocol::sync::Action::Copy`] says.
+pub(super) struct Copy<'a> {
+    pub(super) from: &'a RelPath,
+    pub(super) source: &'a Expect,
+    pub(super) mode: u32,
+    pub(super) mtime_ns: Option<i64>,
+}
+
+impl Batch<'_> {
+    /// Writes a file with the bytes of another one; both places must hold what is expected.
+    pub(super) fn copy(
+        &mut self,
+        path: &RelPath,
+        expect: &Expect,
+        copy: &Copy<'_>,
+        body: &mut Body<'_>,
+    ) -> Result<Outcome, Halt> {
+        let Expect::File { hash: wanted, .. } = copy.source else { return Err(not_as_expected(copy.from)) };
+        let parent = self.parent_of(path)?;
+        let mut put = Put { size: 0, hash: Some(*wanted), mode: copy.mode, mtime_ns: copy.mtime_ns };
+        let before = match self.examine(&parent, path, expect, &put)? {
+            Examined::Settled(outcome) => return Ok(outcome),
+            Examined::Ready(seen) => seen,
+        };
+        let old = self.sources.parent_of(copy.from).map_err(|stop| stop.rejected(copy.from))?;
+        let mut original = look::open(old.as_fd(), copy.from.name())?;
+        let seen = look::through(&original)?;
+        if seen.kind != Kind::File {
+            return Err(not_as_expected(copy.from));
+        }
+        put.size = seen.stamp.size;
+        let (temp, mut file) = self.root.workshop.file(bits_while_made(&put, before.as_ref()))?;
+        let hash = if is_cloned(&original, &file) {
+            self.duplicate(&mut file, &mut io::sink(), put.size, body)?
+        } else {
+            self.duplicate(&mut original, &mut file, put.size, body)?
+        };
+        if hash != *wanted || look::through(&file)?.stamp.size != put.size {
+            return Err(not_as_expected(copy.from));
+        }
+        // Much time may have passed; what is there now is looked at with fresh eyes.
+        self.folders.forget();
+        let parent = self.parent_of(path)?;
+        self.settle(path, expect, &put, &parent, before, (temp, &file))
+    }
+
+    /// Copies at most `size` bytes and returns their hash; a file that grows meanwhile is another one anyway.
+    fn duplicate(&mut self, from: &mut File, to: &mut dyn Write, size: u64, body: &mut Body<'_>) -> Result<Hash, Halt> {
+        let mut hasher = blake3::Hasher::new();
+        let chunk = at_least(&mut self.buffer, CHUNK);
+        let mut from = from.take(size);
+        loop {
+            body.is_wanted().map_err(Halt::Lost)?;
+            match from.read(chunk) {
+                Ok(0) => return Ok(Hash(*hasher.finalize().as_bytes())),
+                Ok(count) => {
+                    hasher.update(&chunk[..count]);
+                    to.write_all(&chunk[..count])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Lets both share their blocks where the file system can (btrfs, XFS), and returns whether they do.
+#[cfg(target_os = "linux")]
+fn is_cloned(original: &File, file: &File) -> bool {
+    rustix::fs::ioctl_ficlone(file, original).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_cloned(_: &File, _: &File) -> bool {
+    false
+}
