@@ -44,6 +44,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "agent/src/cli/",
         ],
     ),
+    ("fastcdc", &["agent/src/delta/"]),
     ("postcard", &["agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/", "tests/"]),
 ];
 

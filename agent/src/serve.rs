@@ -36,6 +36,9 @@ use work::{Job, Work};
 /// Credit that the bodies of one link share beyond their initial ones.
 const CREDIT_POOL: usize = 32 * 1024 * 1024;
 
+/// First protocol whose sidecars ask for what is left of a cut transfer.
+const RESUMES: u32 = 2;
+
 /// Credit that one body takes from the pool: enough to fill 40 MB/s at a round trip of 100 ms.
 const CREDIT_SHARE: usize = 4 * 1024 * 1024;
 
@@ -49,7 +52,7 @@ where
     wire::send_hello(&mut writer, &ours).await?;
     let mut reader = FrameReader::new(reader);
     let theirs = reader.hello().await?;
-    let Some(_protocol) = theirs.common() else {
+    let Some(protocol) = theirs.common() else {
         // The sidecar saw our hello and tells its person what to do.
         tracing::warn!(theirs = theirs.protocol, ours = PROTOCOL, "a sidecar of another protocol version called");
         return Ok(());
@@ -65,6 +68,7 @@ where
     let conversation = Conversation {
         work: work.clone(),
         outbox,
+        protocol,
         streams: HashMap::new(),
         newest: 0,
         batches: Batches::default(),
@@ -98,6 +102,7 @@ struct Stream {
 struct Conversation {
     work: Work,
     outbox: Outbox,
+    protocol: u32,
     streams: HashMap<u64, Stream>,
     newest: u64,
     batches: Batches<Job>,
@@ -158,7 +163,7 @@ impl Conversation {
         }
         let cancel = self.ended.child_token();
         let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));
-        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), cancel.clone());
+        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), cancel.clone(), self.protocol >= RESUMES);
         let mut stream = Stream { cancel: cancel.clone(), sink: None, credit: Arc::clone(&credit), share: None };
         let batch = match &request {
             Request::Apply(apply) => Some((apply.barrier, body_bytes(apply))),

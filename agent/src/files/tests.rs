@@ -3,6 +3,7 @@
 mod escapes;
 mod looking;
 mod opening;
+mod patching;
 mod races;
 mod removing;
 mod writing;
@@ -49,6 +50,10 @@ impl Bodies for Bytes {
 
     fn trailer(&mut self) -> io::Result<Trailer> {
         Ok(self.trailer.clone())
+    }
+
+    fn may_resume(&self) -> bool {
+        true
     }
 }
 

@@ -38,17 +38,20 @@ pub(super) struct Bodies {
     stream: u64,
     outbox: Outbox,
     cancel: CancellationToken,
+    may_resume: bool,
     current: Bytes,
     used: usize,
     trailer: Option<Trailer>,
 }
 
 /// Returns both ends for a stream. Dropping the sink before its end makes reads fail.
-pub(super) fn pipe(stream: u64, outbox: Outbox, cancel: CancellationToken) -> (Sink, Bodies) {
+pub(super) fn pipe(stream: u64, outbox: Outbox, cancel: CancellationToken, may_resume: bool) -> (Sink, Bodies) {
     let (sender, pieces) = mpsc::unbounded_channel();
     let credit = Arc::new(AtomicUsize::new(INITIAL_CREDIT));
     let sink = Sink { pieces: sender, credit: Arc::clone(&credit) };
-    (sink, Bodies { pieces, credit, stream, outbox, cancel, current: Bytes::new(), used: 0, trailer: None })
+    let bodies =
+        Bodies { pieces, credit, stream, outbox, cancel, may_resume, current: Bytes::new(), used: 0, trailer: None };
+    (sink, bodies)
 }
 
 impl Sink {
@@ -133,6 +136,14 @@ impl files::Bodies for Bodies {
             self.current.clear();
         }
         Ok(self.trailer.clone().unwrap_or_default())
+    }
+
+    fn go_on(&self) -> io::Result<()> {
+        if self.cancel.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+    }
+
+    fn may_resume(&self) -> bool {
+        self.may_resume
     }
 }
 
