@@ -27,6 +27,7 @@ pub mod guard;
 #[cfg(test)]
 mod hostile_tests;
 pub mod ignored;
+pub mod logs;
 mod look;
 #[cfg(test)]
 mod model_tests;

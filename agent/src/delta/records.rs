@@ -1,5 +1,7 @@
 //! The records of a patch, as [`protocol::delta`] lays them down.
 
+use bytes::BufMut as _;
+use bytes::BytesMut;
 use protocol::delta::MAX_DATA;
 
 /// First byte of a DATA record.
@@ -32,20 +34,20 @@ pub enum Record<'a> {
 
 impl Record<'_> {
     /// Adds the record to `out`; longer DATA than [`MAX_DATA`] becomes several.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Data(bytes) => {
                 for part in bytes.chunks(MAX_DATA) {
-                    out.push(DATA);
-                    let length = u32::try_from(part.len()).expect("a record is at most MAX_DATA");
-                    out.extend_from_slice(&length.to_le_bytes());
-                    out.extend_from_slice(part);
+                    out.put_u8(DATA);
+                    out.put_u32_le(u32::try_from(part.len()).expect("a record is at most MAX_DATA"));
+                    out.put_slice(part);
                 }
             }
             Self::Copy { source, offset, length } => {
-                out.extend_from_slice(&[COPY, *source]);
-                out.extend_from_slice(&offset.to_le_bytes());
-                out.extend_from_slice(&length.to_le_bytes());
+                out.put_u8(COPY);
+                out.put_u8(*source);
+                out.put_u64_le(*offset);
+                out.put_u64_le(*length);
             }
         }
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::{Brake, Large};
 use super::ignored::Rules;
+use super::logs::Logs;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
 use super::plan::{self, Conflict, Overlay, Step};
@@ -112,6 +113,8 @@ pub(super) struct Actor {
     received: mpsc::Receiver<Event>,
     work: CancellationToken,
 
+    /// Files that only grow.
+    logs: Logs,
     base: Arc<BTreeMap<RelPath, Base>>,
     overlay: Overlay,
     conflicts: BTreeMap<RelPath, Conflict>,
@@ -169,6 +172,7 @@ impl Actor {
         arrivals: broadcast::Sender<Arrival>,
     ) -> Self {
         let (events, received) = mpsc::channel(EVENTS);
+        let logs = Logs::new(&config.pair.append);
         Self {
             config,
             store,
@@ -179,6 +183,7 @@ impl Actor {
             events,
             received,
             work: CancellationToken::new(),
+            logs,
             base: Arc::default(),
             overlay: Overlay::new(),
             conflicts: BTreeMap::new(),
@@ -423,7 +428,8 @@ impl Actor {
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let ahead =
             self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
-        let request = look::Request { paths, ask, overlay: self.overlay.clone(), ahead };
+        let logs = self.logs.clone();
+        let request = look::Request { paths, ask, overlay: self.overlay.clone(), logs, ahead };
         let base = self.base_for(request.paths.as_ref());
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::MAX_BATCH;
 use protocol::path::RelPath;
-use protocol::sync::{Content, Differs, Expect, Known};
+use protocol::sync::{Content, Differs, Expect, Found, Known};
 
+use super::logs::{self, Logs};
 use super::plan::{Held, Overlay};
 use super::source::{Scan, Source, hash};
 use super::target::{SyncError, SyncTarget};
@@ -26,6 +27,8 @@ pub(super) struct Request {
     pub(super) ask: Ask,
     /// What the remote is already known to hold beside the base.
     pub(super) overlay: Overlay,
+    /// Files that only grow.
+    pub(super) logs: Logs,
     /// A scan of everything that began before the remote could be asked.
     pub(super) ahead: Option<Ahead>,
 }
@@ -53,6 +56,8 @@ pub(super) struct Look {
     pub(super) overlay: Result<Option<Overlay>, SyncError>,
     /// Paths of which the remote cannot tell, with the reason.
     pub(super) problems: Vec<(RelPath, String)>,
+    /// Logs whose last addition broke off on the remote, with what is there.
+    pub(super) broken_off: Vec<(RelPath, Found)>,
 }
 
 /// Looks at both sides; changes neither.
@@ -62,7 +67,7 @@ pub(super) async fn look(
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
 ) -> Look {
-    let Request { paths, ask, overlay, ahead } = request;
+    let Request { paths, ask, overlay, logs, ahead } = request;
     let scanned = async {
         match ahead {
             Some(ahead) => ahead.await.unwrap_or_else(|error| Err(io::Error::other(error))),
@@ -76,7 +81,7 @@ pub(super) async fn look(
             Ask::Base | Ask::All => verify(&*target, about_base(&base)).await,
         }
     });
-    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new() };
+    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new(), broken_off: Vec::new() };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
     let differs = match (ask, of_base) {
@@ -104,6 +109,10 @@ pub(super) async fn look(
                 return look;
             }
         }
+    }
+    look.broken_off = logs::broken_off(&logs, &source, &scan.found, &base, &known).await;
+    for (path, _) in &look.broken_off {
+        known.remove(path);
     }
     read_what_may_be_equal(&source, scan, known).await;
     look

@@ -8,6 +8,7 @@ use protocol::editor::{SyncAction, SyncChange, SyncConflict, SyncPushOutput, Syn
 use protocol::error::{Error, Result};
 use protocol::path::RemotePath;
 
+use super::logs::Logs;
 use super::look::{Ask, Request, look};
 use super::plan::{Direction, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source};
@@ -67,7 +68,7 @@ async fn planned(
     let same = opened.as_ref().is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base = Arc::new(base.into_iter().collect());
-    let request = Request { paths: None, ask, overlay: Overlay::new(), ahead: None };
+    let request = Request { paths: None, ask, overlay: Overlay::new(), logs: Logs::default(), ahead: None };
     let seen = look(request, Arc::clone(&base), source, target).await;
     let scan = seen.scan.map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))?;
     let overlay = seen.overlay.map_err(Error::from)?.unwrap_or_default();

@@ -20,24 +20,24 @@ fn patch(at: &str, expect: Expect, size: usize, sources: &[PatchSource]) -> Op {
 }
 
 fn records(list: &[Record<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = bytes::BytesMut::new();
     for record in list {
         record.encode(&mut bytes);
     }
-    bytes
+    bytes.to_vec()
 }
 
 /// Returns the records by which `new` is told to whoever holds `old`.
 fn difference(old: &[u8], new: &[u8]) -> Vec<u8> {
     let mut basis = Basis::default();
     basis.add(&cut_all(&mut reader(old)).expect("memory can be read"), true);
-    let mut bytes = Vec::new();
+    let mut bytes = bytes::BytesMut::new();
     let told = differ(new.len() as u64, &basis, &mut reader(new), &mut |record| {
         record.encode(&mut bytes);
         Ok(())
     });
     told.expect("memory can be read");
-    bytes
+    bytes.to_vec()
 }
 
 /// A stream that breaks where its bytes end when it has no trailer; somebody does something at its first read.
