@@ -81,8 +81,10 @@ where
         writing.abort();
     }
     ended.cancel();
+    let ending = agent.ending();
     // Leases are given back only when nobody writes below the roots any more.
     work.wait().await;
+    drop(ending);
     drop(link);
     match writing.await {
         // What was queued before a peaceful end has gone out, as far as the sidecar took it.
@@ -94,6 +96,7 @@ where
 /// A request that is not answered yet.
 struct Stream {
     cancel: CancellationToken,
+    withdrawn: CancellationToken,
     sink: Option<Sink>,
     credit: Arc<Semaphore>,
     share: Option<OwnedSemaphorePermit>,
@@ -163,8 +166,11 @@ impl Conversation {
         }
         let cancel = self.ended.child_token();
         let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));
-        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), cancel.clone(), self.protocol >= RESUMES);
-        let mut stream = Stream { cancel: cancel.clone(), sink: None, credit: Arc::clone(&credit), share: None };
+        let withdrawn = CancellationToken::new();
+        let stop = bodies::Stop { withdrawn: withdrawn.clone(), unwanted: cancel.clone() };
+        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), stop, self.protocol >= RESUMES);
+        let mut stream =
+            Stream { cancel: cancel.clone(), withdrawn, sink: None, credit: Arc::clone(&credit), share: None };
         let batch = match &request {
             Request::Apply(apply) => Some((apply.barrier, body_bytes(apply))),
             _ => None,
@@ -222,6 +228,7 @@ impl Conversation {
             return self.past(id);
         };
         stream.cancel.cancel();
+        stream.withdrawn.cancel();
         stream.sink = None;
         if self.batches.withdraw(id) {
             self.work.refuse(id, RequestError::Cancelled);

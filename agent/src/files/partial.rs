@@ -1,8 +1,10 @@
 //! What is left of large transfers that were cut off, in `partial/` of the side directory: the bytes that arrived
 //! under a name made of the path, and beside them the path.
 //!
-//! They are only ever sources of bytes that are hashed again: nothing here is believed.
+//! They are only ever sources of bytes that are hashed again: nothing here is believed. What a link receives counts
+//! from the beginning, since nobody may have told this machine yet that the other end is gone.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,13 +36,15 @@ const MAX_PATH: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Partials {
     folder: File,
+    /// Where transfers are under way, each link's in a folder of its own.
+    workshops: File,
 }
 
 impl Partials {
     /// Opens the folder and purges what is old.
     pub(super) fn open(side: &Side) -> Result<Self, RootError> {
         side::make_folder(side.folder.as_fd(), "partial").map_err(|error| side.failed(error))?;
-        let partials = Self { folder: side.subfolder("partial")? };
+        let partials = Self { folder: side.subfolder("partial")?, workshops: side.subfolder("tmp")? };
         partials.purge(SystemTime::now(), CAP).map_err(|error| side.failed(error))?;
         Ok(partials)
     }
@@ -81,28 +85,40 @@ impl Partials {
         }
     }
 
-    /// Opens what is left for `path`.
+    /// Opens what is left for `path`; the longest, if several were cut off.
     pub(super) fn file(&self, path: &RelPath) -> io::Result<Option<File>> {
-        let key = key(path);
-        match look::at(self.folder.as_fd(), &key)? {
-            Some(seen) if seen.kind == Kind::File => Ok(Some(look::open(self.folder.as_fd(), &key)?)),
-            Some(_) | None => Ok(None),
-        }
+        let mut longest: Option<(u64, File)> = None;
+        self.visit(&mut |folder, name, size, found| {
+            if found == *path && longest.as_ref().is_none_or(|(length, _)| *length < size) {
+                longest = Some((size, look::open(folder.as_fd(), name)?));
+            }
+            Ok(())
+        })?;
+        Ok(longest.map(|(_, file)| file))
     }
 
     /// Returns what is left, at most [`MAX_BATCH`].
     pub(super) fn list(&self) -> io::Result<Vec<Partial>> {
-        let mut partials = Vec::new();
-        for name in trash::names(&self.folder)? {
-            let Some(key) = name.strip_suffix(NAMED) else { continue };
-            let (seen, path) = (look::at(self.folder.as_fd(), key)?, read_path(&self.folder, &name)?);
-            if let (Some(seen), Some(path)) = (seen, path)
-                && partials.len() < MAX_BATCH
-            {
-                partials.push(Partial { path, size: seen.stamp.size });
+        let mut partials = BTreeMap::new();
+        self.visit(&mut |_, _, size, path| {
+            let length = partials.entry(path).or_insert(size);
+            *length = size.max(*length);
+            Ok(())
+        })?;
+        Ok(partials.into_iter().map(|(path, size)| Partial { path, size }).take(MAX_BATCH).collect())
+    }
+
+    /// Shows everything that is left, with the folder and name that it has.
+    fn visit(&self, show: &mut dyn FnMut(&File, &str, u64, RelPath) -> io::Result<()>) -> io::Result<()> {
+        show_folder(&self.folder, show)?;
+        for name in trash::names(&self.workshops)? {
+            match side::open_folder(self.workshops.as_fd(), &name).and_then(|folder| show_folder(&folder, show)) {
+                // It ended meanwhile, and what it left is in our folder.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => show_folder(&self.folder, show)?,
+                other => other?,
             }
         }
-        Ok(partials)
+        Ok(())
     }
 
     /// Removes what is older than [`KEEP`] at `now`, then the oldest until at most `cap` bytes are held.
@@ -125,6 +141,20 @@ impl Partials {
         }
         Ok(())
     }
+}
+
+fn show_folder(folder: &File, show: &mut dyn FnMut(&File, &str, u64, RelPath) -> io::Result<()>) -> io::Result<()> {
+    for name in trash::names(folder)? {
+        let Some(file) = name.strip_suffix(NAMED) else { continue };
+        let Some(seen) = look::at(folder.as_fd(), file)? else { continue };
+        if seen.kind == Kind::File
+            && seen.stamp.size >= WORTH
+            && let Some(path) = read_path(folder, &name)?
+        {
+            show(folder, file, seen.stamp.size, path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the path of a transfer beside it.
@@ -156,7 +186,9 @@ mod tests {
     #[test]
     fn what_is_left_is_bounded_by_age_and_bytes() {
         let place = tempfile::tempdir().expect("a temporary folder");
-        let partials = Partials { folder: File::open(place.path()).expect("a folder") };
+        let other = tempfile::tempdir().expect("a temporary folder");
+        let open = |place: &tempfile::TempDir| File::open(place.path()).expect("a folder");
+        let partials = Partials { folder: open(&place), workshops: open(&other) };
         let path = |name: &str| RelPath::new(name).expect("a path");
         let put = |name: &str, length: u64, continued: bool| {
             let file = File::create(place.path().join("fresh")).expect("a file");
@@ -180,5 +212,14 @@ mod tests {
         partials.forget(&path("c"));
         assert!(partials.file(&path("c")).expect("looked").is_none());
         assert_eq!(std::fs::read_dir(place.path()).expect("a folder").count(), 0);
+        // What is under way counts, too.
+        let shop = other.path().join("shop");
+        std::fs::create_dir(&shop).expect("a folder");
+        std::fs::write(shop.join("3"), vec![0; 3 << 20]).expect("a file");
+        std::fs::write(shop.join("3.path"), "d").expect("a file");
+        put("d", WORTH, false);
+        assert_eq!(partials.list().expect("a list"), [Partial { path: path("d"), size: 3 << 20 }]);
+        let found = partials.file(&path("d")).expect("looked").expect("it is there");
+        assert_eq!(found.metadata().expect("a file").len(), 3 << 20);
     }
 }

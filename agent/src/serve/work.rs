@@ -144,6 +144,8 @@ impl Work {
             }
             Request::Partials { root } => {
                 let root = self.root(root)?;
+                // What a link left that was just cut is only known when its last bytes are written.
+                self.agent.ended().await;
                 self.blocking(&cancel, move || root.partials().map(Reply::Partials)).await
             }
             Request::Summarise(_) | Request::List(_) => Err(RequestError::Unsupported.into()),
