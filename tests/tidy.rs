@@ -47,6 +47,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("zstd", &["agent/src/wire/packed.rs"]),
+    ("fastcdc", &["agent/src/delta/"]),
     ("postcard", &["agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/", "tests/"]),
 ];
 

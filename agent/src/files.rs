@@ -2,6 +2,7 @@
 //!
 //! Nothing here ever follows a link, leaves the root, or overwrites content that was not expected.
 
+mod append;
 mod batch;
 mod body;
 mod copy;
@@ -9,6 +10,8 @@ mod error;
 mod lease;
 mod look;
 mod mode;
+mod partial;
+mod patch;
 mod place;
 mod put;
 mod relocate;
@@ -31,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use protocol::agent::{Apply, Open, Opened, RootId, Trailer};
+use protocol::delta::{Chunks, Partial};
 use protocol::error::Error;
 use protocol::path::RelPath;
 use protocol::sync::{Differs, Found, Known, Outcome};
@@ -42,6 +46,7 @@ use error::RootError;
 pub use error::examples;
 use lease::Lease;
 use look::{Clock, Kind};
+use partial::Partials;
 use side::Side;
 use temp::Workshop;
 use trash::Trash;
@@ -54,6 +59,7 @@ pub struct Root {
     top: Top,
     side: Side,
     lease: Lease,
+    partials: Partials,
     workshop: Workshop,
     trash: Trash,
     clock: Clock,
@@ -67,6 +73,14 @@ pub trait Bodies {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Returns what ended the stream; called once after the last byte was read.
     fn trailer(&mut self) -> io::Result<Trailer>;
+    /// Fails when the stream was cancelled or lost; for work that reads nothing of it for a while.
+    fn go_on(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Returns whether the other side asks for what is left of a cut transfer.
+    fn may_resume(&self) -> bool {
+        false
+    }
 }
 
 /// Instants at which a test lets somebody else in.
@@ -87,7 +101,8 @@ impl Root {
         let side = Side::open(&folder, &path)?;
         let locked = side.lock()?;
         let lease = Lease::take(&side, &locked, &open.holder, open.take_over)?;
-        let workshop = Workshop::open(&side, &locked)?;
+        let partials = Partials::open(&side)?;
+        let workshop = Workshop::open(&side, &partials, &locked)?;
         let trash = Trash::open(&side)?;
         let clock = side.clock(&workshop.folder)?;
         let reserved = side.inside.then_some(side::INSIDE);
@@ -109,6 +124,7 @@ impl Root {
             top,
             side,
             lease,
+            partials,
             workshop,
             trash,
             clock,
@@ -181,6 +197,40 @@ impl Root {
         let (hash, seen) = look::hash_of(&mut file).map_err(system)?;
         io::Seek::rewind(&mut file).map_err(system)?;
         Ok((look::found_file(hash, &seen), file))
+    }
+
+    /// Opens a file, or what is left of a transfer to it, to be cut into chunks; `None` when there is none.
+    pub fn chunks(&self, chunks: &Chunks) -> Result<Option<(Found, File)>, Error> {
+        self.check()?;
+        let path = &chunks.path;
+        let unreadable = |error: io::Error| RootError::Unreadable {
+            path: format!("{}/{path}", self.path),
+            reason: error.to_string(),
+        };
+        let file = if chunks.partial {
+            self.partials.file(path).map_err(unreadable)?
+        } else {
+            match Folders::new(&self.top).parent_of(path) {
+                Ok(parent) => match look::at(parent.as_fd(), path.name()).map_err(unreadable)? {
+                    Some(seen) if seen.kind == Kind::File => {
+                        Some(look::open(parent.as_fd(), path.name()).map_err(unreadable)?)
+                    }
+                    Some(_) | None => None,
+                },
+                Err(walk::Stop::Missing | walk::Stop::Unsafe(_)) => None,
+                Err(walk::Stop::Failed(error)) => return Err(unreadable(error).into()),
+            }
+        };
+        let Some(mut file) = file else { return Ok(None) };
+        let (hash, seen) = look::hash_of(&mut file).map_err(unreadable)?;
+        io::Seek::rewind(&mut file).map_err(unreadable)?;
+        Ok(Some((look::found_file(hash, &seen), file)))
+    }
+
+    /// Returns what is left of transfers that were cut off.
+    pub fn partials(&self) -> Result<Vec<Partial>, Error> {
+        self.check()?;
+        Ok(self.partials.list().map_err(|error| self.side.failed(error))?)
     }
 
     /// Makes everything applied so far survive a power cut.

@@ -8,6 +8,7 @@
 pub mod cli;
 #[cfg(unix)]
 pub mod daemon;
+pub mod delta;
 pub mod env;
 pub mod facts;
 #[cfg(unix)]

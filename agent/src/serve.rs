@@ -39,6 +39,9 @@ const PACKED_SINCE: u32 = 2;
 /// Credit that the bodies of one link share beyond their initial ones.
 const CREDIT_POOL: usize = 32 * 1024 * 1024;
 
+/// First protocol whose sidecars ask for what is left of a cut transfer.
+const RESUMES: u32 = 2;
+
 /// Credit that one body takes from the pool: enough to fill 40 MB/s at a round trip of 100 ms.
 const CREDIT_SHARE: usize = 4 * 1024 * 1024;
 
@@ -84,8 +87,10 @@ where
         writing.abort();
     }
     ended.cancel();
+    let ending = agent.ending();
     // Leases are given back only when nobody writes below the roots any more.
     work.wait().await;
+    drop(ending);
     drop(link);
     match writing.await {
         // What was queued before a peaceful end has gone out, as far as the sidecar took it.
@@ -97,6 +102,7 @@ where
 /// A request that is not answered yet.
 struct Stream {
     cancel: CancellationToken,
+    withdrawn: CancellationToken,
     sink: Option<Sink>,
     credit: Arc<Semaphore>,
     share: Option<OwnedSemaphorePermit>,
@@ -173,8 +179,11 @@ impl Conversation {
         }
         let cancel = self.ended.child_token();
         let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));
-        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), cancel.clone());
-        let mut stream = Stream { cancel: cancel.clone(), sink: None, credit: Arc::clone(&credit), share: None };
+        let withdrawn = CancellationToken::new();
+        let stop = bodies::Stop { withdrawn: withdrawn.clone(), unwanted: cancel.clone() };
+        let (mut sink, bodies) = bodies::pipe(id, self.outbox.clone(), stop, self.protocol >= RESUMES);
+        let mut stream =
+            Stream { cancel: cancel.clone(), withdrawn, sink: None, credit: Arc::clone(&credit), share: None };
         let batch = match &request {
             Request::Apply(apply) => Some((apply.barrier, body_bytes(apply))),
             _ => None,
@@ -234,6 +243,7 @@ impl Conversation {
             return self.past(id);
         };
         stream.cancel.cancel();
+        stream.withdrawn.cancel();
         stream.sink = None;
         if self.batches.withdraw(id) {
             self.work.refuse(id, RequestError::Cancelled);

@@ -23,10 +23,14 @@ pub const MAX_DATA: usize = 256 * 1024;
 /// Most sources of one patch.
 pub const MAX_SOURCES: usize = 4;
 
+/// Most bytes that [`crate::sync::Action::Append`] adds at a time: the agent holds and checks them before it touches
+/// the file.
+pub const MAX_APPEND: u64 = 16 * 1024 * 1024;
+
 /// Bytes of a chunk on the wire: its length as `u32` LE, then its BLAKE3 hash.
 pub const CHUNK: usize = 36;
 
-/// Least, average and most bytes of a content-defined chunk (FastCDC, Xia et al., USENIX ATC 2016).
+/// Least, average and most bytes of a content-defined chunk (`FastCDC`, Xia et al., USENIX ATC 2016).
 pub const CHUNK_SIZES: (usize, usize, usize) = (16 * 1024, 64 * 1024, 256 * 1024);
 
 /// Where COPY records take their bytes from.

@@ -162,12 +162,14 @@ pub enum Action {
     Append {
         /// Length of the file before, in bytes.
         length: u64,
-        /// Bytes that follow.
+        /// Bytes that follow; at most [`crate::delta::MAX_APPEND`].
         size: u64,
         /// Their hash.
         tail: Hash,
         /// Hash of the whole file afterwards, which becomes the base.
         hash: Hash,
+        /// Permission bits, as for [`Action::SetMode`].
+        mode: u32,
     },
 }
 

@@ -3,6 +3,7 @@
 //! The only module that names `rusqlite`. One thread owns the connection; everything else sends it work.
 //! Several processes use the file at once: every write begins with its lock, so none is lost to another.
 
+mod chunks;
 mod failure;
 mod opening;
 mod pairs;
@@ -19,6 +20,7 @@ use protocol::sync::{Content, Stamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+pub use chunks::StoredChunks;
 pub use failure::StoreError;
 #[doc(hidden)]
 pub use failure::examples;
@@ -52,6 +54,8 @@ pub struct Pair {
     pub exclude: Vec<String>,
     /// Include overrides of the command line, in order.
     pub include: Vec<String>,
+    /// Patterns of files that only grow, in order.
+    pub append: Vec<String>,
     /// Whether a person paused it.
     pub paused: bool,
     /// Whether an owner should run when the workspace is opened (set by `watch`, cleared by `stop`).

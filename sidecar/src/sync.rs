@@ -28,6 +28,9 @@ pub mod guard;
 #[cfg(test)]
 mod hostile_tests;
 pub mod ignored;
+#[cfg(all(test, unix))]
+mod large_tests;
+pub mod logs;
 mod look;
 #[cfg(test)]
 mod model_tests;

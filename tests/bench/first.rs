@@ -62,7 +62,8 @@ fn once(bed: &Bed, tool: Tool, source: &Path, port: u16) -> Result<Sample, Strin
     Ok(sample)
 }
 
-fn sound(source: &Path, target: &Path) -> Result<(), String> {
+/// Has `rsync` compare a copy with its source.
+pub(crate) fn sound(source: &Path, target: &Path) -> Result<(), String> {
     match oracle::differences(source, target, &[]).as_slice() {
         [] => Ok(()),
         [first, ..] => Err(format!("the copy is not equal: {first}")),

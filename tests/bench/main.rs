@@ -3,6 +3,7 @@
 //! It never switches off what keeps data safe: every copy is compared with its source before it counts.
 
 mod bed;
+mod big;
 mod data;
 mod first;
 mod live;
@@ -21,7 +22,8 @@ use crate::report::Report;
 const USAGE: &str = "\
 usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memory|disk] [--json FILE] [--markdown FILE]
 
-Rows: first-many, first-typical, no-change, edit-2000, edit-30000, idle, connect [default: all].
+Rows: first-many, first-typical, no-change, edit-2000, edit-30000, big, big-middle, append-log, append-checkpoint, raw,
+idle, connect [default: all].
 --delay puts a wire between client and server on which a round trip needs so many milliseconds more.
 --on disk keeps data and copies below the folder for temporary files instead of in memory.
 Tools that are not on the PATH (mutagen, unison, lsyncd, zstd) are left out and said so.
@@ -41,7 +43,20 @@ struct Arguments {
 }
 
 /// Every row, in the order in which it is measured.
-const ROWS: &[&str] = &["first-typical", "first-many", "no-change", "edit-2000", "edit-30000", "idle", "connect"];
+const ROWS: &[&str] = &[
+    "first-typical",
+    "first-many",
+    "no-change",
+    "edit-2000",
+    "edit-30000",
+    "big",
+    "big-middle",
+    "append-log",
+    "append-checkpoint",
+    "raw",
+    "idle",
+    "connect",
+];
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
@@ -73,6 +88,10 @@ fn main() -> ExitCode {
             "no-change" => first::again(&bed, &mut report, row, &arguments),
             "edit-2000" => live::edits(&bed, &mut report, row, data::Kind::Typical, &arguments),
             "edit-30000" => live::edits(&bed, &mut report, row, data::Kind::Many, &arguments),
+            "big" | "big-middle" | "append-log" | "append-checkpoint" => {
+                big::change(&bed, &mut report, row, &arguments);
+            }
+            "raw" => big::raw(&bed, &mut report, row, &arguments),
             "idle" => live::idle(&bed, &mut report, row, &arguments),
             "connect" => first::connect(&bed, &mut report, row, &arguments),
             other => say(&format!("error: the row {other} has no measurement")),

@@ -74,6 +74,8 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
                                    .gitignore); kept for later syncs, '' clears
               --include <PATTERN>  Sync what matches this pattern even when it is
                                    ignored; kept for later syncs, '' clears
+              --append <PATTERN>   Write additions to files that match this pattern in
+                                   place (logs); kept for later syncs, '' clears
               --take-over          Take the remote folder over from another machine
           -h, --help               Print help
 

@@ -12,6 +12,7 @@ use protocol::sync::{Action, Content, Expect, Found, Op, Outcome, Rejected};
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
+use super::append::Append;
 use super::body::Body;
 use super::copy::Copy;
 use super::look::{self, Kind, Match, Seen};
@@ -99,7 +100,7 @@ impl<'a> Batch<'a> {
             Action::MakeFolder { mode } => self.make_folder(&op.path, *mode),
             Action::Put { size, hash, mode, mtime_ns } => {
                 body.begin(*size);
-                let put = Put { size: *size, hash: *hash, mode: *mode, mtime_ns: *mtime_ns };
+                let put = Put { size: *size, hash: *hash, mode: *mode, mtime_ns: *mtime_ns, sources: None };
                 let done = match put.hash {
                     None if !is_last => Err(Rejected::Failed { reason: "its hash was not announced".into() }.into()),
                     Some(_) | None => self.put(&op.path, &op.expect, &put, body),
@@ -117,8 +118,21 @@ impl<'a> Batch<'a> {
                 let copy = Copy { from, source, mode: *mode, mtime_ns: *mtime_ns };
                 self.copy(&op.path, &op.expect, &copy, body)
             }
-            Action::Patch { .. } | Action::Append { .. } => {
-                Err(Rejected::Failed { reason: "not supported".into() }.into())
+            Action::Patch { size, mode, mtime_ns, sources } => {
+                if !is_last {
+                    return Ok(Outcome::Rejected(Rejected::Failed { reason: "a patch has to come last".into() }));
+                }
+                let put = Put { size: *size, hash: None, mode: *mode, mtime_ns: *mtime_ns, sources: Some(sources) };
+                self.put(&op.path, &op.expect, &put, body)
+            }
+            Action::Append { length, size, tail, hash, mode } => {
+                body.begin(*size);
+                let append = Append { length: *length, size: *size, tail: *tail, hash: *hash, mode: *mode };
+                let done = self.append(&op.path, &op.expect, append, body);
+                if !matches!(done, Err(Halt::Lost(_))) {
+                    body.skip()?;
+                }
+                done
             }
         };
         match done {

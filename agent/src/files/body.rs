@@ -62,6 +62,16 @@ impl<'a> Body<'a> {
         Ok(true)
     }
 
+    /// Fails when nobody waits for the batch any more.
+    pub(super) fn go_on(&self) -> io::Result<()> {
+        self.stream.go_on()
+    }
+
+    /// Returns whether the sidecar can make use of what is left of a cut transfer.
+    pub(super) fn may_resume(&self) -> bool {
+        self.stream.may_resume()
+    }
+
     /// Returns whether every byte of the current operation was read.
     pub(super) fn is_whole(&self) -> bool {
         self.left == 0

@@ -33,7 +33,7 @@ impl Batch<'_> {
     ) -> Result<Outcome, Halt> {
         let Expect::File { hash: wanted, .. } = copy.source else { return Err(not_as_expected(copy.from)) };
         let parent = self.parent_of(path)?;
-        let mut put = Put { size: 0, hash: Some(*wanted), mode: copy.mode, mtime_ns: copy.mtime_ns };
+        let mut put = Put { size: 0, hash: Some(*wanted), mode: copy.mode, mtime_ns: copy.mtime_ns, sources: None };
         let before = match self.examine(&parent, path, expect, &put)? {
             Examined::Settled(outcome) => return Ok(outcome),
             Examined::Ready(seen) => seen,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use protocol::delta::PatchSource;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Expect, Hash, Outcome, Rejected};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
@@ -19,12 +20,15 @@ use super::temp::Temp;
 /// Largest file that is held in memory and checked before the disk is touched.
 const SMALL: u64 = 1 << 20;
 
-/// A file to write, as [`Action::Put`] says.
-pub(super) struct Put {
+/// A file to write, as [`protocol::sync::Action::Put`] or `Patch` says.
+#[derive(Clone, Copy)]
+pub(super) struct Put<'p> {
     pub(super) size: u64,
     pub(super) hash: Option<Hash>,
     pub(super) mode: u32,
     pub(super) mtime_ns: Option<i64>,
+    /// What it is put together from; `None` when all its bytes follow.
+    pub(super) sources: Option<&'p [PatchSource]>,
 }
 
 /// What came of looking at the place of a file.
@@ -41,12 +45,12 @@ impl<'a> Batch<'a> {
         &mut self,
         path: &RelPath,
         expect: &Expect,
-        put: &Put,
+        put: &Put<'_>,
         body: &mut Body<'_>,
     ) -> Result<Outcome, Halt> {
         let mut parent = self.parent_of(path)?;
         // For a small new file the rename itself finds out whether its place is free.
-        let straight = put.size <= SMALL && *expect == Expect::Absent;
+        let straight = put.size <= SMALL && *expect == Expect::Absent && put.sources.is_none();
         let mut before = None;
         if !straight {
             match self.examine(&parent, path, expect, put)? {
@@ -55,10 +59,13 @@ impl<'a> Batch<'a> {
             }
         }
         let bits = bits_while_made(put, before.as_ref());
-        let (temp, file, hash) = if put.size <= SMALL {
+        let (temp, file, hash) = if put.size <= SMALL && put.sources.is_none() {
             self.receive_small(put, body, bits)?
         } else {
-            let received = self.receive_large(put, body, bits)?;
+            let received = match put.sources {
+                Some(sources) => self.assemble(path, sources, put.size, before.as_ref(), body, bits)?,
+                None => self.receive_large(path, put, body, bits)?,
+            };
             // Much time may have passed; what is there now is looked at with fresh eyes.
             self.folders.forget();
             parent = self.parent_of(path)?;
@@ -72,7 +79,7 @@ impl<'a> Batch<'a> {
         &mut self,
         path: &RelPath,
         expect: &Expect,
-        put: &Put,
+        put: &Put<'_>,
         parent: &Arc<File>,
         before: Option<Seen>,
         (mut temp, file): (Temp<'a>, &File),
@@ -88,6 +95,9 @@ impl<'a> Batch<'a> {
         }
         match self.place(&mut temp, parent, path, before.as_ref())? {
             Replaced::Done { kept_as } => {
+                if put.size > SMALL || put.sources.is_some() {
+                    self.root.partials.forget(path);
+                }
                 // After the rename, since that moves the change time.
                 let stamp = Some(look::through(file)?.stamp);
                 Ok(Outcome::Applied { stamp, kept_as })
@@ -106,7 +116,7 @@ impl<'a> Batch<'a> {
         parent: &Arc<File>,
         path: &RelPath,
         expect: &Expect,
-        put: &Put,
+        put: &Put<'_>,
     ) -> Result<Examined, Halt> {
         let name = path.name();
         let seen = match look::compare(parent.as_fd(), name, expect, self.root.clock)? {
@@ -136,7 +146,7 @@ impl<'a> Batch<'a> {
         Ok(Examined::Settled(Outcome::Already { stamp: Some(present.stamp) }))
     }
 
-    fn receive_small(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
+    fn receive_small(&mut self, put: &Put<'_>, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
         let bytes = at_least(&mut self.buffer, usize::try_from(put.size).unwrap_or(usize::MAX));
         if !body.fill(bytes).map_err(Halt::Lost)? {
             return Err(Rejected::Torn.into());
@@ -149,17 +159,27 @@ impl<'a> Batch<'a> {
         Ok((temp, file, hash))
     }
 
-    fn receive_large(&mut self, put: &Put, body: &mut Body<'_>, bits: u32) -> Result<(Temp<'a>, File, Hash), Halt> {
+    fn receive_large(
+        &mut self,
+        path: &RelPath,
+        put: &Put<'_>,
+        body: &mut Body<'_>,
+        bits: u32,
+    ) -> Result<(Temp<'a>, File, Hash), Halt> {
         let root = self.root;
-        let (temp, mut file) = root.workshop.file(bits)?;
+        let (mut temp, mut file) = root.workshop.resumable(bits, path, body.may_resume())?;
         let mut hasher = blake3::Hasher::new();
         let chunk = at_least(&mut self.buffer, CHUNK);
         loop {
-            match body.read(chunk).map_err(Halt::Lost)? {
-                0 => break,
-                count => {
+            match body.read(chunk) {
+                Ok(0) => break,
+                Ok(count) => {
                     hasher.update(&chunk[..count]);
                     file.write_all(&chunk[..count])?;
+                }
+                Err(error) => {
+                    temp.keep(&root.partials);
+                    return Err(Halt::Lost(error));
                 }
             }
         }
@@ -170,13 +190,13 @@ impl<'a> Batch<'a> {
 }
 
 /// Returns the bits of a file that takes the place of another one.
-fn bits_replaced(put: &Put, before: Option<&Seen>) -> Option<u32> {
+fn bits_replaced(put: &Put<'_>, before: Option<&Seen>) -> Option<u32> {
     before.filter(|seen| seen.kind == Kind::File).map(|seen| mode::updated(seen.mode, put.mode))
 }
 
 /// Returns the bits of a file in the making. A replaced file's mode is given after the bytes; until then nobody
 /// else may read them.
-pub(super) fn bits_while_made(put: &Put, before: Option<&Seen>) -> u32 {
+pub(super) fn bits_while_made(put: &Put<'_>, before: Option<&Seen>) -> u32 {
     bits_replaced(put, before).map_or(mode::created(put.mode), |_| 0o600)
 }
 
@@ -188,7 +208,7 @@ pub(super) fn at_least(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     &mut buffer[..length]
 }
 
-fn check_hash(put: &Put, hash: Hash, body: &mut Body<'_>) -> Result<(), Halt> {
+fn check_hash(put: &Put<'_>, hash: Hash, body: &mut Body<'_>) -> Result<(), Halt> {
     let announced = match put.hash {
         Some(announced) => Some(announced),
         None if body.is_whole() => body.end().map_err(Halt::Lost)?,

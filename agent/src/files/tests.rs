@@ -4,6 +4,7 @@ mod escapes;
 mod looking;
 mod moving;
 mod opening;
+mod patching;
 mod races;
 mod removing;
 mod writing;
@@ -50,6 +51,10 @@ impl Bodies for Bytes {
 
     fn trailer(&mut self) -> io::Result<Trailer> {
         Ok(self.trailer.clone())
+    }
+
+    fn may_resume(&self) -> bool {
+        true
     }
 }
 

@@ -32,6 +32,16 @@ pub(super) struct Sink {
     credit: Arc<AtomicUsize>,
 }
 
+/// When a body is not read any further.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// The sidecar took the batch back.
+    pub(super) withdrawn: CancellationToken,
+    /// It did, or the link is gone. What had arrived by then is still read: a transfer that is cut off goes on
+    /// from there.
+    pub(super) unwanted: CancellationToken,
+}
+
 /// The thread's end.
 #[derive(Debug)]
 pub(super) struct Bodies {
@@ -39,18 +49,21 @@ pub(super) struct Bodies {
     credit: Arc<AtomicUsize>,
     stream: u64,
     outbox: Outbox,
-    cancel: CancellationToken,
+    stop: Stop,
+    may_resume: bool,
     current: Bytes,
     used: usize,
     trailer: Option<Trailer>,
 }
 
 /// Returns both ends for a stream. Dropping the sink before its end makes reads fail.
-pub(super) fn pipe(stream: u64, outbox: Outbox, cancel: CancellationToken) -> (Sink, Bodies) {
+pub(super) fn pipe(stream: u64, outbox: Outbox, stop: Stop, may_resume: bool) -> (Sink, Bodies) {
     let (sender, pieces) = mpsc::unbounded_channel();
     let credit = Arc::new(AtomicUsize::new(INITIAL_CREDIT));
     let sink = Sink { pieces: sender, credit: Arc::clone(&credit) };
-    (sink, Bodies { pieces, credit, stream, outbox, cancel, current: Bytes::new(), used: 0, trailer: None })
+    let bodies =
+        Bodies { pieces, credit, stream, outbox, stop, may_resume, current: Bytes::new(), used: 0, trailer: None };
+    (sink, bodies)
 }
 
 impl Sink {
@@ -104,7 +117,7 @@ impl Bodies {
                 self.give_back();
             }
             match self.pieces.blocking_recv() {
-                _ if self.cancel.is_cancelled() => return Err(cancelled()),
+                _ if self.stop.withdrawn.is_cancelled() => return Err(cancelled()),
                 None => return Err(cancelled()),
                 Some(Piece::End(trailer)) => self.trailer = Some(trailer),
                 Some(Piece::Data(bytes)) => {
@@ -133,7 +146,7 @@ impl Bodies {
 
 impl files::Bodies for Bodies {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
+        if self.stop.withdrawn.is_cancelled() {
             return Err(cancelled());
         }
         if buffer.is_empty() || !self.advance()? {
@@ -149,6 +162,14 @@ impl files::Bodies for Bodies {
             self.current.clear();
         }
         Ok(self.trailer.clone().unwrap_or_default())
+    }
+
+    fn go_on(&self) -> io::Result<()> {
+        if self.stop.unwanted.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+    }
+
+    fn may_resume(&self) -> bool {
+        self.may_resume
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::agent::Health;
 use protocol::hello::Facts;
@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::roots::{LinkId, Roots};
 use crate::facts;
+
+/// How long a new link waits for one that is over: a queue of some megabytes is written in less.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What an agent is told when it starts.
 #[derive(Clone, Debug)]
@@ -29,7 +32,19 @@ pub struct Agent {
     pub(super) roots: Roots,
     newest: AtomicU64,
     links: watch::Sender<u32>,
+    /// Links that are over and whose work is not.
+    ending: watch::Sender<u32>,
     stop: CancellationToken,
+}
+
+/// A link that is over and whose work is not.
+#[derive(Debug)]
+pub(super) struct Ending(Arc<Agent>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ending.send_modify(|links| *links -= 1);
+    }
 }
 
 /// A link's membership; dropping it is leaving.
@@ -49,6 +64,7 @@ impl Agent {
             roots: Roots::default(),
             newest: AtomicU64::new(0),
             links: watch::Sender::new(0),
+            ending: watch::Sender::new(0),
             stop: CancellationToken::new(),
         }
     }
@@ -83,6 +99,19 @@ impl Agent {
             links: *self.links.borrow(),
             roots: self.roots.paths(),
         }
+    }
+
+    /// Notes that a link is over, until what it began is done and this is dropped.
+    pub(super) fn ending(self: &Arc<Self>) -> Ending {
+        self.ending.send_modify(|links| *links += 1);
+        Ending(Arc::clone(self))
+    }
+
+    /// Waits until the links that are over have left everything as it will be, at most [`ENDED_WITHIN`].
+    pub(super) async fn ended(&self) {
+        let mut ending = self.ending.subscribe();
+        // Past that time their disk is slow, and what they leave is not needed.
+        tokio::time::timeout(ENDED_WITHIN, ending.wait_for(|links| *links == 0)).await.map(drop).ok();
     }
 
     pub(super) fn join(self: &Arc<Self>) -> Member {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::agent::{MAX_BATCH, Reply, Request, RootId, Trailer};
+use protocol::delta::Chunks;
 use protocol::error::Error;
 use protocol::frame::{Kind, MAX_BULK_DATA, MAX_PAYLOAD, cost};
 use protocol::path::RelPath;
@@ -17,6 +18,7 @@ use super::bodies::Bodies;
 use super::error::RequestError;
 use super::host::Agent;
 use super::roots::LinkId;
+use crate::delta;
 use crate::files::Root;
 use crate::log;
 use crate::wire::{Frame, Outbox, packed};
@@ -68,6 +70,8 @@ impl Work {
         self.tasks.spawn(async move {
             if let Request::Read { root, path } = job.request {
                 work.send_file(id, root, path, job.credit, job.cancel).await;
+            } else if let Request::Chunks(chunks) = job.request {
+                work.send_chunks(id, chunks, job.credit, job.cancel).await;
             } else {
                 let reply = work.answer(job).await;
                 work.last_reply(id, &reply.unwrap_or_else(Reply::Failed)).await;
@@ -138,10 +142,14 @@ impl Work {
                 })
                 .await
             }
-            Request::Chunks(_) | Request::Partials { .. } | Request::Summarise(_) | Request::List(_) => {
-                Err(RequestError::Unsupported.into())
+            Request::Partials { root } => {
+                let root = self.root(root)?;
+                // What a link left that was just cut is only known when its last bytes are written.
+                self.agent.ended().await;
+                self.blocking(&cancel, move || root.partials().map(Reply::Partials)).await
             }
-            Request::Read { .. } => unreachable!("reads are answered by `send_file`"),
+            Request::Summarise(_) | Request::List(_) => Err(RequestError::Unsupported.into()),
+            Request::Read { .. } | Request::Chunks(_) => unreachable!("they are answered with data"),
         }
     }
 
@@ -172,8 +180,32 @@ impl Work {
         let sender = Sender { id, outbox: self.outbox.clone(), credit };
         let wanted = cancel.clone();
         let sent = self.blocking(&cancel, move || sender.run(file, &wanted)).await;
+        self.end_data(id, sent.map(Some)).await;
+    }
+
+    async fn send_chunks(&self, id: u64, chunks: Chunks, credit: Arc<Semaphore>, cancel: CancellationToken) {
+        let opened = match self.root(chunks.root) {
+            Ok(root) => self.blocking(&cancel, move || root.chunks(&chunks)).await,
+            Err(error) => Err(error.into()),
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.last_reply(id, &Reply::Failed(error)).await,
+        };
+        let (found, file) = opened.unzip();
+        self.reply(id, &Reply::Chunking(found)).await;
+        let sender = Sender { id, outbox: self.outbox.clone(), credit };
+        let wanted = cancel.clone();
+        let sent = match file {
+            Some(file) => self.blocking(&cancel, move || sender.chunks(file, &wanted)).await,
+            None => Ok(()),
+        };
+        self.end_data(id, sent.map(|()| None)).await;
+    }
+
+    async fn end_data(&self, id: u64, sent: Result<Option<Hash>, Error>) {
         let trailer = match sent {
-            Ok(hash) => Trailer { hash: Some(hash), error: None },
+            Ok(hash) => Trailer { hash, error: None },
             Err(error) => Trailer { hash: None, error: Some(error) },
         };
         self.finish(id);
@@ -237,6 +269,24 @@ impl Sender {
                 return Err(RequestError::Cancelled.into());
             }
         }
+    }
+
+    fn chunks(self, mut file: std::fs::File, cancel: &CancellationToken) -> Result<(), Error> {
+        let list = delta::cut_all(&mut |buffer| {
+            if cancel.is_cancelled() {
+                return Err(std::io::ErrorKind::ConnectionAborted.into());
+            }
+            file.read(buffer)
+        });
+        let bytes = list.map_err(RequestError::File)?.encode().ok_or(RequestError::AnswerTooLong)?;
+        let runtime = tokio::runtime::Handle::current();
+        for part in bytes.chunks(MAX_BULK_DATA) {
+            let (part, length) = (Bytes::copy_from_slice(part), part.len());
+            if runtime.block_on(cancel.run_until_cancelled(self.send(Kind::Data, part, length))) != Some(true) {
+                return Err(RequestError::Cancelled.into());
+            }
+        }
+        Ok(())
     }
 
     /// Sends a frame that holds `length` bytes when it is unpacked.

@@ -25,6 +25,9 @@ pub struct SyncStartParams {
     /// Sync what matches this pattern even when it is ignored; kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub include: Vec<String>,
+    /// Write additions to files that match this pattern in place (logs); kept for later syncs, '' clears
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
+    pub append: Vec<String>,
     /// Take the remote folder over from another machine
     #[cfg_attr(feature = "cli", arg(long))]
     pub take_over: bool,

@@ -141,7 +141,7 @@ impl Link {
         };
         let opened = self.shared.streams.open(expected, slot, |stream| {
             let sent = self.shared.outbox.send(place, wire::Frame { kind: Kind::Request, stream, payload });
-            if sent.is_ok() && expected == Expected::Reading {
+            if sent.is_ok() && expected.has_data() {
                 self.shared.outbox.send_credit(stream, READ_CREDIT);
             }
         })?;

@@ -52,7 +52,7 @@ impl Store {
         self.write(move |write| {
             write.execute(
                 "update pair set copy = ?, root_inode = ?, root_device = ?, exclude = ?, include = ?, paused = ?,
-                     wanted = ?, last_visible = ?, last_durable = ? where id = ?",
+                     wanted = ?, last_visible = ?, last_durable = ?, append = ? where id = ?",
                 params![
                     pair.copy,
                     pair.root.map(|(inode, _)| inode.cast_signed()),
@@ -63,6 +63,7 @@ impl Store {
                     pair.wanted,
                     pair.last_visible,
                     pair.last_durable,
+                    rows::to_json(&pair.append)?,
                     pair.id
                 ],
             )

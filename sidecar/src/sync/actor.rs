@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::candidates::Sizes;
 use super::guard::{Brake, Large};
 use super::ignored::Rules;
+use super::logs::Logs;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
 use super::plan::{self, Conflict, Overlay, Step};
@@ -123,6 +124,8 @@ pub(super) struct Actor {
     received: mpsc::Receiver<Event>,
     work: CancellationToken,
 
+    /// Files that only grow.
+    logs: Logs,
     base: Arc<BTreeMap<RelPath, Base>>,
     overlay: Overlay,
     conflicts: BTreeMap<RelPath, Conflict>,
@@ -186,6 +189,7 @@ impl Actor {
         arrivals: broadcast::Sender<Arrival>,
     ) -> Self {
         let (events, received) = mpsc::channel(EVENTS);
+        let logs = Logs::new(&config.pair.append);
         Self {
             config,
             store,
@@ -196,6 +200,7 @@ impl Actor {
             events,
             received,
             work: CancellationToken::new(),
+            logs,
             base: Arc::default(),
             overlay: Overlay::new(),
             conflicts: BTreeMap::new(),
@@ -447,7 +452,8 @@ impl Actor {
         let ahead =
             self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
         let doubted = self.doubts.keys().cloned().collect();
-        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), ahead };
+        let logs = self.logs.clone();
+        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), logs, ahead };
         let base = self.base_for(request.paths.as_ref());
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;

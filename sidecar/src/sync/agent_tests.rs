@@ -8,6 +8,7 @@ use protocol::path::RemotePath;
 
 use super::disk::Disk;
 use super::ignored::{Options, Rules};
+use super::logs::Logs;
 use super::via_agent::ViaAgent;
 use super::*;
 use crate::frontend::{Answer, Frontend, Question, Terminal};
@@ -94,6 +95,8 @@ pub(super) struct World {
     folder: tempfile::TempDir,
     store: Store,
     agent: Arc<Agent>,
+    /// Patterns of files that only grow.
+    pub(super) append: Vec<String>,
 }
 
 impl World {
@@ -105,7 +108,7 @@ impl World {
         let store = Store::open(&folder.path().join("state.db")).await.expect("a new database opens");
         let row = protocol::editor::RemoteRow { name: "box".to_owned(), ..Default::default() };
         store.put_remote(&row).await.expect("a remote can be added");
-        Self { folder, store, agent: Arc::new(Agent::new(AgentConfig { log: None })) }
+        Self { folder, store, agent: Arc::new(Agent::new(AgentConfig { log: None })), append: Vec::new() }
     }
 
     pub(super) fn here(&self, at: &str) -> PathBuf {
@@ -114,6 +117,14 @@ impl World {
 
     pub(super) fn there(&self, at: &str) -> PathBuf {
         self.folder.path().join("remote/copy").join(at)
+    }
+
+    pub(super) fn agent(&self) -> Arc<Agent> {
+        Arc::clone(&self.agent)
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Returns a session with the agent of this world.
@@ -128,7 +139,8 @@ impl World {
 
     pub(super) async fn start_with(&self, holder: &str, watch: bool, connector: Arc<dyn Connector>) -> Handle {
         let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
-        let pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
+        let mut pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
+        pair.append.clone_from(&self.append);
         let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
         let rules = Arc::new(Rules::load(&pair.workspace, &options));
         let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
@@ -141,13 +153,14 @@ impl World {
             None
         };
         let source = Arc::new(Disk::new(pair.workspace.clone(), rules, CancellationToken::new()));
+        let target = ViaAgent::new(session).remembering(self.store.clone(), Logs::new(&pair.append));
         let config = Config {
             pair,
             holder: Holder { id: holder.to_owned(), label: holder.to_owned() },
             take_over: false,
             keep: self.folder.path().join("kept"),
         };
-        start(config, self.store.clone(), source, Arc::new(ViaAgent::new(session)), watching)
+        start(config, self.store.clone(), source, Arc::new(target), watching)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::path::RelPath;
-use protocol::sync::Content;
+use protocol::sync::{Content, Hash};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
@@ -298,6 +298,10 @@ impl Reading for Opened {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.next(buffer).map_err(read_error)
+    }
+
+    fn hash_so_far(&self) -> Hash {
+        self.0.hash_so_far()
     }
 
     fn finish(self: Box<Self>) -> io::Result<Option<Seal>> {

@@ -39,7 +39,7 @@ impl Connector for Liar {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (lie, taken) = (self.lie, Arc::clone(&self.taken));
         tokio::spawn(async move {
-            let sent = converse(theirs, lie).await;
+            let sent = converse(theirs, PROTOCOL, lie).await;
             taken.fetch_max(sent, std::sync::atomic::Ordering::Relaxed);
         });
         let (reader, writer) = tokio::io::split(ours);
@@ -48,9 +48,13 @@ impl Connector for Liar {
 }
 
 /// Answers until the pipe is closed and returns how many bytes were taken.
-async fn converse(pipe: tokio::io::DuplexStream, lie: impl Fn(&Request, u64) -> Option<Vec<u8>>) -> u64 {
+pub(super) async fn converse(
+    pipe: tokio::io::DuplexStream,
+    protocol: u32,
+    lie: impl Fn(&Request, u64) -> Option<Vec<u8>>,
+) -> u64 {
     let (reader, mut writer) = tokio::io::split(pipe);
-    let hello = Hello { protocol: PROTOCOL, oldest: None, version: "6.6.6".to_owned(), facts: None };
+    let hello = Hello { protocol, oldest: None, version: "6.6.6".to_owned(), facts: None };
     let mut reader = FrameReader::new(reader);
     if wire::send_hello(&mut writer, &hello).await.is_err() || reader.hello().await.is_err() {
         return 0;
@@ -122,6 +126,7 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
                 })
                 .collect(),
         ),
+        Request::Partials { .. } => Reply::Partials(Vec::new()),
         Request::Read { .. }
         | Request::Log { .. }
         | Request::Health
@@ -129,7 +134,6 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
         | Request::Flush { .. }
         | Request::EmptyTrash { .. }
         | Request::Chunks(_)
-        | Request::Partials { .. }
         | Request::Summarise(_)
         | Request::List(_)
         | Request::Close { .. } => Reply::Done,
@@ -329,7 +333,7 @@ impl Connector for Conflicting {
                 Request::Read { .. } => Some(version(stream)),
                 _ => None,
             };
-            let sent = converse(theirs, answer).await;
+            let sent = converse(theirs, PROTOCOL, answer).await;
             taken.fetch_max(sent, std::sync::atomic::Ordering::Relaxed);
         });
         let (reader, writer) = tokio::io::split(ours);

@@ -109,6 +109,15 @@ pub fn check(pattern: &str) -> Result<(), ignore::Error> {
     patterns::prefixes(pattern).iter().try_for_each(|prefix| patterns::check(prefix))
 }
 
+/// Returns a matcher for patterns of the command line; one that cannot be read matches nothing.
+pub(super) fn matcher(patterns: &[String]) -> Gitignore {
+    let mut wanted = Patterns::default();
+    for pattern in patterns {
+        wanted.add("", 0, pattern);
+    }
+    wanted.build().0
+}
+
 impl Rules {
     /// Returns the rules of the workspace at `root`. Reads nothing yet.
     pub fn load(root: &Path, options: &Options) -> Self {

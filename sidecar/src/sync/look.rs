@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::MAX_BATCH;
 use protocol::path::RelPath;
-use protocol::sync::{Content, Differs, Expect, Known};
+use protocol::sync::{Content, Differs, Expect, Found, Known};
 
+use super::logs::{self, Logs};
 use super::plan::{Held, Overlay};
 use super::source::{Scan, Source, hash};
 use super::target::{SyncError, SyncTarget};
@@ -28,6 +29,8 @@ pub(super) struct Request {
     pub(super) doubted: Vec<RelPath>,
     /// What the remote is already known to hold beside the base.
     pub(super) overlay: Overlay,
+    /// Files that only grow.
+    pub(super) logs: Logs,
     /// A scan of everything that began before the remote could be asked.
     pub(super) ahead: Option<Ahead>,
 }
@@ -57,6 +60,8 @@ pub(super) struct Look {
     pub(super) problems: Vec<(RelPath, String)>,
     /// Whether what may be on the remote under another name was read.
     pub(super) read: bool,
+    /// Logs whose last addition broke off on the remote, with what is there.
+    pub(super) broken_off: Vec<(RelPath, Found)>,
 }
 
 /// Looks at both sides; changes neither.
@@ -66,7 +71,7 @@ pub(super) async fn look(
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
 ) -> Look {
-    let Request { paths, ask, doubted, overlay, ahead } = request;
+    let Request { paths, ask, doubted, overlay, logs, ahead } = request;
     let scanned = async {
         match ahead {
             Some(ahead) => ahead.await.unwrap_or_else(|error| Err(io::Error::other(error))),
@@ -80,7 +85,7 @@ pub(super) async fn look(
             Ask::Base | Ask::All => verify(&*target, about_base(&base)).await,
         }
     });
-    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new(), read: false };
+    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new(), read: false, broken_off: Vec::new() };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
     let differs = match (ask, of_base) {
@@ -108,6 +113,10 @@ pub(super) async fn look(
                 return look;
             }
         }
+    }
+    look.broken_off = logs::broken_off(&logs, &source, &scan.found, &base, &known).await;
+    for (path, _) in &look.broken_off {
+        known.remove(path);
     }
     read_what_may_be_equal(&source, scan, known).await;
     look

@@ -9,6 +9,7 @@ use protocol::error::{Error, Result};
 use protocol::path::RemotePath;
 
 use super::candidates::Sizes;
+use super::logs::Logs;
 use super::look::{Ask, Request, look, read_through};
 use super::plan::{Direction, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source};
@@ -68,7 +69,8 @@ async fn planned(
     let same = opened.as_ref().is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base = Arc::new(base.into_iter().collect());
-    let request = Request { paths: None, ask, doubted: Vec::new(), overlay: Overlay::new(), ahead: None };
+    let (overlay, logs) = (Overlay::new(), Logs::default());
+    let request = Request { paths: None, ask, doubted: Vec::new(), overlay, logs, ahead: None };
     let able = target.abilities();
     let mut seen = look(request, Arc::clone(&base), Arc::clone(&source), target).await;
     if let Ok(scan) = &seen.scan {

@@ -8,6 +8,7 @@ use protocol::error::{Error, Result};
 use tokio::sync::{mpsc, watch as published};
 
 use super::ignored::{Options, Rules};
+use super::logs::Logs;
 use super::source::Source;
 use super::via_agent::ViaAgent;
 use super::watch::{Change, Health, Paths, Watch};
@@ -45,6 +46,7 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
         pair,
     };
     let target = if settings.watch { ViaAgent::new(session) } else { ViaAgent::by_one_link(session) };
+    let target = target.remembering(cx.store.clone(), Logs::new(&config.pair.append));
     Ok(start(config, cx.store.clone(), source, Arc::new(target), watching))
 }
 

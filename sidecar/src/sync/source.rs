@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use protocol::path::RelPath;
+use protocol::sync::Hash;
 
 use super::plan::Local;
 use super::scan::Seal;
@@ -66,6 +67,8 @@ pub trait Reading: Send {
     fn size(&self) -> u64;
     /// Reads some bytes; 0 at the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Returns the hash of what was read so far.
+    fn hash_so_far(&self) -> Hash;
     /// Returns what was read, when it is one version of the file; `None` when the file changed meanwhile.
     fn finish(self: Box<Self>) -> io::Result<Option<Seal>>;
 }

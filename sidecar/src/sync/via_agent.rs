@@ -15,12 +15,18 @@ use protocol::sync::{Content, Differs, Found, Hash, Known};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::logs::Logs;
 use super::plan::Abilities;
 use super::target::{Batch, Done, OpenTarget, SyncError, SyncTarget, about};
 use crate::session::link::{Link, LinkError, Piece};
 use crate::session::{Handle, Lane};
+use crate::store::Store;
 
+mod known;
+mod large;
 mod packets;
+
+use known::Knowledge;
 
 /// First protocol version whose agents move and copy.
 const MOVES_SINCE: u32 = 2;
@@ -30,6 +36,7 @@ const MOVES_SINCE: u32 = 2;
 pub struct ViaAgent {
     session: Handle,
     one_link: bool,
+    knowledge: Arc<Knowledge>,
     lanes: Mutex<Option<Lanes>>,
 }
 
@@ -50,13 +57,20 @@ struct Root {
 impl ViaAgent {
     /// Returns the target behind a session; nothing is opened yet.
     pub fn new(session: Handle) -> Self {
-        Self { session, one_link: false, lanes: Mutex::new(None) }
+        Self { session, one_link: false, knowledge: Arc::default(), lanes: Mutex::new(None) }
     }
 
     /// Returns the target behind one link of a session, for work that nobody's save has to overtake: a second
     /// connection, log-in and shell cost more there than they give.
     pub fn by_one_link(session: Handle) -> Self {
-        Self { session, one_link: true, lanes: Mutex::new(None) }
+        Self { one_link: true, ..Self::new(session) }
+    }
+
+    /// Remembers the chunks of large files in `store`, so that their changes travel alone; additions to `logs` are
+    /// written in place.
+    #[must_use]
+    pub fn remembering(self, store: Store, logs: Logs) -> Self {
+        Self { knowledge: Arc::new(Knowledge::new(store, logs)), ..self }
     }
 
     fn root(&self, lane: Lane) -> Result<Root, SyncError> {
@@ -107,6 +121,7 @@ impl SyncTarget for ViaAgent {
             }
             Root { link: bulk, id: other.root }
         };
+        self.knowledge.met();
         *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Lanes { priority: first, bulk: second });
         Ok(opened)
     }
@@ -124,7 +139,7 @@ impl SyncTarget for ViaAgent {
     }
 
     async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-        let mut sending = packets::Sending::new(done);
+        let mut sending = packets::Sending::new(done, Arc::clone(&self.knowledge));
         let mut sent = Ok(());
         for batch in batches {
             sent = match self.root(batch.lane) {

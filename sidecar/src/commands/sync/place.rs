@@ -139,7 +139,7 @@ pub(super) struct Asked {
 
 /// Returns the pair that `push` and `watch` mean. A running sync's remote is meant when none is named.
 pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -> Result<Asked> {
-    for pattern in params.exclude.iter().chain(&params.include) {
+    for pattern in params.exclude.iter().chain(&params.include).chain(&params.append) {
         ignored::check(pattern).map_err(|source| AskError::Pattern { pattern: pattern.clone(), source })?;
     }
     let remote = match cx.syncs.get(workspace) {
@@ -158,6 +158,7 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
             root: None,
             exclude: Vec::new(),
             include: Vec::new(),
+            append: Vec::new(),
             paused: false,
             wanted: false,
             last_visible: None,
@@ -169,7 +170,12 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
         // Nothing is known of another folder.
         pair = Pair { remote_dir: to.clone(), copy: None, root: None, last_visible: None, last_durable: None, ..pair };
     }
-    for (patterns, given) in [(&mut pair.exclude, &params.exclude), (&mut pair.include, &params.include)] {
+    let settings = [
+        (&mut pair.exclude, &params.exclude),
+        (&mut pair.include, &params.include),
+        (&mut pair.append, &params.append),
+    ];
+    for (patterns, given) in settings {
         if !given.is_empty() {
             // An empty pattern alone clears what was given before.
             *patterns = given.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
@@ -188,6 +194,7 @@ impl Asked {
             || self.named.to.is_some() && !is_its_folder
             || !self.named.exclude.is_empty() && asked.exclude != present.exclude
             || !self.named.include.is_empty() && asked.include != present.include
+            || !self.named.append.is_empty() && asked.append != present.append
     }
 
     /// Stores what was asked for and returns the pair to run. Another folder than the stored one, and that its
@@ -202,8 +209,13 @@ impl Asked {
             cx.store.pair(&pair.workspace, &pair.remote, &folder).await?
         };
         pair.id = row.id;
-        let new =
-            Pair { exclude: pair.exclude.clone(), include: pair.include.clone(), wanted: pair.wanted, ..row.clone() };
+        let new = Pair {
+            exclude: pair.exclude.clone(),
+            include: pair.include.clone(),
+            append: pair.append.clone(),
+            wanted: pair.wanted,
+            ..row.clone()
+        };
         if new != row {
             cx.store.update_pair(&new).await?;
         }

@@ -51,6 +51,11 @@ impl Expected {
         }
     }
 
+    /// Returns whether data follow the reply.
+    pub(super) fn has_data(self) -> bool {
+        matches!(self, Self::Reading | Self::Chunking)
+    }
+
     fn allows(self, reply: &Reply) -> bool {
         match reply {
             Reply::Health(_) => self == Self::Health,
@@ -136,7 +141,7 @@ impl Streams {
         }
         table.newest += 1;
         let id = table.newest;
-        let allowed = if expected == Expected::Reading { INITIAL_CREDIT + READ_CREDIT } else { 0 };
+        let allowed = if expected.has_data() { INITIAL_CREDIT + READ_CREDIT } else { 0 };
         let stream = Stream {
             expected,
             incoming: sender,
@@ -163,7 +168,7 @@ impl Streams {
             return Err("a reply of another kind than was asked for");
         }
         stream.credit.close();
-        let last = !matches!(reply, Reply::Reading(_));
+        let last = !matches!(reply, Reply::Reading(_) | Reply::Chunking(_));
         stream.reading = !last;
         stream.pass_on(Incoming::Reply(reply));
         if last {

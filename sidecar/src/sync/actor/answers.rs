@@ -2,7 +2,7 @@
 
 use protocol::editor::{SyncAction, SyncChange};
 use protocol::path::RelPath;
-use protocol::sync::{Action, Content, Outcome, Rejected, Stamp};
+use protocol::sync::{Action, Content, Found, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
@@ -53,17 +53,22 @@ impl Actor {
     pub(super) fn recognise(&mut self) {
         for (path, sent) in std::mem::take(&mut self.doubts) {
             let Some(Some(found)) = self.overlay.get(&path) else { continue };
-            let Content::File { hash, executable, .. } = &found.content else { continue };
-            if !sent.contains(hash) {
-                continue;
+            let Content::File { hash, .. } = &found.content else { continue };
+            if sent.contains(hash) {
+                self.is_ours(path, found.clone());
             }
-            let usual = if *executable { 0o755 } else { 0o644 };
-            let mode = self.base.get(&path).map_or(usual, |base| base.mode);
-            let base = Base { content: found.content.clone(), mode, local: None, remote: found.stamp };
-            self.overlay.remove(&path);
-            self.record(path, Some(base));
         }
         self.recognise_moves();
+    }
+
+    /// Takes a file that stands on the remote for one that was brought there.
+    pub(super) fn is_ours(&mut self, path: RelPath, found: Found) {
+        let executable = matches!(found.content, Content::File { executable: true, .. });
+        let usual = if executable { 0o755 } else { 0o644 };
+        let mode = self.base.get(&path).map_or(usual, |base| base.mode);
+        let base = Base { content: found.content, mode, local: None, remote: found.stamp };
+        self.overlay.remove(&path);
+        self.record(path, Some(base));
     }
 
     fn outcome(&mut self, transfer: u64, step: Step, outcome: Outcome, sent: Option<Seal>) {

@@ -51,6 +51,9 @@ impl Actor {
                 return self.failed(error);
             }
         }
+        for (path, found) in look.broken_off {
+            self.is_ours(path, found);
+        }
         let asked = scan.looked_at.clone();
         self.note_problems(asked.as_ref(), &scan, &look.problems);
         let untold: BTreeSet<RelPath> = look.problems.into_iter().map(|(path, _)| path).collect();

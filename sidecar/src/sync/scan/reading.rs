@@ -295,6 +295,11 @@ impl Reader {
         Ok(count)
     }
 
+    /// Returns the hash of what was read so far.
+    pub fn hash_so_far(&self) -> Hash {
+        Hash(*self.hasher.finalize().as_bytes())
+    }
+
     /// Returns what was read, when it is one version of the file.
     pub fn finish(self) -> Result<Seal, ReadError> {
         let after = rustix::fs::fstat(&self.file).map_err(|error| ReadError::of(&self.path, error))?;

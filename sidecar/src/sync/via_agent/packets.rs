@@ -11,8 +11,10 @@ use tokio::task::JoinSet;
 
 use super::super::look::blocking;
 use super::super::scan::Seal;
-use super::super::source::{Reading, Source};
+use super::super::source::Source;
 use super::super::target::{Batch, Done, SyncError, Unread};
+use super::known::Knowledge;
+use super::large::Large;
 use super::{Root, apply_request, died, frames, link_error, unexpected};
 use crate::session::Lane;
 use crate::session::link::Exchange;
@@ -29,8 +31,6 @@ const BULK_WINDOW: usize = 16 * 1024 * 1024;
 const PRIORITY_WINDOW: usize = 2 * 1024 * 1024;
 /// What a packet costs of the window at least, so that thousands of empty ones do not pile up.
 const LEAST_COST: usize = 256 * 1024;
-/// Pieces of a large file that wait between the reader and the link.
-const READ_AHEAD: usize = 4;
 
 /// Batches on their way, one behind the other on one lane. The next one does not wait for the answers to the
 /// one before: the agent keeps the order, and a barrier holds up what comes behind it there.
@@ -40,18 +40,20 @@ pub(super) struct Sending {
     bulk: Arc<Semaphore>,
     priority: Arc<Semaphore>,
     travelling: JoinSet<Result<(), SyncError>>,
+    knowledge: Arc<Knowledge>,
     /// Operations of the batches before.
     before: usize,
 }
 
 impl Sending {
     /// Begins; `done` is told of each operation what came of it.
-    pub(super) fn new(done: mpsc::Sender<(usize, Done)>) -> Self {
+    pub(super) fn new(done: mpsc::Sender<(usize, Done)>, knowledge: Arc<Knowledge>) -> Self {
         Self {
             done,
             bulk: Arc::new(Semaphore::new(BULK_WINDOW)),
             priority: Arc::new(Semaphore::new(PRIORITY_WINDOW)),
             travelling: JoinSet::new(),
+            knowledge,
             before: 0,
         }
     }
@@ -59,25 +61,45 @@ impl Sending {
     /// Sends a batch; returns when the last of it is on its way.
     pub(super) async fn send(&mut self, root: Root, batch: Batch) -> Result<(), SyncError> {
         let window = match batch.lane {
-            Lane::Priority => &self.priority,
-            Lane::Bulk => &self.bulk,
+            Lane::Priority => Arc::clone(&self.priority),
+            Lane::Bulk => Arc::clone(&self.bulk),
         };
         for mut packet in cut(&batch.ops) {
             let cost = usize::try_from(packet.bytes).unwrap_or(usize::MAX).clamp(LEAST_COST, PRIORITY_WINDOW);
             let cost = u32::try_from(cost).expect("a packet's cost is clamped to 2 MiB");
-            let permit = Arc::clone(window).acquire_many_owned(cost).await.expect("the window is never closed");
+            let permit = Arc::clone(&window).acquire_many_owned(cost).await.expect("the window is never closed");
             while let Some(ended) = self.travelling.try_join_next() {
                 ended.map_err(died)??;
             }
             packet.before = self.before;
             let done = self.done.clone();
             if packet.large {
-                large(&root, &batch, packet, done, permit, &mut self.travelling).await?;
+                self.large(&root, &batch, &packet, permit).await?;
             } else {
                 small(&root, &batch, packet, done, permit, &mut self.travelling).await?;
             }
         }
         self.before += batch.ops.len();
+        Ok(())
+    }
+
+    async fn large(
+        &mut self,
+        root: &Root,
+        batch: &Batch,
+        packet: &Packet,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), SyncError> {
+        let first = packet.indexes.first().and_then(|&index| Some((index, batch.ops.get(index)?.clone())));
+        let Some((index, op)) = first else { return Ok(()) };
+        let op = (packet.before + index, op);
+        if let Some(large) = Large::open(root, batch, op, &self.knowledge, self.done.clone()).await? {
+            self.travelling.spawn(async move {
+                let sent = large.run().await;
+                drop(permit);
+                sent
+            });
+        }
         Ok(())
     }
 
@@ -224,83 +246,15 @@ fn read_small(source: &dyn Source, path: &protocol::path::RelPath, bytes: &mut B
     reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)
 }
 
-fn unreadable(error: &std::io::Error) -> Unread {
+pub(super) fn unreadable(error: &std::io::Error) -> Unread {
     match error.kind() {
         std::io::ErrorKind::NotFound => Unread::Gone,
         _ => Unread::Failed(error.to_string()),
     }
 }
 
-async fn large(
-    root: &Root,
-    batch: &Batch,
-    packet: Packet,
-    done: mpsc::Sender<(usize, Done)>,
-    permit: OwnedSemaphorePermit,
-    travelling: &mut JoinSet<Result<(), SyncError>>,
-) -> Result<(), SyncError> {
-    let Some((index, mut op)) = packet.indexes.first().and_then(|&index| Some((index, batch.ops.get(index)?.clone())))
-    else {
-        return Ok(());
-    };
-    let index = packet.before + index;
-    let (source, path) = (Arc::clone(&batch.bodies), op.path.clone());
-    let reading = match blocking(move || source.open(&path)).await.map_err(died)? {
-        Ok(reading) => reading,
-        Err(error) => {
-            tell(&done, index, Done::Unread(unreadable(&error))).await;
-            return Ok(());
-        }
-    };
-    if let Action::Put { size, hash, .. } = &mut op.action {
-        (*size, *hash) = (reading.size(), None);
-    }
-    let request = apply_request(root.id, batch, vec![op]);
-    let exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
-    let most = frame_size(batch.lane);
-    travelling.spawn(async move {
-        stream(exchange, reading, most, index, &done).await?;
-        drop(permit);
-        Ok(())
-    });
-    Ok(())
-}
-
-/// Streams a file while it is read. One that changes meanwhile is cancelled, so that no mixture arrives.
-async fn stream(
-    mut exchange: Exchange,
-    reading: Box<dyn Reading>,
-    most: usize,
-    index: usize,
-    done: &mpsc::Sender<(usize, Done)>,
-) -> Result<(), SyncError> {
-    let (pieces, mut read) = mpsc::channel(READ_AHEAD);
-    let reader = tokio::task::spawn_blocking(move || read_pieces(reading, most, &pieces));
-    while let Some(piece) = read.recv().await {
-        exchange.send(piece).await.map_err(|error| link_error(&error))?;
-    }
-    let seal = match reader.await.map_err(died)? {
-        Ok(seal) => seal,
-        Err(unread) => {
-            drop(exchange);
-            tell(done, index, Done::Unread(unread)).await;
-            return Ok(());
-        }
-    };
-    let trailer = Trailer { hash: Some(seal.hash), error: None };
-    let asked = vec![(index, Some(seal))];
-    let sent = match exchange.finish(trailer).await {
-        Ok(()) => answers(exchange, asked.clone(), done).await,
-        Err(error) => Err(link_error(&error)),
-    };
-    if sent.is_err() {
-        in_doubt(asked, done).await;
-    }
-    sent
-}
-
 /// Says what was sent without an answer; what was answered meanwhile is not changed by it.
-async fn in_doubt(asked: Vec<(usize, Option<Seal>)>, done: &mpsc::Sender<(usize, Done)>) {
+pub(super) async fn in_doubt(asked: Vec<(usize, Option<Seal>)>, done: &mpsc::Sender<(usize, Done)>) {
     for (index, seal) in asked {
         if let Some(seal) = seal {
             tell(done, index, Done::InDoubt(seal)).await;
@@ -308,23 +262,7 @@ async fn in_doubt(asked: Vec<(usize, Option<Seal>)>, done: &mpsc::Sender<(usize,
     }
 }
 
-fn read_pieces(mut reading: Box<dyn Reading>, most: usize, pieces: &mpsc::Sender<Bytes>) -> Result<Seal, Unread> {
-    loop {
-        let mut piece = BytesMut::zeroed(most);
-        let length = reading.read(&mut piece).map_err(|error| unreadable(&error))?;
-        if length == 0 {
-            break;
-        }
-        piece.truncate(length);
-        if pieces.blocking_send(piece.freeze()).is_err() {
-            // The link is gone, and with it whoever wanted to know.
-            return Err(Unread::Changing);
-        }
-    }
-    reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)
-}
-
-async fn answers(
+pub(super) async fn answers(
     mut exchange: Exchange,
     asked: Vec<(usize, Option<Seal>)>,
     done: &mpsc::Sender<(usize, Done)>,
@@ -343,12 +281,12 @@ async fn answers(
     Ok(())
 }
 
-async fn tell(done: &mpsc::Sender<(usize, Done)>, index: usize, what: Done) {
+pub(super) async fn tell(done: &mpsc::Sender<(usize, Done)>, index: usize, what: Done) {
     // Without a receiver the sync has ended, and the remote is compared anew at the next start.
     done.send((index, what)).await.ok();
 }
 
-fn frame_size(lane: Lane) -> usize {
+pub(super) fn frame_size(lane: Lane) -> usize {
     match lane {
         Lane::Priority => MAX_PRIORITY_DATA,
         Lane::Bulk => MAX_BULK_DATA,

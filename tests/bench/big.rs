@@ -1,0 +1,230 @@
+//! Rows about one large file: a change in its middle, an addition at its end, and its first copy.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use harness::proxy::{Proxy, Way};
+use harness::skip::has;
+
+use crate::Arguments;
+use crate::bed::{Bed, REMOTE};
+use crate::data::Random;
+use crate::first::sound;
+use crate::measure::{self, Sample};
+use crate::report::{Report, Row};
+use crate::tools;
+
+const MIB: u64 = 1024 * 1024;
+/// Name of the file.
+const NAME: &str = "model.bin";
+/// Most runs: each copies the file with every tool, and memory holds all the copies.
+const RUNS: usize = 3;
+
+/// What is done to the file before each run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edit {
+    /// 1 MiB in the middle is other.
+    Middle,
+    /// The same, and 4 KiB are inserted at 100 KiB.
+    MiddleAndInsert,
+    /// So many bytes are added at the end.
+    Append(u64),
+}
+
+/// A tool that brings one file up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    Ours,
+    /// With `--append`.
+    OursInPlace,
+    Rsync(&'static str),
+    Tar,
+}
+
+impl Tool {
+    fn name(self) -> String {
+        match self {
+            Self::Ours => "ours".to_owned(),
+            Self::OursInPlace => "ours, `--append`".to_owned(),
+            Self::Rsync(flags) => format!("rsync {flags}"),
+            Self::Tar => "tar \\| ssh tar".to_owned(),
+        }
+    }
+
+    fn is_ours(self) -> bool {
+        match self {
+            Self::Ours | Self::OursInPlace => true,
+            Self::Rsync(_) | Self::Tar => false,
+        }
+    }
+
+    fn is_here(self) -> bool {
+        !matches!(self, Self::Rsync(_)) || has("rsync")
+    }
+
+    fn command(self, bed: &Bed, source: &Path, target: &str, port: u16) -> Command {
+        let config = bed.host.client_config(port).display().to_string();
+        let (from, to) = (source.display().to_string(), bed.remote(target).display().to_string());
+        let push = ["sync", "push", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"];
+        match self {
+            Self::Ours => bed.ours(&push),
+            Self::OursInPlace => bed.ours(&[&push[..], &["--append", NAME]].concat()),
+            Self::Rsync(flags) => bed.shell(&format!("rsync {flags} -e 'ssh -F {config}' {from}/ bench:{to}/")),
+            Self::Tar => tools::Tool::Tar.command(bed, source, target, port),
+        }
+    }
+}
+
+/// Measures a file that changed.
+pub(crate) fn change(bed: &Bed, report: &mut Report, row: &str, arguments: &Arguments) {
+    let (size, edit, tools): (u64, Edit, &[Tool]) = match row {
+        "big" => (1024 * MIB, Edit::MiddleAndInsert, BIG),
+        "big-middle" => (1024 * MIB, Edit::Middle, BIG),
+        "append-log" => (200 * MIB, Edit::Append(64 * 1024), APPEND),
+        _ => (256 * MIB, Edit::Append(8 * MIB), APPEND),
+    };
+    let tools: Vec<Tool> = tools.iter().copied().filter(|tool| tool.is_here()).collect();
+    let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, &tool.name(), tool.is_ours())).collect();
+    let mut random = Random::new(arguments.seed);
+    // Each of ours has a workspace of its own, as it remembers what it sent from there.
+    let sources: Vec<PathBuf> = (0..=1).map(|number| bed.work.path().join(format!("data/{row}-{number}"))).collect();
+    let source = |tool: Tool| &sources[usize::from(tool == Tool::OursInPlace)];
+    let target = |index: usize| format!("{row}-{index}");
+    for folder in sources.iter().take(1 + usize::from(tools.contains(&Tool::OursInPlace))) {
+        make(folder, size, arguments.seed).expect("enough memory for the data");
+    }
+    let used = || sources.iter().filter(|folder| folder.exists());
+    let port = bed.port();
+    if let Err(reason) = tools::Tool::Ours.prepare(bed, &sources[0], "none", port) {
+        rows[0].add(Err(reason));
+    }
+    for (index, tool) in tools.iter().enumerate() {
+        if let Err(reason) = measure::run(bed, &mut tool.command(bed, source(*tool), &target(index), port)) {
+            rows[index].add(Err(reason));
+        }
+    }
+    for run in 0..arguments.runs.min(RUNS) {
+        let change = random.next();
+        used().for_each(|folder| alter(folder, edit, &mut Random::new(change)).expect("our own file"));
+        for step in 0..tools.len() {
+            let index = (run + step) % tools.len();
+            if !rows[index].failed() {
+                let result =
+                    measure::run(bed, &mut tools[index].command(bed, source(tools[index]), &target(index), port));
+                let equal = sound(source(tools[index]), &bed.remote(&target(index)));
+                rows[index].add(result.and_then(|sample: Sample| equal.map(|()| sample)));
+            }
+        }
+    }
+    for (index, tool) in tools.iter().enumerate() {
+        if !rows[index].failed() {
+            rows[index].bytes = bytes(bed, *tool, source(*tool), edit, &mut random);
+        }
+    }
+    bed.forget();
+    used().for_each(|folder| crate::bed::remove(folder));
+    report.extend(rows);
+}
+
+const BIG: &[Tool] = &[Tool::Ours, Tool::Rsync("-a"), Tool::Rsync("-a -B131072"), Tool::Tar];
+const APPEND: &[Tool] = &[
+    Tool::Ours,
+    Tool::OursInPlace,
+    Tool::Rsync("-a"),
+    Tool::Rsync("-a --append"),
+    Tool::Rsync("-a --append-verify"),
+    Tool::Rsync("-a --inplace"),
+];
+
+/// Counts bytes in a run of its own, over a wire whose copying would disturb the clock.
+fn bytes(bed: &Bed, tool: Tool, source: &Path, edit: Edit, random: &mut Random) -> Option<(u64, u64)> {
+    bed.forget();
+    let wire = Proxy::start(bed.port());
+    if tool.is_ours() {
+        tools::Tool::Ours.prepare(bed, source, "copy", wire.port()).ok()?;
+    }
+    let run = || measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())).ok();
+    run()?;
+    alter(source, edit, random).ok()?;
+    let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
+    run()?;
+    Some((wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1))
+}
+
+/// Measures the first copy of one large file, against a pipe that looks at nothing.
+pub(crate) fn raw(bed: &Bed, report: &mut Report, row: &str, arguments: &Arguments) {
+    let source = bed.work.path().join("data").join(row);
+    make(&source, 1024 * MIB, arguments.seed).expect("enough memory for the data");
+    let port = bed.port();
+    let (config, file) = (bed.host.client_config(port).display().to_string(), source.join(NAME));
+    let to = bed.remote("copy");
+    let pipe = format!(
+        "dd if={} bs=1M status=none | ssh -F {config} bench 'mkdir -p {} && cat >{}'",
+        file.display(),
+        to.display(),
+        to.join(NAME).display()
+    );
+    let mut rows = [Row::new(row, "ours", true), Row::new(row, "dd \\| ssh cat", false)];
+    for run in 0..arguments.runs.min(RUNS) {
+        for step in 0..rows.len() {
+            let index = (run + step) % rows.len();
+            if rows[index].failed() {
+                continue;
+            }
+            let result = tools::Tool::Ours.prepare(bed, &source, "copy", port).and_then(|()| {
+                let ours = tools::Tool::Ours.command(bed, &source, "copy", port);
+                let mut command = if index == 0 { ours } else { bed.shell(&pipe) };
+                measure::run(bed, &mut command)
+            });
+            rows[index].add(result.and_then(|sample| sound_bytes(&source, &to).map(|()| sample)));
+        }
+    }
+    bed.forget();
+    crate::bed::remove(&source);
+    report.extend(rows);
+}
+
+/// A pipe keeps no times, so only the bytes are compared.
+fn sound_bytes(source: &Path, target: &Path) -> Result<(), String> {
+    let same = Command::new("cmp").arg(source.join(NAME)).arg(target.join(NAME)).output();
+    let same = same.map_err(|error| error.to_string())?;
+    if same.status.success() { Ok(()) } else { Err("the copy is not equal".to_owned()) }
+}
+
+/// Makes a folder with a file of `size` bytes that cannot be compressed.
+fn make(folder: &Path, size: u64, seed: u64) -> io::Result<()> {
+    crate::bed::remove(folder);
+    fs::create_dir_all(folder)?;
+    let mut file = BufWriter::new(File::create(folder.join(NAME))?);
+    let mut random = Random::new(seed);
+    for _ in 0..size / 8 {
+        file.write_all(&random.next().to_le_bytes())?;
+    }
+    file.flush()
+}
+
+fn alter(folder: &Path, edit: Edit, random: &mut Random) -> io::Result<()> {
+    let path = folder.join(NAME);
+    let file = File::options().read(true).write(true).open(&path)?;
+    let size = file.metadata()?.len();
+    let mut noise = |length: u64| -> Vec<u8> { (0..length / 8).flat_map(|_| random.next().to_le_bytes()).collect() };
+    match edit {
+        Edit::Append(length) => file.write_all_at(&noise(length), size),
+        Edit::Middle => file.write_all_at(&noise(MIB), size / 2),
+        Edit::MiddleAndInsert => {
+            file.write_all_at(&noise(MIB), size / 2)?;
+            // Written anew beside it, as editors do; memory does not hold it whole.
+            let fresh = folder.join("fresh");
+            let mut to = File::create(&fresh)?;
+            let mut from = file;
+            from.seek(SeekFrom::Start(0))?;
+            io::copy(&mut (&from).take(100 * 1024), &mut to)?;
+            to.write_all(&noise(4096))?;
+            io::copy(&mut from, &mut to)?;
+            fs::rename(fresh, path)
+        }
+    }
+}
