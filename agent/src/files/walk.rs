@@ -59,21 +59,24 @@ pub(super) struct Top {
     pub(super) by_component: AtomicBool,
 }
 
-/// Finds the folders of paths; remembers the last one, since neighbours come one after another.
+/// Folders that are remembered on the way down to the last one.
+const REMEMBERED: usize = 16;
+
+/// Finds the folders of paths; remembers the last one and those above it, since neighbours come one after another.
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     top: &'a Top,
-    last: Option<(String, Arc<File>)>,
+    last: Vec<(String, Arc<File>)>,
 }
 
 impl<'a> Folders<'a> {
     pub(super) fn new(top: &'a Top) -> Self {
-        Self { top, last: None }
+        Self { top, last: Vec::new() }
     }
 
-    /// Forgets the remembered folder, for when time has passed.
+    /// Forgets the remembered folders, for when time has passed.
     pub(super) fn forget(&mut self) {
-        self.last = None;
+        self.last.clear();
     }
 
     /// Returns the folder that `path` is in.
@@ -87,13 +90,20 @@ impl<'a> Folders<'a> {
         let Some((parent, _)) = path.as_str().rsplit_once('/') else {
             return Ok(Arc::clone(&top.folder));
         };
-        if let Some((known, folder)) = &self.last
-            && known == parent
-        {
-            return Ok(Arc::clone(folder));
+        while let Some((known, folder)) = self.last.last() {
+            if known == parent {
+                return Ok(Arc::clone(folder));
+            }
+            if parent.strip_prefix(known.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+                break;
+            }
+            self.last.pop();
         }
         let folder = Arc::new(top.open_folder(parent)?);
-        self.last = Some((parent.to_owned(), Arc::clone(&folder)));
+        if self.last.len() == REMEMBERED {
+            self.last.remove(0);
+        }
+        self.last.push((parent.to_owned(), Arc::clone(&folder)));
         Ok(folder)
     }
 }

@@ -138,9 +138,12 @@ impl Work {
                 })
                 .await
             }
-            Request::Chunks(_) | Request::Partials { .. } | Request::Summarise(_) | Request::List(_) => {
-                Err(RequestError::Unsupported.into())
+            Request::Summarise(asked) => {
+                let root = self.root(asked.root)?;
+                limit(asked.folders.len().max(asked.forget.len()))?;
+                self.blocking(&cancel, move || root.summarise(&asked).map(Reply::Summarised)).await
             }
+            Request::Chunks(_) | Request::Partials { .. } | Request::List(_) => Err(RequestError::Unsupported.into()),
             Request::Read { .. } => unreachable!("reads are answered by `send_file`"),
         }
     }

@@ -28,6 +28,7 @@ use super::target::{Done, SyncError, SyncTarget};
 use super::{Arrival, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store};
 
+pub(super) use answers::based_on;
 use commits::{Committed, ended};
 pub(super) use report::{conflict, seconds as report_seconds};
 use waiters::Waiter;

@@ -2,7 +2,7 @@
 
 use protocol::editor::{SyncAction, SyncChange};
 use protocol::path::RelPath;
-use protocol::sync::{Content, Outcome, Rejected, Stamp};
+use protocol::sync::{Content, Found, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
@@ -17,6 +17,16 @@ use crate::store::Base;
 const CONTESTED: u32 = 3;
 /// How often a folder has to be found not empty before what is in it counts as another's.
 const SURE: u32 = 2;
+
+/// Returns the base when `found` turned out to be what we brought there. Nothing is said of the file here, which
+/// may be another one by now.
+pub(in super::super) fn based_on(base: Option<&Base>, found: Found) -> Base {
+    let usual = match found.content {
+        Content::File { executable: false, .. } => 0o644,
+        Content::File { executable: true, .. } | Content::Folder | Content::Link { .. } | Content::Special => 0o755,
+    };
+    Base { content: found.content, mode: base.map_or(usual, |base| base.mode), local: None, remote: found.stamp }
+}
 
 impl Actor {
     pub(super) fn answered(&mut self, transfer: u64, index: usize, done: Done) {
@@ -53,16 +63,26 @@ impl Actor {
     pub(super) fn recognise(&mut self) {
         for (path, sent) in std::mem::take(&mut self.doubts) {
             let Some(Some(found)) = self.overlay.get(&path) else { continue };
-            let Content::File { hash, executable, .. } = &found.content else { continue };
+            let Content::File { hash, .. } = &found.content else { continue };
             if !sent.contains(hash) {
                 continue;
             }
-            let usual = if *executable { 0o755 } else { 0o644 };
-            let mode = self.base.get(&path).map_or(usual, |base| base.mode);
-            let base = Base { content: found.content.clone(), mode, local: None, remote: found.stamp };
-            self.overlay.remove(&path);
-            self.record(path, Some(base));
+            let found = found.clone();
+            self.ours(path, found);
         }
+    }
+
+    /// Takes what the remote was given and still holds, beside what the base says, for what it is: ours.
+    pub(super) fn take_given(&mut self, given: Vec<(RelPath, Found)>) {
+        for (path, found) in given {
+            self.ours(path, found);
+        }
+    }
+
+    fn ours(&mut self, path: RelPath, found: Found) {
+        let base = based_on(self.base.get(&path), found);
+        self.overlay.remove(&path);
+        self.record(path, Some(base));
     }
 
     fn outcome(&mut self, step: Step, outcome: Outcome, sent: Option<Seal>) {

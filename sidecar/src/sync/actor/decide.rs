@@ -33,6 +33,7 @@ impl Actor {
             Ok(Some(overlay)) => {
                 self.overlay = overlay;
                 self.recognise();
+                self.take_given(look.given);
                 self.ask = Ask::Nothing;
             }
             Ok(None) => {}
@@ -214,7 +215,7 @@ impl Actor {
         let (target, events) = (std::sync::Arc::clone(&self.target), self.events.clone());
         self.spawn(async move {
             let (done, outcomes) = mpsc::channel(OUTCOMES);
-            let (result, ()) = tokio::join!(target.apply_all(batches, done), pass_on(transfer, outcomes, &events));
+            let (result, ()) = tokio::join!(target.apply(batches, done), pass_on(transfer, outcomes, &events));
             Event::Ended { transfer, result }
         });
     }

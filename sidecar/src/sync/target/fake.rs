@@ -313,8 +313,12 @@ impl SyncTarget for FakeTarget {
             .collect())
     }
 
-    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-        for (index, op) in batch.ops.iter().enumerate() {
+    async fn apply(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let mut ops = Vec::new();
+        for batch in &batches {
+            ops.extend(batch.ops.iter().map(|op| (batch, op)));
+        }
+        for (index, (batch, op)) in ops.into_iter().enumerate() {
             self.alive()?;
             let (body, sent) = match &op.action {
                 Action::Put { mode, .. } => match read(&*batch.bodies, &op.path) {
