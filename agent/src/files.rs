@@ -169,6 +169,7 @@ impl Root {
     pub fn apply(&self, apply: &Apply, bodies: &mut dyn Bodies) -> Result<Vec<Outcome>, Error> {
         self.check()?;
         self.lease.check(&self.side)?;
+        let _underway = self.mirror.underway();
         let lost = |source| RootError::Lost { source };
         let mut body = Body::new(bodies);
         let mut batch = Batch::new(self, apply.ops.len(), apply.durable);

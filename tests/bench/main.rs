@@ -4,6 +4,7 @@
 
 mod bed;
 mod data;
+mod entries;
 mod first;
 mod live;
 mod measure;
@@ -18,9 +19,10 @@ use crate::bed::Bed;
 use crate::report::Report;
 
 const USAGE: &str = "\
-usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--json FILE] [--markdown FILE]
+usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--entries N] [--json FILE] [--markdown FILE]
 
-Rows: first-many, first-typical, no-change, edit-2000, edit-30000, idle, connect [default: all].
+Rows: first-many, first-typical, no-change, edit-2000, edit-30000, idle, connect [default: all these], and entries
+(memory and time of each structure at `--entries` paths [default: 1000000]).
 Tools that are not on the PATH (mutagen, unison, lsyncd, zstd) are left out and said so.
 The table goes to standard output, what is going on to standard error.
 ";
@@ -31,12 +33,17 @@ struct Arguments {
     rows: Vec<String>,
     runs: usize,
     seed: u64,
+    entries: usize,
     json: Option<PathBuf>,
     markdown: Option<PathBuf>,
 }
 
 /// Every row, in the order in which it is measured.
-const ROWS: &[&str] = &["first-typical", "first-many", "no-change", "edit-2000", "edit-30000", "idle", "connect"];
+const ROWS: &[&str] =
+    &["first-typical", "first-many", "no-change", "edit-2000", "edit-30000", "idle", "connect", ENTRIES];
+
+/// The row that has to be asked for.
+const ENTRIES: &str = "entries";
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
@@ -59,7 +66,8 @@ fn main() -> ExitCode {
     {
         say(&format!("{program} is not on the PATH and is left out"));
     }
-    let wanted = |row: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row);
+    let wanted =
+        |row: &str| arguments.rows.is_empty() && row != ENTRIES || arguments.rows.iter().any(|name| name == row);
     for row in ROWS.iter().filter(|row| wanted(row)) {
         say(&format!("{row} …"));
         match *row {
@@ -70,6 +78,7 @@ fn main() -> ExitCode {
             "edit-30000" => live::edits(&bed, &mut report, row, data::Kind::Many, &arguments),
             "idle" => live::idle(&bed, &mut report, row, &arguments),
             "connect" => first::connect(&bed, &mut report, row, &arguments),
+            ENTRIES => entries::measure(&bed, &mut report, row, arguments.entries),
             other => say(&format!("error: the row {other} has no measurement")),
         }
     }
@@ -99,7 +108,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     if arguments.next().as_deref() != Some("sync") {
         return Err("say what to measure: `sync`".to_owned());
     }
-    let mut parsed = Arguments { rows: Vec::new(), runs: 5, seed: 1, json: None, markdown: None };
+    let mut parsed = Arguments { rows: Vec::new(), runs: 5, seed: 1, entries: 1_000_000, json: None, markdown: None };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("`{flag}` needs a value"))?;
         let number = || value.parse::<u64>().map_err(|error| format!("`{flag} {value}`: {error}"));
@@ -107,6 +116,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--rows" => parsed.rows = value.split(',').map(str::to_owned).collect(),
             "--runs" => parsed.runs = usize::try_from(number()?.max(1)).map_err(|error| error.to_string())?,
             "--seed" => parsed.seed = number()?,
+            "--entries" => parsed.entries = usize::try_from(number()?.max(10)).map_err(|error| error.to_string())?,
             "--json" => parsed.json = Some(value.into()),
             "--markdown" => parsed.markdown = Some(value.into()),
             _ => return Err(format!("`{flag}` is not an option")),

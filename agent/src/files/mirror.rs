@@ -14,7 +14,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::path::RelPath;
 use protocol::sync::{Content, Stamp};
@@ -37,6 +38,8 @@ const FORMAT: u32 = 1;
 const SMALL_LOG: u64 = 8 * 1024 * 1024;
 /// Part of the sorted file that the log may be as long as.
 const LOG_PART: u64 = 8;
+/// Longest wait for batches; one whose link is gone ends as soon as the machine hears of it.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 /// Longest mirror, of some two million paths. A larger root has none and is compared path by path.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -89,6 +92,20 @@ pub(super) struct Mirror {
     /// Whether anybody asks; a sidecar of an older protocol never does, and comparing for it is not written down.
     asked: AtomicBool,
     log: Mutex<Option<Log>>,
+    /// How many batches are being done, and whoever waits for their end.
+    batches: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// A batch whose operations are not all noted yet.
+#[derive(Debug)]
+pub(super) struct Underway<'a>(&'a Mirror);
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        *self.0.batches.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.ended.notify_all();
+    }
 }
 
 /// The open log.
@@ -109,7 +126,23 @@ impl Mirror {
             holder: holder.to_owned(),
             asked: AtomicBool::new(false),
             log: Mutex::new(None),
+            batches: Mutex::new(0),
+            ended: Condvar::new(),
         })
+    }
+
+    /// Notes that a batch is being done, until the guard is dropped.
+    pub(super) fn underway(&self) -> Underway<'_> {
+        *self.batches.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Underway(self)
+    }
+
+    /// Waits until what is being done is noted: a sidecar that was killed and started again asks while the last
+    /// batch of the link that is gone comes to its end.
+    fn settle(&self) {
+        let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        // Past that time the mirror lags, which costs comparisons.
+        drop(self.ended.wait_timeout_while(batches, SETTLE_WITHIN, |batches| *batches > 0));
     }
 
     /// Returns whether this is of the same copy and holder as another one.
@@ -149,6 +182,7 @@ impl Mirror {
     /// Returns what there is to read: the sorted file, when there is one, and what came since, in order and each
     /// path once. `None` when the root has too many paths.
     fn contents(&self) -> io::Result<Option<(Option<Reader>, Vec<Record>)>> {
+        self.settle();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.opened(&mut log)?;
         if open.header.given_up {

@@ -34,7 +34,7 @@ pub(super) fn differences(top: &Top, clock: Clock, mirror: &Mirror, entries: &[K
 }
 
 fn some(top: &Top, clock: Clock, mirror: &Mirror, entries: &[Known]) -> Vec<Differs> {
-    let mut folders = Folders::new(top);
+    let mut folders = Folders::to_look(top);
     let mut confirmed = Vec::new();
     let differences = entries.iter().filter_map(|entry| one(&mut folders, clock, entry, &mut confirmed)).collect();
     if mirror.is_asked() {

@@ -59,19 +59,26 @@ pub(super) struct Top {
     pub(super) by_component: AtomicBool,
 }
 
-/// Folders that are remembered on the way down to the last one.
+/// Folders that are remembered by whoever only looks.
 const REMEMBERED: usize = 16;
 
-/// Finds the folders of paths; remembers the last one and those above it, since neighbours come one after another.
+/// Finds the folders of paths; remembers the last one, since neighbours come one after another.
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     top: &'a Top,
     last: Vec<(String, Arc<File>)>,
+    most: usize,
 }
 
 impl<'a> Folders<'a> {
     pub(super) fn new(top: &'a Top) -> Self {
-        Self { top, last: Vec::new() }
+        Self { top, last: Vec::new(), most: 1 }
+    }
+
+    /// Remembers the folders above the last one, too: for whoever walks a whole tree and writes nothing, to whom it
+    /// does not matter when a folder gets another name meanwhile.
+    pub(super) fn to_look(top: &'a Top) -> Self {
+        Self { most: REMEMBERED, ..Self::new(top) }
     }
 
     /// Forgets the remembered folders, for when time has passed.
@@ -100,7 +107,7 @@ impl<'a> Folders<'a> {
             self.last.pop();
         }
         let folder = Arc::new(top.open_folder(parent)?);
-        if self.last.len() == REMEMBERED {
+        if self.last.len() == self.most {
             self.last.remove(0);
         }
         self.last.push((parent.to_owned(), Arc::clone(&folder)));

@@ -85,7 +85,7 @@ pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place)
     place.sockets()?;
     let failed = |source| OwnerError::Start { workspace: workspace.to_owned(), source };
     let mut command = process::Command::new(std::env::current_exe().map_err(failed)?);
-    command.arg("owner").arg(workspace).args(remote).current_dir("/");
+    command.arg("owner").arg(workspace).args(remote).current_dir("/").envs(agent::memory::SETTINGS);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let (ended_tx, ended) = oneshot::channel();
     let ready = tokio::task::spawn_blocking(move || {

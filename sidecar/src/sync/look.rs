@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Expect, Found, Known};
 
-use super::plan::{Held, Overlay};
+use super::plan::{Held, Overlay, joined};
 use super::source::{Scan, Source, hash};
 use super::target::{Compared, SyncError, SyncTarget, verify_all};
 use crate::store::Base;
@@ -141,13 +141,16 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 /// Whether nothing stands where new paths are to go.
 fn about_new(base: &BTreeMap<RelPath, Base>, scan: &Scan, given: &[(RelPath, Found)]) -> Vec<Known> {
     let given: BTreeSet<&RelPath> = given.iter().map(|(path, _)| path).collect();
-    let new = scan.found.keys().filter(|path| !base.contains_key(*path) && !given.contains(path));
-    new.map(|path| Known { path: path.clone(), expect: Expect::Absent }).collect()
+    let new = joined(base, &scan.found).filter(|(path, base, _)| base.is_none() && !given.contains(path));
+    new.map(|(path, ..)| Known { path: path.clone(), expect: Expect::Absent }).collect()
 }
 
 /// A new file is read here only when the remote has another: they may be equal, and whoever decides a
 /// conflict has to know what was here.
 async fn read_what_may_be_equal(source: &Arc<dyn Source>, scan: &mut Scan, known: Overlay) {
+    if known.is_empty() {
+        return;
+    }
     let unread: Vec<RelPath> = scan
         .found
         .iter()

@@ -45,7 +45,7 @@ fn compared(mirror: &Mirror, top: &Top, clock: Clock, asked: &Summarise) -> io::
     let mut told = Told { numbers: HashMap::new(), folders: vec![None; names.len()] };
     told.numbers.extend(names.iter().enumerate().map(|(number, name)| ((*name).to_owned(), number)));
     let mut tree = Tree::new(told);
-    let mut folders = Folders::new(top);
+    let mut folders = Folders::to_look(top);
     let mut changes = changes.into_iter().peekable();
     loop {
         let judged = sorted.as_mut().map_or_else(|| Ok(Vec::new()), |sorted| looker.next(sorted))?;
@@ -121,7 +121,7 @@ impl Looker<'_> {
     }
 
     fn judged(&self, blocks: &[Vec<u8>]) -> io::Result<Vec<Judged>> {
-        let mut folders = Folders::new(self.top);
+        let mut folders = Folders::to_look(self.top);
         let mut judged = Vec::new();
         for block in blocks {
             for Record { path, change } in blocks::records(block)? {

@@ -10,7 +10,7 @@ use agent::merkle::{self, Node, Tree, Visitor};
 use protocol::agent::{MAX_BATCH, Reply, Request};
 use protocol::mirror::{Entry, Given, Summarise, Summary};
 use protocol::path::RelPath;
-use protocol::sync::{Content, Hash, Known};
+use protocol::sync::{Content, Hash, Known, Stamp};
 
 use super::super::look::blocking;
 use super::super::plan::equal;
@@ -158,6 +158,9 @@ impl<'a> Descent<'a> {
                     }
                 }
                 Given::Leaf(content, stamp) => {
+                    if !can_be_given(&content, stamp) {
+                        return Err(SyncError::Protocol(format!("it says that `{path}` was given, which cannot be")));
+                    }
                     let same = known.is_some_and(|(_, base)| equal(&base.content, &content));
                     if self.hashes.contains_key(path.as_str()) {
                         self.ask.extend(at_and_below(self.base, &path));
@@ -191,6 +194,15 @@ fn at_and_below<'a>(base: &'a BTreeMap<RelPath, Base>, folder: &RelPath) -> Vec<
     // Between a folder and what is below it stand only names that begin as the folder's does.
     let from = base.range(folder.clone()..).map(|(path, _)| path);
     from.take_while(|path| path.as_str().starts_with(folder.as_str())).filter(|path| path.starts_with(folder)).collect()
+}
+
+/// Returns whether a file or link is what an agent may have been given.
+fn can_be_given(content: &Content, stamp: Option<Stamp>) -> bool {
+    match content {
+        Content::File { size, .. } => stamp.is_some_and(|stamp| stamp.size == *size),
+        Content::Link { .. } => stamp.is_none(),
+        Content::Folder | Content::Special => false,
+    }
 }
 
 fn elsewhere(path: &RelPath) -> SyncError {
