@@ -1,3 +1,5 @@
+//! What a mirror keeps over restarts, tears and damage, and what it says of a real folder.
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
