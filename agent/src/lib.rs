@@ -14,7 +14,6 @@ pub mod facts;
 pub mod files;
 #[cfg(unix)]
 pub mod log;
-pub mod memory;
 pub mod merkle;
 #[cfg(unix)]
 pub mod serve;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::DaemonError;
 use super::place::Place;
 use super::try_lock;
-use crate::{env, facts, memory};
+use crate::{env, facts};
 
 /// Between two looks for the socket; a start takes some 20 ms.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -61,7 +61,6 @@ fn start_detached() -> Result<Child, DaemonError> {
     let program = std::env::current_exe().map_err(DaemonError::Spawn)?;
     Command::new(program)
         .args(["serve", "--started-by", "setsid"])
-        .envs(memory::SETTINGS)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -83,7 +82,6 @@ fn start_with_systemd() -> bool {
     let started = Command::new("systemd-run")
         .args(["--user", "--quiet", "--collect", "--setenv"])
         .arg(setting)
-        .args(memory::SETTINGS.map(|(name, value)| format!("--setenv={name}={value}")))
         .arg("--")
         .arg(program)
         .args(["serve", "--started-by", "systemd"])

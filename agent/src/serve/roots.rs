@@ -41,7 +41,9 @@ impl Roots {
         };
         let (mut root, opened) = Root::open(id, open)?;
         let others: Vec<Arc<Root>> = self.table().entries.values().map(|entry| Arc::clone(&entry.root)).collect();
-        others.iter().for_each(|other| root.share_mirror(other));
+        for other in &others {
+            root.share_mirror(other);
+        }
         let entry = Entry { root: Arc::new(root), path: opened.path.clone(), links: HashSet::from([link]) };
         self.table().entries.insert(id, entry);
         Ok(opened)

@@ -57,12 +57,11 @@ fn compared(mirror: &Mirror, top: &Top, clock: Clock, asked: &Summarise) -> io::
         {
             let by_path = |one: &Judged, other: &Record| order(one.path.as_str(), other.path.as_str());
             let Some((old, change)) = merge::next(&mut judged, &mut changes, by_path) else { break };
-            let entry =
-                match change {
-                    None => old,
-                    Some(Record { path, change }) => merge::changed(old.map(|old| old.kept), change)
-                        .map(|kept| Judged { intact: looker.intact(&mut folders, &path, &kept), path, kept }),
-                };
+            let entry = match change {
+                None => old,
+                Some(Record { path, change }) => merge::changed(old.as_ref().map(|old| &old.kept), change)
+                    .map(|kept| Judged { intact: looker.intact(&mut folders, &path, &kept), path, kept }),
+            };
             if let Some(entry) = entry {
                 add(&mut tree, entry);
             }

@@ -42,10 +42,10 @@ fn confirmed(old: Option<&Kept>, mut new: Kept) -> Kept {
 }
 
 /// Returns what a change makes of an entry.
-pub(super) fn changed(old: Option<Kept>, change: Change) -> Option<Kept> {
+pub(super) fn changed(old: Option<&Kept>, change: Change) -> Option<Kept> {
     match change {
         Change::Given(kept) => Some(kept),
-        Change::Confirmed(new) => Some(confirmed(old.as_ref(), new)),
+        Change::Confirmed(new) => Some(confirmed(old, new)),
         Change::Forgotten => None,
     }
 }
@@ -62,7 +62,7 @@ pub(super) fn merged(
                 next(&mut old, &mut changes, |one, other| order(one.path.as_str(), other.path.as_str()))?;
             let Some(Record { path, change }) = change else { return old };
             let before = old.and_then(|old| changed(None, old.change));
-            if let Some(kept) = changed(before, change) {
+            if let Some(kept) = changed(before.as_ref(), change) {
                 return Some(Record { path, change: Change::Given(kept) });
             }
         }
