@@ -9,6 +9,7 @@ mod copy;
 mod error;
 mod lease;
 mod look;
+mod mirror;
 mod mode;
 mod partial;
 mod patch;
@@ -36,8 +37,9 @@ use std::sync::atomic::AtomicBool;
 use protocol::agent::{Apply, Open, Opened, RootId, Trailer};
 use protocol::delta::{Chunks, Partial};
 use protocol::error::Error;
+use protocol::mirror::{Summarise, Summary};
 use protocol::path::RelPath;
-use protocol::sync::{Differs, Found, Known, Outcome};
+use protocol::sync::{Differs, Found, Hash, Known, Op, Outcome};
 
 use batch::Batch;
 use body::Body;
@@ -46,6 +48,7 @@ use error::RootError;
 pub use error::examples;
 use lease::Lease;
 use look::{Clock, Kind};
+use mirror::{Change, Mirror, Record};
 use partial::Partials;
 use side::Side;
 use temp::Workshop;
@@ -63,6 +66,7 @@ pub struct Root {
     workshop: Workshop,
     trash: Trash,
     clock: Clock,
+    mirror: Arc<Mirror>,
     #[cfg(test)]
     hook: tests::Hook,
 }
@@ -118,6 +122,7 @@ impl Root {
         };
         drop(locked);
         let device = look::through(&folder).map_err(failed)?.stamp.device;
+        let mirror = Mirror::new(&side.folder, &opened.copy, &open.holder.id).map_err(|error| side.failed(error))?;
         let top = Top { folder: Arc::new(folder), device, reserved, by_component: AtomicBool::new(false) };
         let root = Self {
             path,
@@ -128,6 +133,7 @@ impl Root {
             workshop,
             trash,
             clock,
+            mirror: Arc::new(mirror),
             #[cfg(test)]
             hook: tests::Hook::default(),
         };
@@ -151,7 +157,27 @@ impl Root {
                 |entry: &Known| Differs { path: entry.path.clone(), found: None, problem: Some(error.to_string()) };
             return entries.iter().map(problem).collect();
         }
-        verify::differences(&self.top, self.clock, entries)
+        verify::differences(&self.top, self.clock, &self.mirror, entries)
+    }
+
+    /// Uses the mirror of another opening of the same folder, so that only one writes it.
+    pub(crate) fn share_mirror(&mut self, other: &Self) {
+        if self.path == other.path && self.mirror.is_of(&other.mirror) {
+            self.mirror = Arc::clone(&other.mirror);
+        }
+    }
+
+    /// Says how folders stand beside what was given, after forgetting what is not followed any more. Fails when
+    /// another folder has taken the root's place.
+    pub fn summarise(&self, asked: &Summarise) -> Result<Vec<Summary>, Error> {
+        self.check()?;
+        self.mirror.ask();
+        let forgotten = |path: &RelPath| Record { path: path.clone(), change: Change::Forgotten };
+        self.mirror.note(&asked.forget.iter().map(forgotten).collect::<Vec<_>>());
+        if asked.folders.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(mirror::summaries(&self.mirror, &self.top, self.clock, asked))
     }
 
     /// Does every operation completely or not at all.
@@ -161,18 +187,41 @@ impl Root {
     pub fn apply(&self, apply: &Apply, bodies: &mut dyn Bodies) -> Result<Vec<Outcome>, Error> {
         self.check()?;
         self.lease.check(&self.side)?;
+        let _underway = self.mirror.underway();
         let lost = |source| RootError::Lost { source };
         let mut body = Body::new(bodies);
         let mut batch = Batch::new(self, apply.ops.len(), apply.durable);
         let mut outcomes = Vec::with_capacity(apply.ops.len());
+        let mut done = Ok(());
         for (index, op) in apply.ops.iter().enumerate() {
             let is_last = index + 1 == apply.ops.len();
-            outcomes.push(batch.run(op, is_last, &mut body).map_err(lost)?);
+            match batch.run(op, is_last, &mut body) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    done = Err(lost(error));
+                    break;
+                }
+            }
         }
-        body.end().map_err(lost)?;
+        let told = done.and_then(|()| body.end().map_err(lost));
+        // Also when the stream broke: what was done until then is the sidecar's, which does not know it.
+        self.remember(&apply.ops, &outcomes, told.as_ref().ok().copied().flatten());
+        told?;
         batch.finish().map_err(|error| RootError::io("flush", &self.path, error))?;
         self.trash.purge();
         Ok(outcomes)
+    }
+
+    /// Writes what came of a batch into the mirror.
+    fn remember(&self, ops: &[Op], outcomes: &[Outcome], told: Option<Hash>) {
+        let look = |path: &RelPath| {
+            let parent = Folders::new(&self.top).parent_of(path).ok()?;
+            look::at(parent.as_fd(), path.name()).ok()?
+        };
+        let given = |(index, (op, outcome)): (usize, (&Op, &Outcome))| {
+            mirror::given(op, outcome, told.filter(|_| index + 1 == ops.len()), look)
+        };
+        self.mirror.note(&ops.iter().zip(outcomes).enumerate().flat_map(given).collect::<Vec<_>>());
     }
 
     /// Opens a file for reading; it was hashed once, and what is read may be newer.

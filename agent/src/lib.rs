@@ -15,6 +15,7 @@ pub mod facts;
 pub mod files;
 #[cfg(unix)]
 pub mod log;
+pub mod merkle;
 #[cfg(unix)]
 pub mod serve;
 pub mod version;

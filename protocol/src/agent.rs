@@ -26,7 +26,7 @@ pub const MAX_STREAMS: usize = 256;
 
 /// Reads a list and stops at one entry more than [`MAX_BATCH`]: an entry takes a hundred times as much memory as
 /// the shortest bytes that announce it.
-fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     struct Bounded<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {

@@ -284,6 +284,9 @@ pub(crate) fn idle(bed: &Bed, report: &mut Report, row: &str, arguments: &Argume
                 });
                 row.memory = Some((after.near_bytes, after.far_bytes));
                 let near = after.near - before.near;
+                if tool == Tool::Ours {
+                    crate::say(&idle_words(before, after));
+                }
                 row.add(Ok(Sample { wall: IDLE.as_secs_f64(), near, far: after.far - before.far }));
             }
             Err(reason) => row.add(Err(reason)),
@@ -293,6 +296,23 @@ pub(crate) fn idle(bed: &Bed, report: &mut Report, row: &str, arguments: &Argume
     }
 }
 
+/// Returns what doing nothing costs, beside what it should cost at most.
+#[expect(clippy::cast_precision_loss)]
+fn idle_words(before: Cost, after: Cost) -> String {
+    let percent = |seconds: f64| seconds / IDLE.as_secs_f64() * 100.0;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    format!(
+        "  ours at rest: {:.1} % of a core here, {:.1} % there (at most 0.3); {:.1} MB here (at most 25, {:.1} of it \
+         its own), {:.1} MB there (at most 12, {:.1} of it its own)",
+        percent(after.near - before.near),
+        percent(after.far - before.far),
+        megabytes(after.near_bytes),
+        megabytes(after.near_private),
+        megabytes(after.far_bytes),
+        megabytes(after.far_private),
+    )
+}
+
 /// What a tool's processes have cost so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
@@ -300,6 +320,9 @@ struct Cost {
     far: f64,
     near_bytes: u64,
     far_bytes: u64,
+    /// What of it is not shared with the program's file.
+    near_private: u64,
+    far_private: u64,
 }
 
 fn cost(bed: &Bed, tool: Tool) -> Cost {
@@ -307,12 +330,15 @@ fn cost(bed: &Bed, tool: Tool) -> Cost {
         let ours = |stat: &process::Stat| {
             process::name(stat.pid).is_some_and(|name| tool.programs().iter().any(|program| name.starts_with(program)))
         };
-        process::with_home(home).into_iter().filter(ours).fold((0.0, 0), |(seconds, bytes), stat| {
-            (seconds + stat.own + stat.children, bytes + process::resident(stat.pid).unwrap_or_default())
+        process::with_home(home).into_iter().filter(ours).fold((0.0, 0, 0), |(seconds, bytes, private), stat| {
+            let resident = process::resident(stat.pid).unwrap_or_default();
+            let own = process::private(stat.pid).unwrap_or_default();
+            (seconds + stat.own + stat.children, bytes + resident, private + own)
         })
     };
-    let ((near, near_bytes), (far, far_bytes)) = (sum(&bed.work.home()), sum(&bed.host.home()));
-    Cost { near, far, near_bytes, far_bytes }
+    let (near, near_bytes, near_private) = sum(&bed.work.home());
+    let (far, far_bytes, far_private) = sum(&bed.host.home());
+    Cost { near, far, near_bytes, far_bytes, near_private, far_private }
 }
 
 /// Ends every watcher and frees the memory of its tree.

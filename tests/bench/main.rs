@@ -5,6 +5,7 @@
 mod bed;
 mod big;
 mod data;
+mod entries;
 mod first;
 mod live;
 mod measure;
@@ -20,10 +21,12 @@ use crate::bed::Bed;
 use crate::report::Report;
 
 const USAGE: &str = "\
-usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memory|disk] [--json FILE] [--markdown FILE]
+usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memory|disk] [--entries N] [--json FILE]
+                  [--markdown FILE]
 
 Rows: first-many, first-typical, no-change, edit-2000, edit-30000, big, big-middle, append-log, append-checkpoint, raw,
-idle, connect [default: all].
+idle, connect [default: all these], and entries (memory and time of each structure at `--entries` paths [default:
+1000000]).
 --delay puts a wire between client and server on which a round trip needs so many milliseconds more.
 --on disk keeps data and copies below the folder for temporary files instead of in memory.
 Tools that are not on the PATH (mutagen, unison, lsyncd, zstd) are left out and said so.
@@ -38,6 +41,7 @@ struct Arguments {
     seed: u64,
     delay: Duration,
     in_memory: bool,
+    entries: usize,
     json: Option<PathBuf>,
     markdown: Option<PathBuf>,
 }
@@ -56,7 +60,11 @@ const ROWS: &[&str] = &[
     "raw",
     "idle",
     "connect",
+    ENTRIES,
 ];
+
+/// The row that has to be asked for.
+const ENTRIES: &str = "entries";
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
@@ -79,7 +87,8 @@ fn main() -> ExitCode {
     {
         say(&format!("{program} is not on the PATH and is left out"));
     }
-    let wanted = |row: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row);
+    let wanted =
+        |row: &str| arguments.rows.is_empty() && row != ENTRIES || arguments.rows.iter().any(|name| name == row);
     for row in ROWS.iter().filter(|row| wanted(row)) {
         say(&format!("{row} …"));
         match *row {
@@ -94,6 +103,7 @@ fn main() -> ExitCode {
             "raw" => big::raw(&bed, &mut report, row, &arguments),
             "idle" => live::idle(&bed, &mut report, row, &arguments),
             "connect" => first::connect(&bed, &mut report, row, &arguments),
+            ENTRIES => entries::measure(&bed, &mut report, row, arguments.entries),
             other => say(&format!("error: the row {other} has no measurement")),
         }
     }
@@ -129,6 +139,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
         seed: 1,
         delay: Duration::ZERO,
         in_memory: true,
+        entries: 1_000_000,
         json: None,
         markdown: None,
     };
@@ -141,6 +152,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seed" => parsed.seed = number()?,
             "--delay" => parsed.delay = Duration::from_millis(number()?),
             "--on" if value == "memory" || value == "disk" => parsed.in_memory = value == "memory",
+            "--entries" => parsed.entries = usize::try_from(number()?.max(10)).map_err(|error| error.to_string())?,
             "--json" => parsed.json = Some(value.into()),
             "--markdown" => parsed.markdown = Some(value.into()),
             _ => return Err(format!("`{flag}` is not an option")),

@@ -84,8 +84,17 @@ pub fn with_home(home: &Path) -> Vec<Stat> {
 
 /// Returns the resident memory of a process in bytes.
 pub fn resident(pid: i32) -> Option<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Returns the bytes of memory that a process keeps for itself: without what it shares with the files that it runs.
+pub fn private(pid: i32) -> Option<u64> {
+    status_bytes(pid, "RssAnon:")
+}
+
+fn status_bytes(pid: i32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 

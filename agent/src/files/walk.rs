@@ -59,21 +59,31 @@ pub(super) struct Top {
     pub(super) by_component: AtomicBool,
 }
 
+/// Folders that are remembered by whoever only looks.
+const REMEMBERED: usize = 16;
+
 /// Finds the folders of paths; remembers the last one, since neighbours come one after another.
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     top: &'a Top,
-    last: Option<(String, Arc<File>)>,
+    last: Vec<(String, Arc<File>)>,
+    most: usize,
 }
 
 impl<'a> Folders<'a> {
     pub(super) fn new(top: &'a Top) -> Self {
-        Self { top, last: None }
+        Self { top, last: Vec::new(), most: 1 }
     }
 
-    /// Forgets the remembered folder, for when time has passed.
+    /// Remembers the folders above the last one, too: for whoever walks a whole tree and writes nothing, to whom it
+    /// does not matter when a folder gets another name meanwhile.
+    pub(super) fn to_look(top: &'a Top) -> Self {
+        Self { most: REMEMBERED, ..Self::new(top) }
+    }
+
+    /// Forgets the remembered folders, for when time has passed.
     pub(super) fn forget(&mut self) {
-        self.last = None;
+        self.last.clear();
     }
 
     /// Returns the folder that `path` is in.
@@ -87,13 +97,20 @@ impl<'a> Folders<'a> {
         let Some((parent, _)) = path.as_str().rsplit_once('/') else {
             return Ok(Arc::clone(&top.folder));
         };
-        if let Some((known, folder)) = &self.last
-            && known == parent
-        {
-            return Ok(Arc::clone(folder));
+        while let Some((known, folder)) = self.last.last() {
+            if known == parent {
+                return Ok(Arc::clone(folder));
+            }
+            if parent.strip_prefix(known.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+                break;
+            }
+            self.last.pop();
         }
         let folder = Arc::new(top.open_folder(parent)?);
-        self.last = Some((parent.to_owned(), Arc::clone(&folder)));
+        if self.last.len() == self.most {
+            self.last.remove(0);
+        }
+        self.last.push((parent.to_owned(), Arc::clone(&folder)));
         Ok(folder)
     }
 }

@@ -39,7 +39,11 @@ impl Roots {
             table.newest += 1;
             table.newest
         };
-        let (root, opened) = Root::open(id, open)?;
+        let (mut root, opened) = Root::open(id, open)?;
+        let others: Vec<Arc<Root>> = self.table().entries.values().map(|entry| Arc::clone(&entry.root)).collect();
+        for other in &others {
+            root.share_mirror(other);
+        }
         let entry = Entry { root: Arc::new(root), path: opened.path.clone(), links: HashSet::from([link]) };
         self.table().entries.insert(id, entry);
         Ok(opened)

@@ -148,7 +148,12 @@ impl Work {
                 self.agent.ended().await;
                 self.blocking(&cancel, move || root.partials().map(Reply::Partials)).await
             }
-            Request::Summarise(_) | Request::List(_) => Err(RequestError::Unsupported.into()),
+            Request::Summarise(asked) => {
+                let root = self.root(asked.root)?;
+                limit(asked.folders.len().max(asked.forget.len()))?;
+                self.blocking(&cancel, move || root.summarise(&asked).map(Reply::Summarised)).await
+            }
+            Request::List(_) => Err(RequestError::Unsupported.into()),
             Request::Read { .. } | Request::Chunks(_) => unreachable!("they are answered with data"),
         }
     }

@@ -142,7 +142,7 @@ pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<S
         }
         return Err(error);
     }
-    cx.store.choose(&choice::workspace(&cx), &remote.name).await?;
+    cx.store.choose(&choice::workspace(&cx).await, &remote.name).await?;
     cx.scope.remote = Some(remote.name);
     super::sync::watch(cx, SyncWatchParams { start: SyncStartParams::default(), foreground: false }).await
 }

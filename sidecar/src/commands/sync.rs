@@ -357,7 +357,7 @@ async fn watch_until_settled(cx: &Cx, handle: &Handle) -> Result<Snapshot> {
 
 /// Returns what `push` and `watch` are asked to sync.
 async fn asked(cx: &Cx, params: &SyncStartParams) -> Result<Asked> {
-    let workspace = place::workspace(cx, params.dir.as_deref())?;
+    let workspace = place::workspace(cx, params.dir.as_deref()).await?;
     place::check(cx, &workspace).await?;
     place::asked(cx, &workspace, params).await
 }
@@ -376,7 +376,7 @@ async fn status_of(cx: &Cx, pair: &Pair) -> Result<SyncStatus> {
         remote: pair.remote.clone(),
         remote_dir: pair.remote_dir.clone(),
         state: if pair.paused { SyncState::Paused } else { SyncState::Stopped },
-        synced: cx.store.base(pair.id).await?.len() as u64,
+        synced: cx.store.base_len(pair.id).await?,
         last_visible: pair.last_visible,
         last_durable: pair.last_durable,
         ..SyncStatus::default()

@@ -89,6 +89,15 @@ impl Store {
         .await
     }
 
+    /// Returns how many paths the base of a pair has.
+    pub async fn base_len(&self, pair: i64) -> Result<u64, StoreError> {
+        self.read(move |read| {
+            let mut query = read.prepare_cached("select count(*) from base where pair = ?")?;
+            query.query_row([pair], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+        })
+        .await
+    }
+
     /// Changes the base of a pair in one transaction.
     pub async fn commit(&self, pair: i64, changes: Vec<BaseChange>) -> Result<(), StoreError> {
         self.write(move |write| {

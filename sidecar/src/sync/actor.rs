@@ -30,6 +30,7 @@ use super::target::{Done, SyncError, SyncTarget};
 use super::{Arrival, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store};
 
+pub(super) use answers::based_on;
 use commits::{Committed, ended};
 pub(super) use report::{conflict, seconds as report_seconds};
 use waiters::Waiter;
@@ -145,6 +146,8 @@ pub(super) struct Actor {
     refused: BTreeMap<RelPath, String>,
     trouble: Option<String>,
     uncommitted: Vec<BaseChange>,
+    /// Changes of the base since it was laid out in one piece.
+    scattered: usize,
     /// Whether the pair's own row is older than what is known.
     pair_unsaved: bool,
     /// When the database is tried again after it refused.
@@ -214,6 +217,7 @@ impl Actor {
             refused: BTreeMap::new(),
             trouble: None,
             uncommitted: Vec::new(),
+            scattered: 0,
             pair_unsaved: false,
             commit_not_before: None,
             committing: None,
@@ -412,6 +416,9 @@ impl Actor {
             Link::Closed { not_before } if idle && not_before.is_none_or(|then| then <= now) => self.open(),
             Link::Closed { .. } | Link::Opening => {}
             Link::Open => {
+                if idle && self.pending.is_empty() {
+                    self.pack();
+                }
                 if idle && self.pending.is_empty() && self.compare_at.is_some_and(|then| then <= now) {
                     self.compare_at = Some(now + COMPARE_EVERY);
                     self.compare();

@@ -274,3 +274,171 @@ async fn another_machine_is_refused() {
     second.stop().await;
     first.stop().await;
 }
+
+impl World {
+    async fn pair(&self) -> Pair {
+        let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
+        self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored")
+    }
+
+    /// Syncs once and returns how it ended.
+    async fn once(&self) -> Snapshot {
+        let handle = self.start("me", false).await;
+        let snapshot = settled(&handle).await;
+        handle.stop().await;
+        snapshot
+    }
+
+    /// Compares a base with the remote, as a sync that begins does, and returns what had to be asked beside.
+    async fn compared(&self, base: Vec<(RelPath, crate::store::Base)>) -> target::Compared {
+        let target = ViaAgent::by_one_link(self.session());
+        let path = RemotePath::new(self.pair().await.remote_dir).expect("a remote path");
+        let holder = Holder { id: "me".to_owned(), label: "me".to_owned() };
+        let open = target::OpenTarget { path, create: false, holder, take_over: false };
+        target.open(&open).await.expect("it can be opened");
+        let compared = target.compare(Arc::new(base.into_iter().collect())).await.expect("it answers");
+        target.close().await.expect("it is open");
+        compared
+    }
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text).expect("a plain path")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_save_after_a_kill_is_no_conflict() {
+    // As the database is when the sidecar is killed after the agent wrote, and before that was recorded: of a
+    // changed file it knows the version before, of a new file and of a whole first push nothing.
+    for (all, name) in [(false, "d/changed"), (false, "d/new"), (true, "d/changed")] {
+        let world = World::new().await;
+        write(&world.here("d/changed"), "first");
+        write(&world.here("other"), "other");
+        world.once().await;
+        let pair = world.pair().await;
+        let before = world.store.base(pair.id).await.expect("a base");
+        write(&world.here(name), "given, never recorded");
+        world.once().await;
+        assert_eq!(read(&world.there(name)), "given, never recorded");
+        let old = before.into_iter().find(|(path, _)| path.as_str() == name).map(|(_, base)| base);
+        if all {
+            world.store.clear_base(pair.id).await.expect("it can be changed");
+        } else {
+            world.store.commit(pair.id, vec![(path(name), old)]).await.expect("it can be changed");
+        }
+
+        write(&world.here(name), "saved again");
+        let snapshot = world.once().await;
+        assert_eq!((snapshot.status.conflicts, snapshot.status.pending), (0, 0), "{name}: {:#?}", snapshot.status);
+        assert_eq!(read(&world.there(name)), "saved again", "{name}");
+        assert_eq!(read(&world.there("other")), "other");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_there_after_a_kill_still_is_a_conflict() {
+    let world = World::new().await;
+    write(&world.here("a"), "first");
+    world.once().await;
+    let pair = world.pair().await;
+    let before = world.store.base(pair.id).await.expect("a base");
+    write(&world.here("a"), "given");
+    world.once().await;
+    world.store.commit(pair.id, vec![(path("a"), Some(before[0].1.clone()))]).await.expect("it can be changed");
+    write(&world.there("a"), "theirs");
+    write(&world.here("a"), "ours");
+    let snapshot = world.once().await;
+    assert_eq!(snapshot.status.conflicts, 1, "{:#?}", snapshot.status);
+    assert_eq!((read(&world.here("a")), read(&world.there("a"))), ("ours".to_owned(), "theirs".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_here_after_a_kill_is_removed_there() {
+    let world = World::new().await;
+    write(&world.here("a"), "first");
+    write(&world.here("b"), "stays");
+    world.once().await;
+    let pair = world.pair().await;
+    let before = world.store.base(pair.id).await.expect("a base");
+    write(&world.here("a"), "given");
+    world.once().await;
+    world.store.commit(pair.id, vec![(path("a"), Some(before[0].1.clone()))]).await.expect("it can be changed");
+    std::fs::remove_file(world.here("a")).expect("it is there");
+    let snapshot = world.once().await;
+    assert_eq!((snapshot.status.conflicts, snapshot.removed), (0, 1), "{:#?}", snapshot.status);
+    assert!(!world.there("a").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_ignored_after_it_was_given_stays_there() {
+    let world = World::new().await;
+    write(&world.here("logs/a.log"), "kept");
+    write(&world.here("b"), "b");
+    world.once().await;
+    write(&world.here(".mltignore"), "*.log\nlogs/\n");
+    world.once().await;
+    std::fs::remove_dir_all(world.here("logs")).expect("it is there");
+    for _ in 0..2 {
+        let snapshot = world.once().await;
+        assert_eq!((snapshot.status.conflicts, snapshot.removed), (0, 0), "{:#?}", snapshot.status);
+        assert_eq!(read(&world.there("logs/a.log")), "kept");
+    }
+    let base = world.store.base(world.pair().await.id).await.expect("a base");
+    assert_eq!(world.compared(base).await, target::Compared::default(), "the mirror does not follow it any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_folder_has_no_mirror_and_nothing_there_is_removed() {
+    let world = World::new().await;
+    for number in 0..40 {
+        write(&world.here(&format!("d{}/f{number}", number % 3)), &number.to_string());
+    }
+    world.once().await;
+    // A container that comes back with an older state of its own.
+    let remote = world.there("");
+    std::fs::rename(&remote, remote.with_file_name("away")).expect("it is there");
+    std::fs::create_dir_all(world.there("d0")).expect("a folder can be made");
+    write(&world.there("d0/f0"), "an older one");
+    write(&world.there("results"), "theirs");
+    std::fs::remove_file(world.here("d1/f1")).expect("it is there");
+    write(&world.there("d1/f1"), "also theirs");
+    let snapshot = world.once().await;
+    assert_eq!((snapshot.removed, snapshot.status.conflicts), (0, 1), "{:#?}", snapshot.status);
+    assert_eq!(read(&world.there("d0/f0")), "an older one");
+    assert_eq!((read(&world.there("results")), read(&world.there("d1/f1"))), ("theirs".into(), "also theirs".into()));
+    assert_eq!(read(&world.there("d2/f2")), "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_changed_there_is_found() {
+    let world = World::new().await;
+    for number in 0..60 {
+        write(&world.here(&format!("a{}/b/f{number}", number % 5)), &number.to_string());
+    }
+    std::os::unix::fs::symlink("f0", world.here("a0/b/link")).expect("a link can be made");
+    world.once().await;
+    let base = world.store.base(world.pair().await.id).await.expect("a base");
+    assert_eq!(world.compared(base.clone()).await, target::Compared::default());
+    write(&world.there("a1/b/f1"), "theirs");
+    std::fs::remove_file(world.there("a2/b/f2")).expect("it is there");
+    std::fs::remove_file(world.there("a0/b/link")).expect("it is there");
+    std::os::unix::fs::symlink("f5", world.there("a0/b/link")).expect("a link can be made");
+    let compared = world.compared(base.clone()).await;
+    let mut differs: Vec<&str> = compared.differs.iter().map(|differs| differs.path.as_str()).collect();
+    differs.sort_unstable();
+    assert_eq!(differs, ["a0/b/link", "a1/b/f1", "a2/b/f2"]);
+    assert_eq!((compared.given, compared.unknown), (Vec::new(), Vec::new()));
+
+    // A mirror that knows less, or nothing, only asks more.
+    for name in ["mirror", "mirror.log"] {
+        let file = world.there("").with_file_name(".copy.mltoolbox").join(name);
+        if file.exists() {
+            let bytes = std::fs::read(&file).expect("it can be read");
+            std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("it can be written");
+        }
+    }
+    let mut compared = world.compared(base).await;
+    compared.differs.sort_by(|one, other| one.path.cmp(&other.path));
+    let differs: Vec<&str> = compared.differs.iter().map(|differs| differs.path.as_str()).collect();
+    assert_eq!(differs, ["a0/b/link", "a1/b/f1", "a2/b/f2"]);
+}

@@ -81,7 +81,7 @@ impl Bench {
             bodies: Arc::new(self.source.clone()),
         });
         let (done, mut told) = mpsc::channel(count);
-        self.target.apply_all(batches.collect(), done).await.expect("the target is open");
+        self.target.apply(batches.collect(), done).await.expect("the target is open");
         let mut all: Vec<Option<Done>> = vec![None; count];
         while let Some((index, what)) = told.recv().await {
             assert_eq!(all[index].replace(what), None, "operation {index} was answered twice");

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::ignored::{Rules, Verdict};
-use super::plan::{Held, Local, below, folders_above};
+use super::plan::{Held, Local, below, folders_above, joined};
 use super::scan::{self, LocalContent, ReadError, Reader, Root, ScanError, Seal, Under};
 use super::source::{Reading, Replacement, Scan, Source};
 use crate::store::Base;
@@ -255,8 +255,12 @@ fn ignored(
         Verdict::Ignored | Verdict::Pass => true,
         Verdict::Synced => false,
     };
+    let Some(asked) = looked_at else {
+        let gone = joined(base, &seen.entries).filter(|(_, _, found)| found.is_none());
+        let gone = gone.filter(|(path, base, _)| base.is_some_and(|base| is_ignored(path, base)));
+        return gone.map(|(path, ..)| path.clone()).collect();
+    };
     let gone = |(path, base): &(&RelPath, &Base)| !seen.entries.contains_key(*path) && is_ignored(path, base);
-    let Some(asked) = looked_at else { return base.iter().filter(gone).map(|(path, _)| path.clone()).collect() };
     // Not the whole base: a save must not cost more in a larger workspace.
     let mut ignored = BTreeSet::new();
     for path in asked.iter().filter(|path| !folders_above(path).any(|folder| asked.contains(&folder))) {

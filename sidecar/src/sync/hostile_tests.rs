@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use protocol::agent::{Opened, Reply, Request, Trailer};
 use protocol::frame::{Header, Kind, MAX_BULK_DATA};
 use protocol::hello::{Hello, PROTOCOL};
+use protocol::mirror::{Entry, Given, Summary};
 use protocol::sync::{Action, Content, Differs, Found, Hash, Outcome, Rejected, Stamp};
 use tokio::io::AsyncWriteExt as _;
 
@@ -109,6 +110,7 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
     let answer = match request {
         Request::Open(_) => Reply::Opened(opened()),
         Request::Verify { .. } => Reply::Verified(Vec::new()),
+        Request::Summarise(asked) => Reply::Summarised(vec![Summary::Unknown; asked.folders.len()]),
         Request::Apply(apply) => Reply::Applied(
             apply
                 .ops
@@ -134,7 +136,6 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
         | Request::Flush { .. }
         | Request::EmptyTrash { .. }
         | Request::Chunks(_)
-        | Request::Summarise(_)
         | Request::List(_)
         | Request::Close { .. } => Reply::Done,
     };
@@ -156,6 +157,12 @@ fn with_path(stream: u64, answer: &Reply, evil: &[u8; 9]) -> Vec<u8> {
     let at = bytes.windows(9).position(|window| window == b"harm/less").expect("the answer names the path");
     bytes[at..at + 9].copy_from_slice(evil);
     bytes
+}
+
+/// Says that every folder that was asked about holds one thing.
+fn different(stream: u64, name: &str, given: Given) -> Vec<u8> {
+    let entry = Entry { name: name.to_owned(), given, intact: true };
+    reply(stream, &Reply::Summarised(vec![Summary::Different(vec![entry])]))
 }
 
 fn applied(outcome: Outcome) -> Reply {
@@ -196,12 +203,20 @@ const LIES: &[(&str, Lie)] = &[
     ("kept at an absolute path", |request, id| matches!(request, Request::Apply(_)).then(|| kept(b"/etc/hosts"[..9].try_into().expect("nine"), id))),
     ("kept with a NUL", |request, id| matches!(request, Request::Apply(_)).then(|| kept(b"harm\0less", id))),
     ("a difference above the folder", |request, id| matches!(request, Request::Verify { .. }).then(|| with_path(id, &Reply::Verified(vec![differs("harm/less")]), b"harm/../x"))),
+    ("a word about folders nobody asked about", |request, id| matches!(request, Request::Summarise(_)).then(|| reply(id, &Reply::Summarised(vec![Summary::Same; 3])))),
+    ("names that lead out of a folder", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "b/c", Given::Folder(Hash([7; 32]))))),
+    ("names that lead up", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "..", Given::Folder(Hash([7; 32]))))),
+    ("a device that was given", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "a", Given::Leaf(Content::Special, None)))),
+    ("a file that was given without a stamp", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "a", Given::Leaf(differs("a").found.expect("a file").content, None)))),
     ("a difference nobody asked about", |request, id| matches!(request, Request::Verify { .. }).then(|| reply(id, &Reply::Verified(vec![differs("other")])))),
 ];
 
 /// Strange but possible answers: whatever comes of them, nothing here changes.
 #[rustfmt::skip] // One answer, one line.
 const STRANGE: &[(&str, Lie)] = &[
+    ("folders without end", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "deeper", Given::Folder(Hash([7; 32]))))),
+    ("given what never was", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "a", Given::Leaf(differs("a").found.expect("a file").content, Some(stamp(6)))))),
+    ("given what is not here", |request, id| matches!(request, Request::Summarise(_)).then(|| different(id, "etc", Given::Leaf(Content::Link { target: "/etc".to_owned() }, None)))),
     ("an absurd folder", |request, id| matches!(request, Request::Open(_)).then(|| reply(id, &Reply::Opened(Opened { root: u32::MAX, path: "\u{1b}]0;\u{7}../../".repeat(10_000), copy: "\0".repeat(100_000), created: true, empty: false, free_bytes: 0, ignores_case: true })))),
     ("a refusal of a megabyte", |_, id| Some(reply(id, &Reply::Failed(Error { code: Code::Unknown, message: "\u{1b}[2J".repeat(100_000), help: "x".repeat(500_000), causes: vec![String::new(); 100_000] })))),
     ("everything is changed", |request, id| matches!(request, Request::Apply(_)).then(|| reply(id, &applied(Outcome::Rejected(Rejected::Changed { found: Some(Found { content: Content::Link { target: "/etc".to_owned() }, stamp: None }) }))))),

@@ -174,14 +174,17 @@ impl Rules {
         if let Some(folder) = known {
             return folder;
         }
-        let folder = Arc::new(match path {
-            None => self.read_folder(None, State::Open, &[], &[], self.outer()),
+        let folder = match path {
+            None => Arc::new(self.read_folder(None, State::Open, &Arc::default(), &Arc::default(), self.outer())),
             Some(path) => {
                 let above = self.folder(path.parent().as_ref());
                 let state = self.state(&above, path, true);
-                self.read_folder(Some(path), state, &above.mltignore, &above.gitignore, Arc::clone(&above.outer))
+                let outer = Arc::clone(&above.outer);
+                let folder = self.read_folder(Some(path), state, &above.mltignore, &above.gitignore, outer);
+                // Most folders say nothing of their own, and there may be a great many.
+                if folder.is_like(&above) { above } else { Arc::new(folder) }
             }
-        });
+        };
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         if shared.reloads != reloads {
             return folder;
@@ -270,18 +273,18 @@ impl Rules {
         &self,
         path: Option<&RelPath>,
         state: State,
-        mltignore: &[Level],
-        gitignore: &[Level],
+        mltignore: &Arc<[Level]>,
+        gitignore: &Arc<[Level]>,
         outer: Arc<Outer>,
     ) -> Folder {
         let mut problems = Vec::new();
-        let mut levels = |name: &str, above: &[Level]| -> Arc<[Level]> {
+        let mut levels = |name: &str, above: &Arc<[Level]>| -> Arc<[Level]> {
             // In every other state the rule files have no say.
             if state != State::Open {
                 return Arc::from([]);
             }
             let shown = path.map_or_else(|| name.to_owned(), |path| format!("{path}/{name}"));
-            let Some((rules, found)) = read_rules(&self.root.join(&shown), &shown) else { return above.into() };
+            let Some((rules, found)) = read_rules(&self.root.join(&shown), &shown) else { return Arc::clone(above) };
             problems.extend(found);
             let skip = path.map_or(0, |path| path.as_str().len() + 1);
             above.iter().cloned().chain([Level { skip, rules: Arc::new(rules) }]).collect()
@@ -289,6 +292,15 @@ impl Rules {
         let mltignore = levels(".mltignore", mltignore);
         let gitignore = levels(".gitignore", gitignore);
         Folder { state, mltignore, gitignore, problems, outer }
+    }
+}
+
+impl Folder {
+    /// Returns whether the same rules hold in both, and nothing is wrong in either.
+    fn is_like(&self, other: &Self) -> bool {
+        let levels = |folder: &Self| (Arc::as_ptr(&folder.mltignore), Arc::as_ptr(&folder.gitignore));
+        let rules = (levels(self), Arc::as_ptr(&self.outer)) == (levels(other), Arc::as_ptr(&other.outer));
+        rules && self.state == other.state && self.problems.is_empty() && other.problems.is_empty()
     }
 }
 

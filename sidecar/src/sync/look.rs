@@ -4,19 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use futures_util::stream::{self, StreamExt as _};
-use protocol::agent::MAX_BATCH;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Expect, Found, Known};
 
 use super::logs::{self, Logs};
-use super::plan::{Held, Overlay};
+use super::plan::{Held, Overlay, joined};
 use super::source::{Scan, Source, hash};
-use super::target::{SyncError, SyncTarget};
+use super::target::{Compared, SyncError, SyncTarget, verify_all};
 use crate::store::Base;
-
-/// Requests about the remote that are under way at a time: one is answered while the next one travels.
-const REQUESTS: usize = 4;
 
 /// What to look at.
 #[derive(Debug)]
@@ -62,6 +57,8 @@ pub(super) struct Look {
     pub(super) read: bool,
     /// Logs whose last addition broke off on the remote, with what is there.
     pub(super) broken_off: Vec<(RelPath, Found)>,
+    /// What the remote was given and still holds, which the base does not say.
+    pub(super) given: Vec<(RelPath, Found)>,
 }
 
 /// Looks at both sides; changes neither.
@@ -81,19 +78,33 @@ pub(super) async fn look(
     // The base can be asked about before it is known what is here.
     let (scan, of_base) = tokio::join!(scanned, async {
         match ask {
-            Ask::Nothing => Ok(Vec::new()),
-            Ask::Base | Ask::All => verify(&*target, about_base(&base)).await,
+            Ask::Nothing => Ok(Compared::default()),
+            Ask::Base | Ask::All => target.compare(Arc::clone(&base)).await,
         }
     });
-    let mut look = Look { scan, overlay: Ok(None), problems: Vec::new(), read: false, broken_off: Vec::new() };
+    let mut look =
+        Look { scan, overlay: Ok(None), problems: Vec::new(), read: false, broken_off: Vec::new(), given: Vec::new() };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
+    let of_base = match of_base {
+        Ok(Compared { differs, given, unknown }) => {
+            look.given = given;
+            look.given.retain(|(path, _)| base.contains_key(path) || scan.found.contains_key(path));
+            let followed = |path: &RelPath| base.contains_key(path) || scan.found.contains_key(path);
+            let gone: Vec<RelPath> = unknown.into_iter().filter(|path| !followed(path)).collect();
+            let forgotten = if gone.is_empty() { Ok(()) } else { target.forget(gone).await };
+            forgotten.map(|()| differs)
+        }
+        Err(error) => Err(error),
+    };
     let differs = match (ask, of_base) {
         (Ask::Nothing | Ask::Base, of_base) => of_base,
-        (Ask::All, Ok(mut differs)) => verify(&*target, about_new(&base, scan, doubted)).await.map(|more| {
-            differs.extend(more);
-            differs
-        }),
+        (Ask::All, Ok(mut differs)) => {
+            verify_all(&*target, about_new(&base, scan, &look.given, doubted)).await.map(|more| {
+                differs.extend(more);
+                differs
+            })
+        }
         (Ask::All, Err(error)) => Err(error),
     };
     if ask != Ask::Nothing {
@@ -114,6 +125,7 @@ pub(super) async fn look(
             }
         }
     }
+    known.extend(look.given.iter().map(|(path, found)| (path.clone(), Some(found.clone()))));
     look.broken_off = logs::broken_off(&logs, &source, &scan.found, &base, &known).await;
     for (path, _) in &look.broken_off {
         known.remove(path);
@@ -142,40 +154,26 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
-fn about_base(base: &BTreeMap<RelPath, Base>) -> Vec<Known> {
-    let expect = |base: &Base| match &base.content {
-        Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
-        Content::Folder => Expect::Folder,
-        Content::Link { target } => Expect::Link { target: target.clone() },
-        Content::Special => Expect::Absent,
-    };
-    base.iter().map(|(path, base)| Known { path: path.clone(), expect: expect(base) }).collect()
-}
-
 /// Whether nothing stands where new paths are to go.
-fn about_new(base: &BTreeMap<RelPath, Base>, scan: &Scan, doubted: Vec<RelPath>) -> Vec<Known> {
-    let new = scan.found.keys().filter(|path| !base.contains_key(*path)).cloned();
+fn about_new(
+    base: &BTreeMap<RelPath, Base>,
+    scan: &Scan,
+    given: &[(RelPath, Found)],
+    doubted: Vec<RelPath>,
+) -> Vec<Known> {
+    let given: BTreeSet<&RelPath> = given.iter().map(|(path, _)| path).collect();
     let doubted = doubted.into_iter().filter(|path| !base.contains_key(path) && !scan.found.contains_key(path));
-    new.chain(doubted).map(|path| Known { path, expect: Expect::Absent }).collect()
-}
-
-async fn verify(target: &dyn SyncTarget, questions: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
-    let mut differs = Vec::new();
-    let mut rest = questions.into_iter();
-    let requests = std::iter::from_fn(|| {
-        let request: Vec<Known> = rest.by_ref().take(MAX_BATCH).collect();
-        (!request.is_empty()).then_some(request)
-    });
-    let mut answers = stream::iter(requests).map(|request| target.verify(request)).buffered(REQUESTS);
-    while let Some(answer) = answers.next().await {
-        differs.extend(answer?);
-    }
-    Ok(differs)
+    let new = joined(base, &scan.found).filter(|(_, base, _)| base.is_none()).map(|(path, ..)| path.clone());
+    let asked = new.chain(doubted).filter(|path| !given.contains(path));
+    asked.map(|path| Known { path, expect: Expect::Absent }).collect()
 }
 
 /// A new file is read here only when the remote has another: they may be equal, and whoever decides a
 /// conflict has to know what was here.
 async fn read_what_may_be_equal(source: &Arc<dyn Source>, scan: &mut Scan, known: Overlay) {
+    if known.is_empty() {
+        return;
+    }
     let unread: Vec<RelPath> = scan
         .found
         .iter()

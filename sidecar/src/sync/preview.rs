@@ -1,6 +1,6 @@
 //! What a push would do and what is in its way, without doing it: nothing is made or changed on the remote.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::agent::Opened;
@@ -68,7 +68,7 @@ async fn planned(
 ) -> Result<Compared> {
     let same = opened.as_ref().is_some_and(|opened| pair.copy.as_deref() == Some(opened.copy.as_str()));
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
-    let base = Arc::new(base.into_iter().collect());
+    let base: Arc<BTreeMap<_, _>> = Arc::new(base.into_iter().collect());
     let (overlay, logs) = (Overlay::new(), Logs::default());
     let request = Request { paths: None, ask, doubted: Vec::new(), overlay, logs, ahead: None };
     let able = target.abilities();
@@ -79,6 +79,11 @@ async fn planned(
     }
     let scan = seen.scan.map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))?;
     let overlay = seen.overlay.map_err(Error::from)?.unwrap_or_default();
+    let mut base = Arc::unwrap_or_clone(base);
+    for (path, found) in seen.given {
+        let ours = super::actor::based_on(base.get(&path), found);
+        base.insert(path, ours);
+    }
     let untold: BTreeSet<_> = seen.problems.iter().map(|(path, _)| path.clone()).chain(scan.unknown).collect();
     let paths = base.keys().chain(scan.found.keys()).filter(|path| {
         !untold.contains(*path) && !super::plan::folders_above(path).any(|folder| untold.contains(&folder))

@@ -2,11 +2,13 @@
 //!
 //! What a target says is data about the remote: nothing it answers names anything on this machine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use protocol::agent::{Holder, Opened};
+use futures_util::stream::{self, StreamExt as _};
+use protocol::agent::{Holder, MAX_BATCH, Opened};
 use protocol::error::{Code, Error, Example, Explain, word};
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::{Content, Differs, Expect, Found, Known, Op, Outcome, Rejected};
@@ -17,12 +19,13 @@ use super::plan::Abilities;
 use super::scan::Seal;
 use super::source::Source;
 use crate::session::Lane;
+use crate::store::Base;
 
 #[cfg(test)]
 pub(crate) mod fake;
 
-/// Outcomes on their way to whoever wants to know.
-const OUTCOMES: usize = 256;
+/// Requests about the remote that are under way at a time: one is answered while the next one travels.
+const REQUESTS: usize = 4;
 
 /// A folder somewhere that can be made equal to ours. Calls may run concurrently. After
 /// [`SyncError::Lost`] every call fails until the target is opened again; what was under way then may or
@@ -33,27 +36,19 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError>;
     /// Compares paths with what they should hold and returns the differences; changes nothing.
     async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError>;
-    /// Does the operations of a batch, and says of each, as it is known, what came of it. An error leaves
-    /// the operations of which nothing was said in doubt.
-    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError>;
-    /// Does several batches in their order. An outcome's place is counted through all of them.
-    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-        let mut first = 0;
-        for batch in batches {
-            let count = batch.ops.len();
-            let (told, mut outcomes) = mpsc::channel(OUTCOMES);
-            let pass_on = async {
-                while let Some((index, what)) = outcomes.recv().await {
-                    // Without a receiver the sync has ended.
-                    done.send((first + index, what)).await.ok();
-                }
-            };
-            let (applied, ()) = tokio::join!(self.apply(batch, told), pass_on);
-            applied?;
-            first += count;
-        }
+    /// Compares everything that both sides held when they were last equal, and changes nothing there. A target
+    /// that remembers what it was given need not be asked about each path.
+    async fn compare(&self, base: Arc<BTreeMap<RelPath, Base>>) -> Result<Compared, SyncError> {
+        Ok(Compared { differs: verify_all(self, about_base(base.iter())).await?, ..Compared::default() })
+    }
+    /// Has the target forget that it was given these paths, which are not followed any more; nothing else happens
+    /// to them.
+    async fn forget(&self, _: Vec<RelPath>) -> Result<(), SyncError> {
         Ok(())
     }
+    /// Does the operations of batches in their order, and says of each, as it is known, what came of it; its place
+    /// is counted through all of them. An error leaves the operations of which nothing was said in doubt.
+    async fn apply(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError>;
     /// Copies a file's bytes to `to` and returns what the file is; the hash is that of the bytes copied. Copies
     /// nothing of a file that is longer than `most`.
     async fn read(
@@ -72,6 +67,47 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     fn abilities(&self) -> Abilities {
         Abilities::default()
     }
+}
+
+/// What a comparison with everything that is remembered found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Paths of the base where something else is.
+    pub differs: Vec<Differs>,
+    /// What the target was given by us and still holds, beside what the base says: we were stopped before it was
+    /// written down. It is ours to replace.
+    pub given: Vec<(RelPath, Found)>,
+    /// Paths of which the base knows nothing and the target does.
+    pub unknown: Vec<RelPath>,
+}
+
+/// Asks about many paths.
+pub(super) async fn verify_all<T: SyncTarget + ?Sized>(
+    target: &T,
+    questions: Vec<Known>,
+) -> Result<Vec<Differs>, SyncError> {
+    let mut differs = Vec::new();
+    let mut rest = questions.into_iter();
+    let requests = std::iter::from_fn(|| {
+        let request: Vec<Known> = rest.by_ref().take(MAX_BATCH).collect();
+        (!request.is_empty()).then_some(request)
+    });
+    let mut answers = stream::iter(requests).map(|request| target.verify(request)).buffered(REQUESTS);
+    while let Some(answer) = answers.next().await {
+        differs.extend(answer?);
+    }
+    Ok(differs)
+}
+
+/// Returns the questions whether the base still holds.
+pub(super) fn about_base<'a>(base: impl Iterator<Item = (&'a RelPath, &'a Base)>) -> Vec<Known> {
+    let expect = |base: &Base| match &base.content {
+        Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
+        Content::Folder => Expect::Folder,
+        Content::Link { target } => Expect::Link { target: target.clone() },
+        Content::Special => Expect::Absent,
+    };
+    base.map(|(path, base)| Known { path: path.clone(), expect: expect(base) }).collect()
 }
 
 /// How to open a target.

@@ -3,13 +3,15 @@
 //! Batches are cut into packets that travel one behind the other, several at a time, within a window of
 //! bytes. A file is read once; its hash is that of the bytes that travelled.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::agent::{Apply, Open, Opened, Reply, Request, RootId};
+use protocol::agent::{Apply, MAX_BATCH, Open, Opened, Reply, Request, RootId};
 use protocol::error::{Code, Error, Explain, Family};
+use protocol::mirror;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Found, Hash, Known};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -17,13 +19,14 @@ use tokio::sync::mpsc;
 
 use super::logs::Logs;
 use super::plan::Abilities;
-use super::target::{Batch, Done, OpenTarget, SyncError, SyncTarget, about};
+use super::target::{Batch, Compared, Done, OpenTarget, SyncError, SyncTarget, about, about_base, verify_all};
 use crate::session::link::{Link, LinkError, Piece};
 use crate::session::{Handle, Lane};
-use crate::store::Store;
+use crate::store::{Base, Store};
 
 mod known;
 mod large;
+mod mirrored;
 mod packets;
 
 use known::Knowledge;
@@ -134,11 +137,24 @@ impl SyncTarget for ViaAgent {
         }
     }
 
-    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-        self.apply_all(vec![batch], done).await
+    async fn compare(&self, base: Arc<BTreeMap<RelPath, Base>>) -> Result<Compared, SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        if root.link.protocol() < mirror::SINCE {
+            return Ok(Compared { differs: verify_all(self, about_base(base.iter())).await?, ..Compared::default() });
+        }
+        let mirrored::Found { ask, given, unknown } = mirrored::compare(&root, &base).await?;
+        Ok(Compared { differs: verify_all(self, ask).await?, given, unknown })
     }
 
-    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+    async fn forget(&self, paths: Vec<RelPath>) -> Result<(), SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        for forget in paths.chunks(MAX_BATCH) {
+            mirrored::summarise(&root, Vec::new(), forget.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
         let mut sending = packets::Sending::new(done, Arc::clone(&self.knowledge));
         let mut sent = Ok(());
         for batch in batches {

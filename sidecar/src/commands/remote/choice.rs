@@ -50,7 +50,7 @@ pub(crate) fn examples() -> Vec<Example> {
 
 /// Returns the remote that a command is for: named, chosen for its folder before, or the only one.
 pub(crate) async fn chosen(cx: &Cx) -> Result<RemoteRow> {
-    chosen_for(cx, &workspace(cx)).await
+    chosen_for(cx, &workspace(cx).await).await
 }
 
 /// Returns the remote that a command about `workspace` is for.
@@ -72,7 +72,10 @@ pub(crate) async fn chosen_for(cx: &Cx, workspace: &Path) -> Result<RemoteRow> {
 }
 
 /// Returns the folder that a command is for, with links resolved when it exists.
-pub(crate) fn workspace(cx: &Cx) -> PathBuf {
+pub(crate) async fn workspace(cx: &Cx) -> PathBuf {
     let folder = cx.scope.workspace.as_ref().map_or_else(|| cx.folder.clone(), |folder| cx.folder.join(folder));
-    folder.canonicalize().unwrap_or(folder)
+    let named = folder.clone();
+    // A folder of a network that hangs must not hold up anything else.
+    let resolved = tokio::task::spawn_blocking(move || named.canonicalize().ok()).await;
+    resolved.ok().flatten().unwrap_or(folder)
 }

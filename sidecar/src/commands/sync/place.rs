@@ -83,9 +83,18 @@ pub(super) fn examples() -> Vec<Example> {
 }
 
 /// Returns the workspace that a command is about: an existing folder, with links resolved.
-pub(super) fn workspace(cx: &Cx, dir: Option<&str>) -> Result<PathBuf, PlaceError> {
+pub(super) async fn workspace(cx: &Cx, dir: Option<&str>) -> Result<PathBuf, PlaceError> {
     let named = dir.or(cx.scope.workspace.as_deref());
     let path = named.map_or_else(|| cx.folder.clone(), |named| cx.folder.join(named));
+    let asked = path.clone();
+    // A folder of a network that hangs must not hold up anything else.
+    let found = tokio::task::spawn_blocking(move || found(path)).await;
+    found.unwrap_or_else(|died| {
+        Err(PlaceError::Missing { path: asked, nearest: None, source: std::io::Error::other(died) })
+    })
+}
+
+fn found(path: PathBuf) -> Result<PathBuf, PlaceError> {
     let found = path.canonicalize().map_err(|source| PlaceError::Missing {
         nearest: nearest(&path),
         path: path.clone(),
@@ -111,7 +120,8 @@ fn nearest(path: &Path) -> Option<String> {
 
 /// Asks before a folder is synced that nobody means to sync whole.
 pub(super) async fn check(cx: &Cx, workspace: &Path) -> Result<()> {
-    let home = env::home().and_then(|home| home.canonicalize().ok());
+    let home = tokio::task::spawn_blocking(|| env::home().and_then(|home| home.canonicalize().ok())).await;
+    let home = home.ok().flatten().or_else(env::home);
     let is_unsafe = workspace.parent().is_none() || home.is_some_and(|home| home.starts_with(workspace));
     if !is_unsafe {
         return Ok(());
@@ -239,7 +249,7 @@ fn default_folder(machine: &str, workspace: &Path) -> String {
 /// Returns the pair that a command about an existing sync means: that of the workspace, or of the nearest
 /// folder above it.
 pub(super) async fn existing(cx: &Cx) -> Result<Pair> {
-    let workspace = workspace(cx, None)?;
+    let workspace = workspace(cx, None).await?;
     let pairs = cx.store.pairs().await?;
     for folder in workspace.ancestors() {
         let mut here: Vec<Pair> = pairs.iter().filter(|pair| pair.workspace == folder).cloned().collect();

@@ -18,6 +18,16 @@ const CONTESTED: u32 = 3;
 /// How often a folder has to be found not empty before what is in it counts as another's.
 const SURE: u32 = 2;
 
+/// Returns the base when `found` turned out to be what we brought there. Nothing is said of the file here, which
+/// may be another one by now.
+pub(in super::super) fn based_on(base: Option<&Base>, found: Found) -> Base {
+    let usual = match found.content {
+        Content::File { executable: false, .. } => 0o644,
+        Content::File { executable: true, .. } | Content::Folder | Content::Link { .. } | Content::Special => 0o755,
+    };
+    Base { content: found.content, mode: base.map_or(usual, |base| base.mode), local: None, remote: found.stamp }
+}
+
 impl Actor {
     pub(super) fn answered(&mut self, transfer: u64, index: usize, done: Done) {
         let step = self.transfers.get_mut(&transfer).and_then(|transfer| transfer.steps.get_mut(index));
@@ -61,12 +71,16 @@ impl Actor {
         self.recognise_moves();
     }
 
+    /// Takes what the remote was given and still holds, beside what the base says, for what it is: ours.
+    pub(super) fn take_given(&mut self, given: Vec<(RelPath, Found)>) {
+        for (path, found) in given {
+            self.is_ours(path, found);
+        }
+    }
+
     /// Takes a file that stands on the remote for one that was brought there.
     pub(super) fn is_ours(&mut self, path: RelPath, found: Found) {
-        let executable = matches!(found.content, Content::File { executable: true, .. });
-        let usual = if executable { 0o755 } else { 0o644 };
-        let mode = self.base.get(&path).map_or(usual, |base| base.mode);
-        let base = Base { content: found.content, mode, local: None, remote: found.stamp };
+        let base = based_on(self.base.get(&path), found);
         self.overlay.remove(&path);
         self.record(path, Some(base));
     }

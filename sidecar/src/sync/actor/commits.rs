@@ -1,5 +1,6 @@
 //! What arrived, on its way into the database: one transaction at a time, never in the way of the remote's answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::path::RelPath;
@@ -8,6 +9,9 @@ use tokio::time::Instant;
 
 use super::{Actor, TRY_AGAIN};
 use crate::store::{Base, BaseChange, StoreError};
+
+/// Changes of the base that do not scatter it.
+const FEW: usize = 4096;
 
 /// What became of changes on their way into the database.
 pub(super) type Committed = Result<(), Refused>;
@@ -91,7 +95,21 @@ impl Actor {
             None => map.remove(&path),
         };
         self.sizes.change(old.as_ref(), base.as_ref());
+        self.scattered += 1;
         self.uncommitted.push((path, base));
+    }
+
+    /// Lays the base out anew when most of it came bit by bit among everything else that a first sync holds: a map
+    /// that grew is half empty, and memory around it cannot be given back.
+    pub(super) fn pack(&mut self) {
+        if self.scattered < FEW.max(self.base.len() / 2) {
+            return;
+        }
+        self.scattered = 0;
+        let scattered = std::mem::take(Arc::make_mut(&mut self.base));
+        let packed: BTreeMap<RelPath, Base> =
+            scattered.iter().map(|(path, base)| (path.clone(), base.clone())).collect();
+        self.base = Arc::new(packed);
     }
 }
 

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::super::guard::{self, Roots};
 use super::super::look::{self, Ask, Look};
-use super::super::plan::{self, Direction, Input, Plan, Step, folders_above};
+use super::super::plan::{self, Direction, Input, Local, Plan, Step, folders_above};
 use super::super::source::Scan;
 use super::super::target::{Batch, Done, SyncError};
 use super::{Actor, Event, Halt, TRY_AGAIN, Transfer, report, workspace_gone};
 use crate::session::Lane;
+use crate::store::Base;
 
 /// Most files of an edit that travels on the lane people wait for.
 const SMALL_FILES: usize = 64;
@@ -43,6 +44,7 @@ impl Actor {
             Ok(Some(overlay)) => {
                 self.overlay = overlay;
                 self.recognise();
+                self.take_given(look.given);
                 self.ask = Ask::Nothing;
             }
             Ok(None) => {}
@@ -127,10 +129,17 @@ impl Actor {
         scan: &Scan,
         untold: &BTreeSet<RelPath>,
     ) -> BTreeSet<RelPath> {
-        let mut paths: BTreeSet<RelPath> = scan.found.keys().chain(&scan.ignored).cloned().collect();
+        let mut paths: BTreeSet<RelPath> = scan.ignored.clone();
         match asked {
-            None => paths.extend(self.base.keys().cloned()),
+            // Mostly nothing changed, and then nothing is as long as the tree but this walk.
+            None => {
+                let all = plan::joined(&self.base, &scan.found);
+                paths.extend(
+                    all.filter(|(path, base, local)| self.is_open(path, *base, *local)).map(|(path, ..)| path.clone()),
+                );
+            }
             Some(asked) => {
+                paths.extend(scan.found.keys().cloned());
                 paths.extend(asked.iter().cloned());
                 for folder in asked {
                     if self.base.get(folder).is_some_and(|base| base.content == Content::Folder) {
@@ -152,6 +161,17 @@ impl Actor {
             self.pending.touch(path, None);
         }
         paths
+    }
+
+    /// Returns whether there is anything to decide about a path, or anything known of it that may be over.
+    fn is_open(&self, path: &RelPath, base: Option<&Base>, local: Option<&Local>) -> bool {
+        !base.zip(local).is_some_and(|(base, local)| plan::is_unchanged(base, local))
+            || self.overlay.contains_key(path)
+            || self.pending.flies(path)
+            || self.pending.attempts(path) > 0
+            || self.conflicts.contains_key(path)
+            || self.drift.contains(path)
+            || self.refused.contains_key(path)
     }
 
     fn note_findings(&mut self, paths: &BTreeSet<RelPath>, plan: &Plan) {
@@ -232,7 +252,7 @@ impl Actor {
         let (target, events) = (std::sync::Arc::clone(&self.target), self.events.clone());
         self.spawn(async move {
             let (done, outcomes) = mpsc::channel(OUTCOMES);
-            let (result, ()) = tokio::join!(target.apply_all(batches, done), pass_on(transfer, outcomes, &events));
+            let (result, ()) = tokio::join!(target.apply(batches, done), pass_on(transfer, outcomes, &events));
             Event::Ended { transfer, result }
         });
     }

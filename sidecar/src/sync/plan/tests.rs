@@ -302,3 +302,43 @@ proptest! {
         prop_assert!(again.is_empty() && again.adopt.is_empty(), "{:?}", lines(&again));
     }
 }
+
+#[test]
+fn what_is_unchanged_is_exactly_what_needs_no_decision() {
+    let stamp = |inode| Some(Stamp { size: 1, mtime_ns: 1, ctime_ns: 1, inode, device: 1 });
+    let mut unchanged = 0;
+    for base in ["a", "b", "/", ">a", ">b"] {
+        for here in ["a", "b", "/", ">a", "unread"] {
+            for (mode, inode, executable) in [(0o644, 1, false), (0o600, 1, false), (0o644, 2, false), (0o644, 1, true)]
+            {
+                let mut world = World::new(&[("x", base, if here == "unread" { "a" } else { here }, "=")]);
+                let local = world.local.get_mut(&path("x")).expect("it is here");
+                (local.mode, local.stamp) = (mode, stamp(inode));
+                if let (Held::File { hash, .. }, "unread") = (&mut local.held, here) {
+                    *hash = None;
+                }
+                let known = world.base.get_mut(&path("x")).expect("it is known");
+                known.local = stamp(1);
+                if let Content::File { executable: known, .. } = &mut known.content {
+                    *known = executable;
+                }
+                let quiet = is_unchanged(&world.base[&path("x")], &world.local[&path("x")]);
+                assert_eq!(quiet, world.plan() == Plan::default(), "{base} {here} {mode:o} {inode} {executable}");
+                unchanged += usize::from(quiet);
+            }
+        }
+    }
+    assert_eq!(unchanged, 6, "two files, a folder and a link, which have no bits to execute");
+}
+
+#[test]
+fn two_maps_are_joined_in_order() {
+    let map = |names: &[&str]| names.iter().map(|name| (path(name), ())).collect::<BTreeMap<_, _>>();
+    let (one, other) = (map(&["a", "b", "d"]), map(&["b", "c", "d", "e"]));
+    let joined: Vec<String> = joined(&one, &other)
+        .map(|(path, one, other)| {
+            format!("{path}{}{}", if one.is_some() { "<" } else { "" }, if other.is_some() { ">" } else { "" })
+        })
+        .collect();
+    assert_eq!(joined, ["a<", "b<>", "c>", "d<>", "e>"]);
+}

@@ -27,6 +27,8 @@ struct Walk<'w, 'a> {
     folders: Vec<RelPath>,
     /// Files that have to be hashed.
     to_hash: Vec<RelPath>,
+    /// Whether an entry may be without the folders above it: some were only passed, or never listed.
+    with_gaps: bool,
     scan: &'w mut Scan,
 }
 
@@ -40,13 +42,16 @@ pub(super) fn walk<'a>(
     scan: &mut Scan,
 ) -> Result<Vec<RelPath>, ScanError> {
     let moment = now_ns();
-    let mut walk = Walk { root, rules, base, moment, folders: Vec::new(), to_hash: Vec::new(), scan };
+    let mut walk = Walk { root, rules, base, moment, folders: Vec::new(), to_hash: Vec::new(), with_gaps: false, scan };
     match under {
         Under::Everything => {
             walk.list(None)
                 .map_err(|source| ScanError::Root { path: root.path().to_owned(), source: source.into() })?;
         }
-        Under::Paths(paths) => walk.start_all(paths),
+        Under::Paths(paths) => {
+            walk.with_gaps = true;
+            walk.start_all(paths);
+        }
     }
     while let Some(folder) = walk.folders.pop() {
         if cancel.is_cancelled() {
@@ -54,9 +59,13 @@ pub(super) fn walk<'a>(
         }
         match walk.list(Some(&folder)) {
             Ok(()) => {}
-            Err(Errno::NOENT) => drop(walk.scan.entries.remove(&folder)),
+            Err(Errno::NOENT) => {
+                walk.with_gaps = true;
+                walk.scan.entries.remove(&folder);
+            }
             // Something else took its name since it was listed; the watcher reports it again.
             Err(Errno::NOTDIR | Errno::LOOP) => {
+                walk.with_gaps = true;
                 walk.scan.entries.remove(&folder);
                 walk.scan.unknown.insert(folder.clone());
                 walk.scan.unsettled.insert(folder);
@@ -69,7 +78,9 @@ pub(super) fn walk<'a>(
             }
         }
     }
-    walk.add_leading_folders();
+    if walk.with_gaps {
+        walk.add_leading_folders();
+    }
     Ok(walk.to_hash)
 }
 
@@ -160,7 +171,10 @@ impl Walk<'_, '_> {
     fn take(&mut self, path: RelPath, verdict: Verdict, stat: &Stat, place: Option<(BorrowedFd<'_>, &CStr)>) {
         match verdict {
             Verdict::Ignored => return,
-            Verdict::Pass => return self.folders.push(path),
+            Verdict::Pass => {
+                self.with_gaps = true;
+                return self.folders.push(path);
+            }
             Verdict::Synced => {}
         }
         let kind = FileType::from_raw_mode(stat.st_mode);

@@ -353,41 +353,8 @@ fn zero() -> Stamp {
     Stamp { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, device: 0 }
 }
 
-#[async_trait]
-impl SyncTarget for FakeTarget {
-    async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
-        let faults = locked(&self.faults);
-        if faults.leased && !open.take_over {
-            let error = |code| Error { code, message: "in use".to_owned(), help: String::new(), causes: Vec::new() };
-            return Err(SyncError::Leased(error(Code::SyncLeased)));
-        }
-        *locked(&self.open) = true;
-        let empty = self.tree.lock().nodes.is_empty();
-        Ok(Opened {
-            root: 1,
-            path: open.path.as_str().to_owned(),
-            copy: locked(&self.copy).clone(),
-            created: false,
-            empty,
-            free_bytes: u64::MAX,
-            ignores_case: faults.ignores_case,
-        })
-    }
-
-    async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
-        self.alive()?;
-        let tree = self.tree.lock();
-        let differs = entries.into_iter().filter(|known| !tree.is(&known.path, &known.expect));
-        Ok(differs
-            .map(|known| Differs {
-                found: tree.nodes.get(&known.path).map(Node::found),
-                path: known.path,
-                problem: None,
-            })
-            .collect())
-    }
-
-    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+impl FakeTarget {
+    async fn batch(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
         for (index, op) in batch.ops.iter().enumerate() {
             self.alive()?;
             let (body, sent) = match &op.action {
@@ -437,14 +404,49 @@ impl SyncTarget for FakeTarget {
         }
         Ok(())
     }
+}
 
-    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+#[async_trait]
+impl SyncTarget for FakeTarget {
+    async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
+        let faults = locked(&self.faults);
+        if faults.leased && !open.take_over {
+            let error = |code| Error { code, message: "in use".to_owned(), help: String::new(), causes: Vec::new() };
+            return Err(SyncError::Leased(error(Code::SyncLeased)));
+        }
+        *locked(&self.open) = true;
+        let empty = self.tree.lock().nodes.is_empty();
+        Ok(Opened {
+            root: 1,
+            path: open.path.as_str().to_owned(),
+            copy: locked(&self.copy).clone(),
+            created: false,
+            empty,
+            free_bytes: u64::MAX,
+            ignores_case: faults.ignores_case,
+        })
+    }
+
+    async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
+        self.alive()?;
+        let tree = self.tree.lock();
+        let differs = entries.into_iter().filter(|known| !tree.is(&known.path, &known.expect));
+        Ok(differs
+            .map(|known| Differs {
+                found: tree.nodes.get(&known.path).map(Node::found),
+                path: known.path,
+                problem: None,
+            })
+            .collect())
+    }
+
+    async fn apply(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
         let mut first = 0;
         let mut told = Vec::new();
         for batch in batches {
             let count = batch.ops.len();
             let (outcomes, mut inbox) = mpsc::channel(count.max(1));
-            let applied = self.apply(batch, outcomes).await;
+            let applied = self.batch(batch, outcomes).await;
             let mut of_batch = Vec::new();
             while let Ok((index, what)) = inbox.try_recv() {
                 of_batch.push((first + index, what));
