@@ -13,6 +13,7 @@ mod kills;
 mod lasting;
 mod limits;
 mod owner;
+mod ssh_config;
 mod sync;
 mod terminal;
 mod trial;
