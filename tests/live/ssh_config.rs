@@ -25,8 +25,8 @@ const CONF_D: &str =
 const NESTED: &str = "User nested\nHost *\n  IdentityFile ~/.ssh/nested\n";
 /// Another file of the pattern, after the first.
 const CONF_D_LAST: &str = "Host included plain-too\n  Port 2402\n  ProxyJump gate\n";
-const WORK_FIRST: &str = "Match originalhost work\n  HostName work.example.org\n  Include $HOME/work/second\n";
-const WORK_SECOND: &str = "Port 2403\nHost work\n  ProxyCommand connect %r@%h:%p\n";
+const OFFICE_FIRST: &str = "Match originalhost office\n  HostName office.example.org\n  Include $HOME/office/second\n";
+const OFFICE_SECOND: &str = "Port 2403\nHost office\n  ProxyCommand connect %r@%h:%p\n";
 
 /// What a host has, keyword by keyword, in words of the test.
 type Facts = BTreeMap<&'static str, String>;
@@ -45,8 +45,8 @@ impl Bed {
             ("conf.d/20.conf", CONF_D_LAST),
             ("conf.d/30.disabled", "Host included\n  User wrong\n"),
             ("nested", NESTED),
-            ("work/first", WORK_FIRST),
-            ("work/second", WORK_SECOND),
+            ("office/first", OFFICE_FIRST),
+            ("office/second", OFFICE_SECOND),
         ] {
             let path = bed.work.home().join(name);
             fs::create_dir_all(path.parent().expect("it is in a folder")).expect("our own folder");
@@ -159,8 +159,7 @@ impl Bed {
         let home = self.work.home().display().to_string();
         let account = agent::facts::own_home().expect("an account").display().to_string();
         let text = match (text.strip_prefix("~/"), text.strip_prefix(&format!("{account}/"))) {
-            (Some(rest), _) => format!("{home}/{rest}"),
-            (None, Some(rest)) => format!("{home}/{rest}"),
+            (Some(rest), _) | (None, Some(rest)) => format!("{home}/{rest}"),
             (None, None) => text.to_owned(),
         };
         text.replace("%%", "\0")

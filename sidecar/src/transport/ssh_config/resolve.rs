@@ -143,7 +143,9 @@ impl Scene {
                     accept_new,
                 };
                 let (host, own) = self.one(&hop, &overrides).await.map_err(|error| match error {
-                    ConfigError::Circle { .. } => ConfigError::circle(&[&way[..], &[hop.clone()]].concat(), &hop),
+                    ConfigError::Circle { .. } => {
+                        ConfigError::circle(&[&way[..], std::slice::from_ref(&hop)].concat(), &hop)
+                    }
                     other => other,
                 })?;
                 segment.push(host);
