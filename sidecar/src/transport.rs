@@ -46,6 +46,10 @@ pub trait Transport: Send + Sync + fmt::Debug {
     async fn round_trip(&self) -> Result<Duration, TransportError>;
     /// Returns what was learnt while connecting.
     fn about(&self) -> &About;
+    /// Finds out what the machine forbids, by trying each; takes some round trips and changes nothing there.
+    async fn limits(&self) -> Result<Vec<Limit>, TransportError> {
+        Ok(Vec::new())
+    }
     /// Returns once the connection is dead, however it died.
     async fn closed(&self);
     /// Ends the connection.
@@ -61,10 +65,64 @@ pub struct About {
     pub host_key: String,
     /// Negotiated cipher.
     pub cipher: String,
-    /// `agent` or `key` with its name.
+    /// `agent` or `key` with its name, `a password`, `answers to its questions`; several parts joined by `and`.
     pub authentication: String,
     /// Whether a person had to type something, so that a second connection would have to ask again.
     pub interactive: bool,
+}
+
+/// What a machine that was reached does not allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The account runs no commands.
+    NoCommands {
+        /// Whose account.
+        user: String,
+        /// What happened instead.
+        reason: String,
+        /// Whether files can be transferred by SFTP all the same.
+        sftp: bool,
+    },
+    /// There is no SFTP.
+    NoSftp,
+    /// Commands get no terminal.
+    NoTerminal,
+    /// Connections to ports are not passed on.
+    NoForwarding,
+    /// Connections to sockets are not passed on.
+    NoSockets,
+}
+
+impl Limit {
+    /// Returns what it is, and what still works, in full sentences.
+    pub fn text(&self) -> String {
+        match self {
+            Self::NoCommands { user, reason, sftp: true } => format!(
+                "It runs no commands for `{user}` ({reason}), so that there is no agent and no `exec`; SFTP works."
+            ),
+            Self::NoCommands { user, reason, sftp: false } => {
+                format!("It runs no commands for `{user}` ({reason}) and has no SFTP: nothing works but the login.")
+            }
+            Self::NoSftp => {
+                "It has no SFTP (`Subsystem sftp` in its `sshd_config`); single files go through the shell, \
+                             and everything works."
+                    .to_owned()
+            }
+            Self::NoTerminal => "It gives no terminals (`PermitTTY no`, or `no-pty` in `authorized_keys`); commands \
+                                 without one and sync work."
+                .to_owned(),
+            Self::NoForwarding => {
+                "It passes on no connections (`AllowTcpForwarding no`, or the key's options), so that \
+                                   no port can be forwarded and it cannot be a jump host; commands and sync work."
+                    .to_owned()
+            }
+            Self::NoSockets => {
+                "It passes on no connections to sockets (`AllowStreamLocalForwarding no`); commands and \
+                                sync work."
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// A pseudo-terminal to give to a command.

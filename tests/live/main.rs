@@ -12,6 +12,7 @@ mod input;
 mod kills;
 mod lasting;
 mod limits;
+mod logins;
 mod owner;
 mod ssh_config;
 mod sync;

@@ -48,6 +48,10 @@ fn good(name: &str, found: String) -> DoctorCheck {
     DoctorCheck { name: name.to_owned(), level: DoctorLevel::Good, found, error: None }
 }
 
+fn limited(name: &str, found: String) -> DoctorCheck {
+    DoctorCheck { name: name.to_owned(), level: DoctorLevel::Limited, found, error: None }
+}
+
 fn not_well(name: &str, level: DoctorLevel, found: &str, error: Error) -> DoctorCheck {
     DoctorCheck { name: name.to_owned(), level, found: found.to_owned(), error: Some(error) }
 }
@@ -81,7 +85,11 @@ async fn remotes(cx: &Cx) -> Result<Vec<DoctorCheck>> {
                         AgentState::Stopped => "agent stopped",
                         AgentState::Running => "agent running",
                     };
-                    good(&name, format!("round trip {}, {agent}", milliseconds(tested.round_trip_ms)))
+                    let found = format!("round trip {}, {agent}", milliseconds(tested.round_trip_ms));
+                    match tested.limits.as_slice() {
+                        [] => good(&name, found),
+                        limits => limited(&name, format!("{found}. {}", limits.join(" "))),
+                    }
                 }
                 Ok(Err(error)) => not_well(&name, DoctorLevel::Bad, "does not work", error),
                 Err(_) => {

@@ -16,10 +16,12 @@ mod way;
 
 pub(super) use import::import;
 
+use super::agent::Found;
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::sessions;
 use crate::transport::ssh_config::{self, Address};
+use crate::transport::{Limit, TransportError};
 use address::RemoteError;
 
 /// Round trips whose median is shown: enough to leave out a single slow one.
@@ -61,15 +63,18 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         trips.push(transport.round_trip().await?);
     }
     let about = transport.about().clone();
-    let found = super::agent::look(&*transport).await?;
+    let forbidden = transport.limits().await?;
+    let runs_commands = TransportError::of_limits(&remote.host, &forbidden).is_none();
+    let found = if runs_commands { super::agent::look(&*transport).await? } else { Found::default() };
     let facts = match found.facts {
-        Some(facts) => Some(facts),
-        None => machine::facts(&*transport).await?,
+        None if runs_commands => machine::facts(&*transport).await?,
+        facts => facts,
     };
     if let Some(facts) = &facts {
         cx.store.reached(&remote.name, Some(facts)).await?;
     }
-    let mut limits = found.limits;
+    let mut limits: Vec<String> = forbidden.iter().map(Limit::text).collect();
+    limits.extend(found.limits);
     if about.interactive {
         limits.push("A person had to answer to log in, so large transfers share the one connection.".to_owned());
     }

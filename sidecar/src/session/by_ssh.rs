@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::editor::RemoteRow;
-use protocol::error::Result;
+use protocol::error::{Code, Error, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
@@ -109,7 +109,15 @@ impl Connector for BySsh {
     }
 
     async fn agent(&self, transport: &Arc<dyn Transport>, frontend: &dyn Frontend) -> Result<Link> {
-        let link = install::agent(&**transport, &self.remote.name, &self.store, frontend, self.yes).await?;
+        let link = match install::agent(&**transport, &self.remote.name, &self.store, frontend, self.yes).await {
+            Ok(link) => link,
+            Err(error) if error.code == Code::QuestionUnanswered => return Err(error),
+            // An account that runs no commands fails in odd ways; what it is comes first.
+            Err(error) => {
+                let limits = transport.limits().await.unwrap_or_default();
+                return Err(TransportError::of_limits(&self.remote.host, &limits).map_or(error, Error::from));
+            }
+        };
         self.store.reached(&self.remote.name, Some(link.facts())).await?;
         Ok(link)
     }

@@ -20,6 +20,7 @@ mod dial;
 mod host_key;
 mod identity;
 pub mod known_hosts;
+mod limits;
 mod proxy;
 pub(super) mod queue;
 mod record;
@@ -31,7 +32,7 @@ mod wire;
 
 pub use connect::connect;
 
-use super::{About, Process, Pty, Transport, TransportError};
+use super::{About, Limit, Process, Pty, Transport, TransportError};
 use channel::Request;
 
 /// A round trip that takes longer than this is as good as none; a slow satellite link needs two seconds.
@@ -212,6 +213,10 @@ impl Transport for Ssh {
 
     fn about(&self) -> &About {
         &self.about
+    }
+
+    async fn limits(&self) -> Result<Vec<Limit>, TransportError> {
+        limits::find(&self.connection).await
     }
 
     async fn closed(&self) {

@@ -37,8 +37,12 @@ impl<'a> HostKey<'a> {
     ) -> Result<Self, TransportError> {
         let files = read_known_hosts(host).await?;
         let names = names(host);
+        let mut told = Vec::new();
         for warning in names.iter().flat_map(|name| known_hosts::warnings(&files, name)) {
-            frontend.tell(warning);
+            if !told.contains(&warning) {
+                frontend.tell(warning.clone());
+                told.push(warning);
+            }
         }
         Ok(Self { host, options, frontend, files, names })
     }
@@ -107,11 +111,10 @@ impl<'a> HostKey<'a> {
         let mut verdict = Verdict::Unknown;
         for (index, name) in self.names.iter().enumerate() {
             match known_hosts::check(&self.files, name, key, &supported()) {
-                Verdict::Unknown => {}
-                Verdict::Changed(_) if index > 0 => {}
-                found @ (Verdict::Known | Verdict::Changed(_)) if verdict == Verdict::Unknown => verdict = found,
-                Verdict::Known | Verdict::Changed(_) => {}
                 revoked @ Verdict::Revoked(_) => return revoked,
+                Verdict::Known if verdict == Verdict::Unknown => verdict = Verdict::Known,
+                changed @ Verdict::Changed(_) if index == 0 => verdict = changed,
+                Verdict::Known | Verdict::Changed(_) | Verdict::Unknown => {}
             }
         }
         verdict

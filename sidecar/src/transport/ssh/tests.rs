@@ -23,11 +23,16 @@ use crate::transport::ssh_config::{Host, StrictHostKey};
 use crate::transport::ssh_server::Server;
 use crate::transport::{Exit, Process, Transport as _, TransportError};
 
+mod agents;
+mod certificates;
 mod channels;
 mod contract;
 mod host_keys;
+mod jumps;
+mod limits;
 mod logins;
 mod misbehaving;
+mod questions;
 mod uploads;
 
 /// A person who gives prepared answers and remembers what was asked and told.
@@ -114,9 +119,14 @@ impl Home {
         Options::new(self.path(), None, Purpose::Control)
     }
 
-    /// Returns a server as its user's configuration has it, without anything of the machine that the tests run on.
+    /// Returns a server as a host of this user's configuration.
     fn host(&self, address: SocketAddr) -> Host {
         host(&remote(address), self.path())
+    }
+
+    /// Returns a server whose new host key is accepted.
+    fn trusting(&self, address: SocketAddr) -> Host {
+        Host { strict_host_key: StrictHostKey::AcceptNew, ..self.host(address) }
     }
 
     fn accepting(&self) -> Options {
@@ -188,6 +198,11 @@ struct Sshd {
 impl Sshd {
     /// Starts one that lets in `authorized`, with more lines of configuration and its host keys by kind.
     fn start(authorized: &[&PublicKey], kinds: &[&str], more: &str) -> Self {
+        Self::prepared(authorized, kinds, more, |_| {})
+    }
+
+    /// Starts one after `prepare` has seen to its folder, which `$FOLDER` names in the configuration.
+    fn prepared(authorized: &[&PublicKey], kinds: &[&str], more: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         // It insists on its empty folder, which packages make at boot.
         std::fs::create_dir_all("/run/sshd").expect("the tests may make it");
@@ -198,6 +213,8 @@ impl Sshd {
             assert!(made.expect("ssh-keygen is installed").success());
             writeln!(config, "HostKey {}", path.display()).expect("a string takes it");
         }
+        prepare(folder.path());
+        let more = more.replace("$FOLDER", &folder.path().display().to_string());
         let lines: Vec<_> = authorized.iter().map(|key| key.to_openssh().expect("it is a key")).collect();
         let keys = folder.path().join("authorized_keys");
         std::fs::write(&keys, lines.join("\n") + "\n").expect("a fresh folder");
@@ -271,6 +288,11 @@ async fn finish(process: Process) -> Said {
     read.expect("the output comes whole");
     also.expect("the complaints come whole");
     Said { out, err, exit: exit.expect("it ends with a status") }
+}
+
+/// Connects to a host without a person.
+async fn visit(host: &Host, home: &Home) -> Result<Ssh, TransportError> {
+    super::connect(host, &home.options(), &Person::default(), &CancellationToken::new()).await
 }
 
 fn secret(text: &str) -> Answer {

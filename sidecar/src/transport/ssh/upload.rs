@@ -66,6 +66,15 @@ pub(super) async fn remove(connection: &Arc<Connection>, path: &RemotePath) -> R
     }
 }
 
+/// Returns whether the server has an SFTP that works.
+pub(super) async fn has_sftp(connection: &Arc<Connection>) -> Result<bool, TransportError> {
+    let Some((sftp, _)) = open_sftp(connection).await? else { return Ok(false) };
+    if let Err(error) = sftp.close_session() {
+        tracing::trace!(%error, "the SFTP session is closed already");
+    }
+    Ok(true)
+}
+
 /// Opens an SFTP session, or returns `None` where the server has none that works.
 async fn open_sftp(connection: &Arc<Connection>) -> Result<Option<(RawSftpSession, Version)>, TransportError> {
     let process = match channel::start(connection, Request::Subsystem("sftp")).await {

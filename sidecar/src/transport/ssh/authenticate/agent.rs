@@ -58,7 +58,7 @@ impl Agent {
 
     async fn ask(mut client: Client) -> Result<Self, russh::keys::Error> {
         let identities = client.request_identities().await?;
-        Ok(Self { identities, client })
+        Ok(Self { client, identities })
     }
 }
 

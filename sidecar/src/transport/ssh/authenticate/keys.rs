@@ -25,7 +25,7 @@ pub(super) struct Offer {
 /// Who signs.
 pub(super) enum By {
     /// The agent, with what it calls so.
-    Agent(AgentIdentity),
+    Agent(Box<AgentIdentity>),
     /// We, with a key file.
     File(Box<Identity>),
 }
@@ -133,7 +133,7 @@ fn order(files: &Files, held: &[AgentIdentity], only_files: bool) -> Vec<Offer> 
     // Certificates, signed by whoever has the key.
     for certificate in &files.certificates {
         let by = match agent::find(held, certificate.public_key()) {
-            Some(identity) => Some(By::Agent(identity.clone())),
+            Some(identity) => Some(By::Agent(Box::new(identity.clone()))),
             None => file_of(files, certificate.public_key()).map(|file| By::File(Box::new(file.clone()))),
         };
         offers.extend(by.map(|by| Offer { certificate: Some(certificate.clone()), by }));
@@ -145,7 +145,7 @@ fn order(files: &Files, held: &[AgentIdentity], only_files: bool) -> Vec<Offer> 
                 AgentIdentity::PublicKey { .. } => None,
                 AgentIdentity::Certificate { certificate, .. } => Some(certificate.clone()),
             },
-            by: By::Agent(identity.clone()),
+            by: By::Agent(Box::new(identity.clone())),
         };
         if is_named(&identity.public_key()) {
             offers.push(offer);

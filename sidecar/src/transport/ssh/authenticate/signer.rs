@@ -16,7 +16,7 @@ use crate::transport::ssh::identity::Identity;
 /// Who signs the one offer that is under way.
 pub(super) enum Signer<'a> {
     /// The agent, with one of its keys.
-    Agent { client: &'a mut Client, identity: AgentIdentity },
+    Agent { client: &'a mut Client, identity: &'a AgentIdentity },
     /// We, with the key of a file, whose passphrase may have to be asked for.
     File { identity: &'a Identity, frontend: &'a dyn Frontend, typing: &'a watch::Sender<bool>, typed: &'a mut bool },
     /// We, with a key that is unlocked.

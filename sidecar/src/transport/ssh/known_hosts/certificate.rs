@@ -7,7 +7,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 
-use super::{File, Line, Marker, Place, glob, lines};
+use super::{File, Line, Marker, Place, lines};
 
 /// What the files say of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ fn flaw(certificate: &Certificate, principal: &str, now: u64) -> Option<String> 
     }
     let principals = certificate.valid_principals();
     // An authority that names no host vouches for every host.
-    if !principals.is_empty() && !principals.iter().any(|one| glob(one.as_bytes(), principal.as_bytes())) {
+    if !principals.is_empty() && !principals.iter().any(|one| one == principal) {
         let others: Vec<_> = principals.iter().take(3).map(|one| printable(one)).collect();
         return Some(format!("it is made for `{}`", others.join("`, `")));
     }

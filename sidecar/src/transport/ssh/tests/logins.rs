@@ -4,45 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use protocol::error::{Code, Explain as _};
 
+use super::agents::Agent;
 use super::*;
-
-/// A real SSH agent, ended when it is dropped.
-struct Agent {
-    process: Child,
-    socket: PathBuf,
-    _folder: TempDir,
-}
-
-impl Agent {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("agent");
-        let mut process = Command::new("ssh-agent")
-            .arg("-D")
-            .arg("-a")
-            .arg(&socket)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("ssh-agent is installed");
-        // It prints its address once it listens.
-        let mut line = String::new();
-        let mut said = BufReader::new(process.stdout.take().expect("it is piped"));
-        said.read_line(&mut line).expect("it prints its address");
-        Self { process, socket, _folder: folder }
-    }
-
-    fn add(&self, key: &Path) {
-        let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).status();
-        assert!(added.expect("ssh-add is installed").success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.process.kill().expect("it is ours");
-        self.process.wait().expect("it is ours");
-    }
-}
 
 async fn with_key(sshd: &Sshd, home: &Home, key: &str, person: &Person) -> Result<Ssh, TransportError> {
     let remote = RemoteRow { key: Some(key.to_owned()), ..remote(sshd.address) };
@@ -135,6 +98,10 @@ async fn a_crowded_agent_stops_before_the_server_does() {
     let TransportError::Refused { tried, accepted, untried, .. } = &error else { panic!("{error:?}") };
     assert_eq!((tried.len(), accepted.as_str(), *untried), (5, "publickey", 4));
     assert!(error.help().contains("IdentitiesOnly"), "{}", error.help());
+    // One that hangs up earlier leaves the same advice.
+    let strict = Sshd::start(&[&home.public("id_ed25519")], &["ed25519"], "MaxAuthTries 2");
+    let error = reach(strict.address, &options).await.expect_err("its key would be the ninth");
+    assert!(matches!(error, TransportError::Refused { untried: 1.., .. }), "{error:?}");
     // Naming the key is what helps, or giving it to the agent under its usual name.
     let named = RemoteRow { key: Some("~/.ssh/id_ed25519".to_owned()), ..remote(sshd.address) };
     connect(&named, &options, &Person::default(), &CancellationToken::new()).await.expect("it is offered first");
