@@ -384,10 +384,32 @@ fn a_remote_is_an_alias() {
 }
 
 #[test]
+fn the_way_of_the_configuration_is_gone() {
+    let server = or_skip!("the_way_of_the_configuration_is_gone", Server::start());
+    let work = Work::new();
+    let home = work.home().display().to_string();
+    let more = format!(
+        "Host behind\n  ProxyJump lab-gpu\nHost piped\n  ProxyCommand ssh -F {home}/.ssh/config -i '{home}/.ssh/lab key' \
+         -o UserKnownHostsFile={home}/.ssh/known_hosts -o BatchMode=yes -W %h:%p lab-gpu\nHost behind piped\n  \
+         HostName 127.0.0.1\n  Port {}\n  User {}\n  IdentityFile \"~/.ssh/lab key\"\n",
+        server.port(),
+        Server::user()
+    );
+    write_config(&work, &server, &more);
+    for alias in ["behind", "piped"] {
+        let added = cli::run(&work, &["remote", "import", alias]);
+        assert_eq!(added.code, 0, "{}", added.text());
+        let way = cli::run(&work, &["remote", "test", alias, "--json"]).json::<RemoteTestOutput>().way;
+        let hop = format!("{}@127.0.0.1:{}", Server::user(), server.port());
+        assert_eq!((way.jumps == [hop], way.command.is_some()), (alias == "behind", alias == "piped"), "{way:?}");
+    }
+}
+
+#[test]
 fn hosts_are_imported_and_another_file_can_be_named() {
     let server = or_skip!("hosts_are_imported_and_another_file_can_be_named", Server::start());
     let work = Work::new();
-    write_config(&work, &server, "Host other *.lab !x\n  Port 5\nHost a/b\n");
+    write_config(&work, &server, "Host other *.lab !x\n  HostName 127.0.0.1\n  Port 5\nHost a/b\n");
     let import = |arguments: &[&str]| {
         let arguments: Vec<&str> = ["remote", "import", "--json"].iter().chain(arguments).copied().collect();
         cli::run(&work, &arguments)
@@ -408,6 +430,12 @@ fn hosts_are_imported_and_another_file_can_be_named() {
         [row("other", Some("other"), true), row("a/b", None, false), row("lab-gpu", Some("lab-gpu"), false)]
     );
     assert_eq!(cli::run(&work, &["remote", "test", "lab-gpu"]).code, 0);
+    // A bare word that is an alias is one to connect to as well; what cannot be reached is not kept.
+    assert_eq!(cli::run(&work, &["remote", "remove", "other"]).code, 0);
+    let ran = cli::run(&work, &["remote", "connect", "other", "--yes"]);
+    assert!(ran.code != 0 && ran.stderr.contains("port 5"), "{}", ran.text());
+    let ran = cli::run(&work, &["remote", "show", "other"]);
+    assert!(ran.code != 0 && ran.stderr.contains("there is no remote `other`"), "{}", ran.text());
 
     let named = named_file(&work, "Host lab-gpu\n  HostName 192.0.2.7\n");
     let shown = |config: &Path| {
