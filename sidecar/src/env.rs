@@ -58,6 +58,12 @@ pub fn user() -> Option<String> {
     text(USER).or_else(|| text(LOGNAME)).or_else(agent::facts::own_account)
 }
 
+/// Returns the SSH configuration that is named, as an absolute path; `none` stays.
+pub fn ssh_config() -> Option<PathBuf> {
+    let file = PathBuf::from(get(SSH_CONFIG)?);
+    if file.as_os_str() == "none" { Some(file) } else { Some(std::path::absolute(&file).unwrap_or(file)) }
+}
+
 /// Returns the folder for temporary files.
 pub fn temporary() -> PathBuf {
     std::env::temp_dir()

@@ -65,7 +65,7 @@ pub struct About {
     pub host_key: String,
     /// Negotiated cipher.
     pub cipher: String,
-    /// `agent` or `key` with its name.
+    /// `agent` or `key` with its name, `a password`, `answers to its questions`; several parts joined by `and`.
     pub authentication: String,
     /// Whether a person had to type something, so that a second connection would have to ask again.
     pub interactive: bool,

@@ -156,15 +156,18 @@ fn json_is_one_document_whatever_happens() {
 #[test]
 fn whom_to_log_in_as_is_known_without_being_told() {
     let work = Work::new();
-    let add = |name: &str, variables: &[(&str, &str)]| {
-        let mut command = command(&work, &["remote", "add", name, "--host", "203.0.113.7", "--json"]);
-        command.env_remove("USER").env_remove("LOGNAME").envs(variables.iter().copied());
-        finish(&mut command).json::<Value>()["user"].clone()
-    };
-    assert_eq!(add("one", &[("USER", "ada"), ("LOGNAME", "eve")]), "ada");
-    assert_eq!(add("two", &[("USER", ""), ("LOGNAME", "eve")]), "eve");
+    let added = run(&work, &["remote", "add", "one", "--host", "203.0.113.7", "--json"]).json::<Value>();
+    // What was not typed is not stored: `~/.ssh/config` may say another thing tomorrow.
+    assert_eq!((&added["user"], &added["port"]), (&Value::Null, &Value::Null));
     let account = std::process::Command::new("id").arg("-un").output().expect("every system has `id`").stdout;
-    assert_eq!(add("three", &[]), String::from_utf8_lossy(&account).trim());
+    // As with `ssh`, the account says it and not the environment.
+    for variables in [&[("USER", "somebody"), ("LOGNAME", "else")][..], &[]] {
+        let mut command = command(&work, &["remote", "show", "one", "--json"]);
+        command.env_remove("USER").env_remove("LOGNAME").envs(variables.iter().copied());
+        let way = finish(&mut command).json::<Value>()["way"].clone();
+        assert_eq!(way["user"], String::from_utf8_lossy(&account).trim());
+        assert_eq!((&way["host"], &way["port"]), (&Value::from("203.0.113.7"), &Value::from(22)));
+    }
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn of_protocol_2() -> Vec<Request> {
         Request::Partials { root: 1 },
         apply(Action::Move { from: path(), source: Expect::Folder }),
         apply(Action::Copy { from: path(), source: Expect::Folder, mode: 0o644, mtime_ns: None }),
-        apply(Action::Append { length: 0, size: 1, tail: Hash([0; 32]), hash: Hash([0; 32]) }),
+        apply(Action::Append { length: 0, size: 1, tail: Hash([0; 32]), hash: Hash([0; 32]), mode: 0o644 }),
         apply(Action::Patch { size: 1, mode: 0o644, mtime_ns: None, sources: Vec::new() }),
     ]
 }

@@ -194,7 +194,8 @@ pub struct RemoteTestOutput {
     pub connect_ms: f64,
     /// Milliseconds of one round trip over the live connection, median of several.
     pub round_trip_ms: f64,
-    /// How the server accepted us: `agent` or `key` with the key's name.
+    /// How the server accepted us: `agent` or `key` with the key's name, `a password`, `answers to its questions`; several
+    /// parts joined by `and`.
     pub authentication: String,
     /// SHA-256 fingerprint of the host key.
     pub host_key: String,

@@ -79,7 +79,7 @@ pub(super) fn imported(output: &RemoteImportOutput, text: &mut Text) {
         let state = match (&host.remote, host.added, &host.problem) {
             (Some(remote), true, _) => format!("added as `{remote}`"),
             (Some(remote), false, _) => format!("is `{remote}`"),
-            (None, _, Some(problem)) => problem.message.clone(),
+            (None, _, Some(_)) => "see below".to_owned(),
             (None, _, None) => "not added".to_owned(),
         };
         let over = host.way.as_ref().map(|way| way.command.iter().chain(&way.jumps).cloned().collect::<Vec<_>>());
@@ -87,6 +87,13 @@ pub(super) fn imported(output: &RemoteImportOutput, text: &mut Text) {
         vec![host.alias.clone(), reached, over.unwrap_or_default().join(" → "), state]
     });
     text.table(&["HOST", "REACHED AS", "OVER", "REMOTE"], rows.collect());
+    for host in &output.hosts {
+        if let Some(problem) = &host.problem {
+            text.line("");
+            text.line(&format!("`{}`:", host.alias));
+            error_below(problem, "  ", text);
+        }
+    }
     if output.hosts.iter().any(|host| host.remote.is_none() && host.problem.is_none()) {
         text.line("");
         text.line("Add some with `mltoolbox-sidecar remote import HOST...`, all with `--all`.");

@@ -55,7 +55,7 @@ impl Default for Identity {
         Self {
             home: env::home().unwrap_or_else(|| PathBuf::from("/")),
             agent: env::get(env::SSH_AUTH_SOCK).map(PathBuf::from),
-            config: env::get(env::SSH_CONFIG).map(PathBuf::from),
+            config: env::ssh_config(),
         }
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn log_in(
         }
         break;
     }
-    Err(attempt.failure(obstacle, offers.len()))
+    Err(attempt.failure(obstacle))
 }
 
 /// How far a way to log in led.
@@ -106,6 +106,8 @@ struct Attempt<'a> {
     /// Every key and way that was refused.
     tried: Vec<String>,
     offered: usize,
+    /// Keys that are left.
+    untried: usize,
     /// What the server took.
     passed: Vec<String>,
     /// What the server would accept, as of its last answer.
@@ -131,6 +133,7 @@ impl<'a> Attempt<'a> {
             lines: BANNER_LINES,
             tried: Vec::new(),
             offered: 0,
+            untried: 0,
             passed: Vec::new(),
             accepted: None,
             wrong: 0,
@@ -173,6 +176,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Part, TransportError> {
         while self.offered < MAX_OFFERS && self.may(Authentication::PublicKey) {
             let Some(offer) = offers.pop_front() else { break };
+            self.untried = offers.len();
             match self.offer(&offer, agent).await {
                 Ok(Part::None) => {}
                 Ok(part) => return Ok(part),
@@ -263,7 +267,7 @@ impl<'a> Attempt<'a> {
                 if remaining_methods.is_empty() && self.connection.is_closed() {
                     // Refusal by hanging up is refusal; a cut line is not.
                     return match self.connection.farewell_said() {
-                        Some(said) if said.starts_with("the server said") => Err(self.refused(0)),
+                        Some(said) if said.starts_with("the server said") => Err(self.refused()),
                         Some(_) | None => Err(self.connection.lost(None)),
                     };
                 }
@@ -285,13 +289,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Returns why nobody was let in.
-    fn failure(mut self, obstacle: Option<TransportError>, untried: usize) -> TransportError {
+    fn failure(mut self, obstacle: Option<TransportError>) -> TransportError {
         let nothing = self.tried.is_empty() && self.passed.is_empty();
         match (obstacle, self.unanswered.take()) {
             (_, Some(unanswered)) => TransportError::LoginUnanswered(unanswered),
             (Some(obstacle), None) if nothing => obstacle,
             (None, None) if nothing && self.accepts_keys() => TransportError::NoKey { host: self.host.alias.clone() },
-            (Some(_) | None, None) => self.refused(untried),
+            (Some(_) | None, None) => self.refused(),
         }
     }
 
@@ -299,16 +303,17 @@ impl<'a> Attempt<'a> {
         self.host.authentications.contains(&Authentication::PublicKey) && self.may(Authentication::PublicKey)
     }
 
-    fn refused(&self, untried: usize) -> TransportError {
+    fn refused(&self) -> TransportError {
         let accepted = self.accepted.iter().flat_map(|methods| methods.iter()).map(String::from);
         let passed = self.passed.iter().map(|name| format!("{name} alone"));
+        let takes_keys = self.accepted.as_ref().is_none_or(|methods| methods.contains(&MethodKind::PublicKey));
         TransportError::Refused {
             host: self.host.alias.clone(),
             port: self.host.port,
             user: self.host.user.clone(),
             tried: passed.chain(self.tried.iter().cloned()).collect(),
             accepted: accepted.collect::<Vec<_>>().join(", "),
-            untried,
+            untried: if takes_keys { self.untried } else { 0 },
         }
     }
 }

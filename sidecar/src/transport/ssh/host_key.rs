@@ -37,8 +37,12 @@ impl<'a> HostKey<'a> {
     ) -> Result<Self, TransportError> {
         let files = read_known_hosts(host).await?;
         let names = names(host);
+        let mut told = Vec::new();
         for warning in names.iter().flat_map(|name| known_hosts::warnings(&files, name)) {
-            frontend.tell(warning);
+            if !told.contains(&warning) {
+                frontend.tell(warning.clone());
+                told.push(warning);
+            }
         }
         Ok(Self { host, options, frontend, files, names })
     }

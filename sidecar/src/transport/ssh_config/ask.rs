@@ -20,6 +20,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is read of an answer: a hundred times the longest that is usual.
 const MAX_ANSWER: u64 = 1024 * 1024;
 
+/// The flag of the same name (Win32, process creation flags).
+#[cfg(windows)]
+const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+
 /// Returns what `program` says of a host by `file`, or by the usual files without one; `None` when there is no such
 /// program or it is not OpenSSH.
 pub(super) async fn ask(
@@ -31,6 +35,9 @@ pub(super) async fn ask(
     let mut command = Command::new(program);
     command.args(arguments(file, alias, overrides));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // An editor without a console would show one for a moment.
+    #[cfg(windows)]
+    command.creation_flags(CREATE_NO_WINDOW);
     let run = |source| ConfigError::Run { host: alias.to_owned(), source };
     let mut child = match command.spawn() {
         Ok(child) => child,

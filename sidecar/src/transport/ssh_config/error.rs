@@ -45,6 +45,12 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that others may change: what it says would be theirs.
+    #[error("other users may change the SSH configuration `{}`", file.display())]
+    Open {
+        /// The file.
+        file: PathBuf,
+    },
     /// `ssh` itself said that it cannot.
     #[error("`ssh -G {host}` fails: {message}")]
     Refused {
@@ -115,6 +121,7 @@ impl Explain for ConfigError {
             Self::Host { .. } | Self::User { .. } | Self::NoUser { .. } => Code::RemoteInvalid,
             Self::Line { .. }
             | Self::File { .. }
+            | Self::Open { .. }
             | Self::Refused { .. }
             | Self::Slow { .. }
             | Self::Run { .. }
@@ -144,6 +151,9 @@ impl Explain for ConfigError {
             }
             Self::File { file, .. } => {
                 format!("Run `ls -l {0}` to see whose it is, and `chmod u+r {0}` if it is yours.", word(file.display()))
+            }
+            Self::Open { file } => {
+                format!("Run `chmod go-w {0}`, and `ls -l {0}` to see whether it is yours.", word(file.display()))
             }
             Self::Refused { host, .. } | Self::Answer { host, .. } | Self::Run { host, .. } => {
                 format!("Run `ssh -G {}` in a terminal, and mend what it says.", word(host))
@@ -194,6 +204,7 @@ pub fn examples() -> Vec<Example> {
         ConfigError::NoUser { host: host() }.into(),
         ConfigError::Line { file: file(), line: 3, message: "Bad configuration option: hosst".to_owned() }.into(),
         ConfigError::File { file: file(), source: std::io::ErrorKind::PermissionDenied.into() }.into(),
+        ConfigError::Open { file: file() }.into(),
         ConfigError::Refused { host: host(), message: "Bad owner or permissions on /home/ada/.ssh/config".to_owned() }
             .into(),
         ConfigError::Slow { host: host(), seconds: 20 }.into(),

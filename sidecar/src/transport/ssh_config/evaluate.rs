@@ -146,16 +146,14 @@ impl Pass<'_> {
                 _ => {
                     let value = value.filter(|value| !value.is_empty()).or_else(|| words.next().cloned());
                     let value = value.ok_or_else(|| format!("`Match {name}` needs a value"))?;
-                    match self.fits(&name, &value) {
-                        Some(found) => found,
-                        None => {
-                            self.warn(&format!(
-                                "`Match {name}` is not evaluated without an `ssh` on the `PATH`; its block is left out."
-                            ));
-                            met = false;
-                            continue;
-                        }
-                    }
+                    let Some(found) = self.fits(&name, &value) else {
+                        self.warn(&format!(
+                            "`Match {name}` is not evaluated without an `ssh` on the `PATH`; its block is left out."
+                        ));
+                        met = false;
+                        continue;
+                    };
+                    found
                 }
             };
             met &= found != negated;

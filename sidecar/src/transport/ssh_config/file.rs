@@ -74,12 +74,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn file(&mut self, path: &Path, depth: usize) -> Result<Parsed, ConfigError> {
-        let failed = |source| ConfigError::File { file: path.to_owned(), source };
         self.files += 1;
         if depth > MAX_DEPTH || self.files > MAX_FILES {
-            return Err(failed(io::Error::other("too many files include each other")));
+            let source = io::Error::other("too many files include each other");
+            return Err(ConfigError::File { file: path.to_owned(), source });
         }
-        let text = text_of(path).map_err(failed)?;
+        let text = text_of(path)?;
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
@@ -116,20 +116,43 @@ impl Reader<'_> {
     }
 }
 
-fn text_of(path: &Path) -> io::Result<String> {
+/// Returns what a file holds; one that is not there, and a folder, hold nothing.
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::File { file: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(String::new());
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(failed(error)),
     };
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Ok(String::new());
+    }
+    if is_open_to_others(&metadata) {
+        return Err(ConfigError::Open { file: path.to_owned() });
+    }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB")));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns whether anybody but its owner and its group may change a file, or a stranger owns it. A group may: where
+/// each user has a group alone, that is how files are made.
+#[cfg(unix)]
+fn is_open_to_others(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = [0, rustix::process::getuid().as_raw()].contains(&metadata.uid());
+    !own || metadata.is_file() && metadata.mode() & 0o002 != 0
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 /// Returns the files that a path with `*` and `?` in its components stands for, in order, as `glob(7)` finds them.
@@ -191,11 +214,12 @@ mod tests {
             (".ssh/conf.d/a.conf", "Port 3"),
             (".ssh/conf.d/.hidden.conf", "Port 5"),
             (".ssh/conf.d/c.txt", "Port 6"),
+            (".ssh/conf.d/folder.conf/x", "Port 7"),
         ]);
         let parsed = read_in(&folder).expect("a configuration");
         let Entry::Include(files) = &parsed.lines[0].entry else { panic!("{parsed:?}") };
         let names: Vec<_> = files.iter().map(|file| file.path.file_name().expect("a name").to_owned()).collect();
-        assert_eq!(names, ["one", "two", "a.conf", "b.conf", "none"]);
+        assert_eq!(names, ["one", "two", "a.conf", "b.conf", "folder.conf", "none"]);
         assert_eq!(parsed.lines[1].entry, Entry::Host(vec!["a".to_owned()]));
     }
 

@@ -87,7 +87,7 @@ pub(super) fn host(
         ),
         revoked_host_keys: paths("revokedhostkeys", "RevokedHostKeys"),
         identities_only: values.is_on("identitiesonly").unwrap_or(false),
-        identity_agent: agent(values, &tokens, &mut warnings),
+        identity_agent: agent(values, &tokens, person, &mut warnings),
         strict_host_key: strict(values, overrides),
         hash_known_hosts: values.is_on("hashknownhosts").unwrap_or(false),
         connect_timeout: duration(values, "connecttimeout"),
@@ -153,17 +153,17 @@ fn paths(
     given.filter_map(path).collect()
 }
 
-/// Returns a path below the `.ssh` of the account's home as the one below that of the environment: `ssh` has expanded
-/// some paths by then, and by another home than ours.
+/// Returns a path below the account's home as the one below that of the environment: `ssh` has expanded some paths by
+/// then, and by another home than ours.
 fn at_home(path: PathBuf, person: &Person) -> PathBuf {
-    let below = |home: &Path| path.strip_prefix(home.join(".ssh")).map(Path::to_owned);
+    let below = |account: &Path| path.strip_prefix(account).map(Path::to_owned);
     match person.account_home.as_deref().map(below) {
-        Some(Ok(rest)) => person.home.join(".ssh").join(rest),
-        Some(Err(_)) | None => path,
+        Some(Ok(rest)) if !path.starts_with(&person.home) => person.home.join(rest),
+        Some(Ok(_) | Err(_)) | None => path,
     }
 }
 
-fn agent(values: &Values, tokens: &Tokens<'_>, warnings: &mut Vec<String>) -> IdentityAgent {
+fn agent(values: &Values, tokens: &Tokens<'_>, person: &Person, warnings: &mut Vec<String>) -> IdentityAgent {
     let Some(value) = values.first("identityagent") else { return IdentityAgent::Environment };
     if value.eq_ignore_ascii_case("none") {
         return IdentityAgent::None;
@@ -175,7 +175,7 @@ fn agent(values: &Values, tokens: &Tokens<'_>, warnings: &mut Vec<String>) -> Id
         Some(name) if !name.starts_with('{') => {
             (tokens.variable)(name).map(PathBuf::from).ok_or_else(|| format!("the variable `{name}` is not set"))
         }
-        Some(_) | None => tokens.path(value),
+        Some(_) | None => tokens.path(value).map(|path| at_home(path, person)),
     };
     match socket {
         Ok(socket) => IdentityAgent::Socket(socket),

@@ -84,7 +84,9 @@ impl Scene {
             None => Config::Absent,
         };
         let machine = agent::facts::gather().hostname;
-        Self { program, config, person: Person { home, account_home, user: crate::env::user(), machine } }
+        // As `ssh` has it: the account before the environment.
+        let user = agent::facts::own_account().or_else(crate::env::user);
+        Self { program, config, person: Person { home, account_home, user, machine } }
     }
 
     /// Returns one host and the way there, whose hops are names yet.
@@ -140,7 +142,12 @@ impl Scene {
                     key: None,
                     accept_new,
                 };
-                let (host, own) = self.one(&hop, &overrides).await?;
+                let (host, own) = self.one(&hop, &overrides).await.map_err(|error| match error {
+                    ConfigError::Circle { .. } => {
+                        ConfigError::circle(&[&way[..], std::slice::from_ref(&hop)].concat(), &hop)
+                    }
+                    other => other,
+                })?;
                 segment.push(host);
                 if is_first {
                     route = own;

@@ -94,8 +94,8 @@ async fn a_way_that_grows_without_end_ends() {
     let list = (0..40).map(|number| format!("h{number}")).collect::<Vec<_>>().join(",");
     let home = Home::new(&format!("Host a\nProxyJump {list}\n"));
     assert!(matches!(home.plainly("a").await, Err(ConfigError::Far { .. })));
-    let chain: String = (0..40).map(|number| format!("Host h{number}\nProxyJump h{}\n", number + 1)).collect();
-    assert!(matches!(Home::new(&chain).plainly("h0").await, Err(ConfigError::Far { .. })));
+    let chain: Vec<String> = (0..40).map(|number| format!("Host h{number}\nProxyJump h{}\n", number + 1)).collect();
+    assert!(matches!(Home::new(&chain.concat()).plainly("h0").await, Err(ConfigError::Far { .. })));
 }
 
 #[tokio::test]
@@ -108,6 +108,15 @@ async fn what_could_be_an_option_or_a_command_is_refused() {
     assert!(matches!(home.resolve("a", &user).await, Err(ConfigError::User { .. })));
     let jump = Overrides { jump: Some("-oProxyCommand=x".to_owned()), ..Overrides::default() };
     assert!(matches!(home.resolve("a", &jump).await, Err(ConfigError::Jump { .. })));
+}
+
+#[tokio::test]
+async fn a_file_that_anybody_may_change_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new("Host a\n");
+    let config = home.0.path().join(".ssh/config");
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o646)).expect("our own file");
+    assert!(matches!(home.plainly("a").await, Err(ConfigError::Open { file }) if file == config));
 }
 
 #[tokio::test]

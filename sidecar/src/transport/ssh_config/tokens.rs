@@ -102,14 +102,13 @@ pub(super) fn tilde(text: &str, home: &Path) -> PathBuf {
     }
 }
 
-#[cfg(unix)]
+/// Returns nothing where users have no numbers.
 fn user_number() -> Option<String> {
-    Some(rustix::process::getuid().as_raw().to_string())
-}
-
-#[cfg(not(unix))]
-fn user_number() -> Option<String> {
-    None
+    #[cfg(unix)]
+    let number = Some(rustix::process::getuid().as_raw().to_string());
+    #[cfg(not(unix))]
+    let number = None;
+    number
 }
 
 #[cfg(test)]

@@ -98,6 +98,10 @@ async fn a_crowded_agent_stops_before_the_server_does() {
     let TransportError::Refused { tried, accepted, untried, .. } = &error else { panic!("{error:?}") };
     assert_eq!((tried.len(), accepted.as_str(), *untried), (5, "publickey", 4));
     assert!(error.help().contains("IdentitiesOnly"), "{}", error.help());
+    // One that hangs up earlier leaves the same advice.
+    let strict = Sshd::start(&[&home.public("id_ed25519")], &["ed25519"], "MaxAuthTries 2");
+    let error = reach(strict.address, &options).await.expect_err("its key would be the ninth");
+    assert!(matches!(error, TransportError::Refused { untried: 1.., .. }), "{error:?}");
     // Naming the key is what helps, or giving it to the agent under its usual name.
     let named = RemoteRow { key: Some("~/.ssh/id_ed25519".to_owned()), ..remote(sshd.address) };
     connect(&named, &options, &Person::default(), &CancellationToken::new()).await.expect("it is offered first");
