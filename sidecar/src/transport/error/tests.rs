@@ -1,7 +1,5 @@
 //! The words of every error.
 
-use protocol::error::{Code, Explain as _};
-
 use super::*;
 use crate::frontend::Question;
 
