@@ -26,7 +26,6 @@ pub const SSH_ASKPASS: &str = "SSH_ASKPASS";
 /// Tells an `ssh` that is a `ProxyCommand` never to ask on the terminal.
 pub const SSH_ASKPASS_REQUIRE: &str = "SSH_ASKPASS_REQUIRE";
 /// The user's shell, which runs a `ProxyCommand`.
-#[cfg(unix)]
 pub const SHELL: &str = "SHELL";
 /// The SSH configuration to read instead of `~/.ssh/config` and the machine's; `none` for none at all.
 pub const SSH_CONFIG: &str = "MLTOOLBOX_SSH_CONFIG";

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use protocol::error::{Code, Explain};
+
 use super::Limit;
 use crate::frontend::Unanswered;
 
@@ -356,6 +358,45 @@ impl TransportError {
             | Self::RemoteFull { .. }
             | Self::Cancelled { .. } => false,
         }
+    }
+}
+
+impl Explain for TransportError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Beyond { .. } | Self::ProxyCommand { .. } => {
+                Code::SshUnreachable
+            }
+            Self::Jump { source, .. } => source.code(),
+            Self::Protocol { .. } => Code::SshProtocol,
+            Self::Lost { .. } => Code::SshLost,
+            Self::HostKeyDeclined { .. }
+            | Self::HostKeyUnknown(_)
+            | Self::HostCertificate { .. }
+            | Self::HostKeyStrict { .. } => Code::SshHostKeyUnknown,
+            Self::HostKeyChanged { .. } => Code::SshHostKeyChanged,
+            Self::HostKeyRevoked { .. } => Code::SshHostKeyRevoked,
+            Self::KnownHosts { .. } => Code::SshKnownHosts,
+            Self::Refused { .. } | Self::NoKey { .. } | Self::LoginUnanswered(_) | Self::PasswordChange { .. } => {
+                Code::SshAuthRefused
+            }
+            Self::KeyUnreadable { .. }
+            | Self::KeyGarbage { .. }
+            | Self::KeyPublic { .. }
+            | Self::KeyHardware { .. } => Code::SshKeyUnreadable,
+            Self::KeyOpen { .. } => Code::SshKeyPermissions,
+            Self::KeyEncrypted(_) | Self::Passphrase { .. } => Code::SshKeyEncrypted,
+            Self::Forbidden { .. } | Self::NoCommands { .. } | Self::Sessions { .. } => Code::SshForbidden,
+            Self::SlowReader { .. } | Self::NoStatus { .. } => Code::CommandFailed,
+            Self::LocalFile { .. } => Code::FileFailed,
+            Self::RemoteFile { .. } => Code::RemoteFileFailed,
+            Self::RemoteFull { .. } => Code::RemoteFull,
+            Self::Cancelled { .. } => Code::Cancelled,
+        }
+    }
+
+    fn help(&self) -> String {
+        explain::help(self)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The words of every error.
 
-use protocol::error::{Code, Explain as _};
-
 use super::*;
 use crate::frontend::Question;
 
@@ -84,8 +82,7 @@ fn every_error_reads_as_the_others_do() {
 
 #[test]
 fn only_the_line_is_worth_another_attempt() {
-    let transient: Vec<_> =
-        every_error().iter().filter(|error| error.is_transient()).map(|error| error.code()).collect();
+    let transient: Vec<_> = every_error().iter().filter(|error| error.is_transient()).map(Explain::code).collect();
     let (unreachable, lost) = (Code::SshUnreachable, Code::SshLost);
     assert_eq!(transient, [unreachable, unreachable, unreachable, unreachable, unreachable, lost]);
 }
