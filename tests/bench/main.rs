@@ -7,6 +7,7 @@ mod data;
 mod first;
 mod live;
 mod measure;
+mod rename;
 mod report;
 mod tools;
 
@@ -20,7 +21,7 @@ use crate::report::Report;
 const USAGE: &str = "\
 usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--json FILE] [--markdown FILE]
 
-Rows: first-many, first-typical, no-change, edit-2000, edit-30000, idle, connect [default: all].
+Rows: first-many, first-typical, no-change, rename, throttled, edit-2000, edit-30000, idle, connect [default: all].
 Tools that are not on the PATH (mutagen, unison, lsyncd, zstd) are left out and said so.
 The table goes to standard output, what is going on to standard error.
 ";
@@ -36,7 +37,8 @@ struct Arguments {
 }
 
 /// Every row, in the order in which it is measured.
-const ROWS: &[&str] = &["first-typical", "first-many", "no-change", "edit-2000", "edit-30000", "idle", "connect"];
+const ROWS: &[&str] =
+    &["first-typical", "first-many", "no-change", "rename", "throttled", "edit-2000", "edit-30000", "idle", "connect"];
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
             "first-typical" => first::copy(&bed, &mut report, row, data::Kind::Typical, &arguments),
             "first-many" => first::copy(&bed, &mut report, row, data::Kind::Many, &arguments),
             "no-change" => first::again(&bed, &mut report, row, &arguments),
+            "rename" => rename::folder(&bed, &mut report, row, &arguments),
+            "throttled" => first::throttled(&bed, &mut report, row, &arguments),
             "edit-2000" => live::edits(&bed, &mut report, row, data::Kind::Typical, &arguments),
             "edit-30000" => live::edits(&bed, &mut report, row, data::Kind::Many, &arguments),
             "idle" => live::idle(&bed, &mut report, row, &arguments),

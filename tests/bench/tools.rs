@@ -17,6 +17,8 @@ pub(crate) enum Tool {
     Ours,
     /// `rsync -a` over a new connection.
     Rsync,
+    /// `rsync -az`; only where the wire is slow.
+    RsyncZ,
     /// `rsync -a` over a connection that is open already.
     RsyncMux,
     /// `tar | ssh tar`.
@@ -30,6 +32,9 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
+    /// Those that are measured over a slow wire.
+    pub(crate) const SLOW: [Self; 4] = [Self::Ours, Self::RsyncZ, Self::TarZstd, Self::Rsync];
+
     /// Every tool, ours first.
     pub(crate) const ALL: [Self; 8] = [
         Self::OursCold,
@@ -48,6 +53,7 @@ impl Tool {
             Self::OursCold => "ours, cold",
             Self::Ours => "ours",
             Self::Rsync => "rsync -a",
+            Self::RsyncZ => "rsync -az",
             Self::RsyncMux => "rsync -a, open connection",
             Self::Tar => "tar \\| ssh tar",
             Self::TarZstd => "tar \\| zstd -1 \\| ssh",
@@ -60,7 +66,7 @@ impl Tool {
     pub(crate) fn is_here(self) -> bool {
         match self {
             Self::OursCold | Self::Ours | Self::Tar => true,
-            Self::Rsync | Self::RsyncMux => has("rsync"),
+            Self::Rsync | Self::RsyncZ | Self::RsyncMux => has("rsync"),
             Self::TarZstd => has("zstd"),
             Self::Mutagen => has("mutagen"),
             Self::Unison => has("unison"),
@@ -80,7 +86,7 @@ impl Tool {
     /// Returns whether it compares with what is there instead of copying all.
     pub(crate) fn compares(self) -> bool {
         match self {
-            Self::Ours | Self::Rsync | Self::RsyncMux | Self::Mutagen | Self::Unison => true,
+            Self::Ours | Self::Rsync | Self::RsyncZ | Self::RsyncMux | Self::Mutagen | Self::Unison => true,
             Self::OursCold | Self::Tar | Self::TarZstd => false,
         }
     }
@@ -118,7 +124,7 @@ impl Tool {
                 crate::bed::remove(&bed.remote(".unison"));
                 Ok(())
             }
-            Self::Rsync | Self::Tar | Self::TarZstd => Ok(()),
+            Self::Rsync | Self::RsyncZ | Self::Tar | Self::TarZstd => Ok(()),
         }
     }
 
@@ -133,6 +139,7 @@ impl Tool {
                 return bed.ours(&["sync", "push", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"]);
             }
             Self::Rsync => format!("rsync -a -e 'ssh -F {config}' {from}/ bench:{to}/"),
+            Self::RsyncZ => format!("rsync -az -e 'ssh -F {config}' {from}/ bench:{to}/"),
             Self::RsyncMux => format!("rsync -a -e 'ssh -F {config} -S {}' {from}/ bench:{to}/", master(bed, port)),
             Self::Tar => format!("tar -C {from} -cf - . | ssh -F {config} bench 'mkdir -p {to} && tar -C {to} -xf -'"),
             Self::TarZstd => format!(
