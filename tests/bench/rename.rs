@@ -71,7 +71,9 @@ pub(crate) fn folder(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
     for run in 0..arguments.runs {
         let (old, new) = (NAMES[run % 2], NAMES[(run + 1) % 2]);
         if let Err(error) = std::fs::rename(source.join(old), source.join(new)) {
-            rows.iter_mut().for_each(|row| row.add(Err(error.to_string())));
+            for row in &mut rows {
+                row.add(Err(error.to_string()));
+            }
             break;
         }
         for step in 0..followers.len() {

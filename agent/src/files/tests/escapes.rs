@@ -23,6 +23,10 @@ fn every_action(at: &str) -> Vec<Op> {
         op(at, Expect::Absent, Do::MakeFolder { mode: 0o777 }),
         op(at, file(b"canary"), Do::SetMode { mode: 0o700 }),
         op(at, file(b"canary"), Do::Remove),
+        op(at, Expect::Absent, Do::Move { from: path("x"), source: file(b"canary") }),
+        op("x", Expect::Absent, Do::Move { from: path(at), source: file(b"canary") }),
+        op(at, Expect::Absent, Do::Copy { from: path("x"), source: file(b"canary"), mode: 0o644, mtime_ns: None }),
+        op("x", Expect::Absent, Do::Copy { from: path(at), source: file(b"canary"), mode: 0o644, mtime_ns: None }),
     ]
 }
 
