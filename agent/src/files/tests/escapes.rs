@@ -23,6 +23,12 @@ fn every_action(at: &str) -> Vec<Op> {
         op(at, Expect::Absent, Do::MakeFolder { mode: 0o777 }),
         op(at, file(b"canary"), Do::SetMode { mode: 0o700 }),
         op(at, file(b"canary"), Do::Remove),
+    ]
+}
+
+/// Moves and copies to and from a path.
+fn every_relocation(at: &str) -> Vec<Op> {
+    vec![
         op(at, Expect::Absent, Do::Move { from: path("x"), source: file(b"canary") }),
         op("x", Expect::Absent, Do::Move { from: path(at), source: file(b"canary") }),
         op(at, Expect::Absent, Do::Copy { from: path("x"), source: file(b"canary"), mode: 0o644, mtime_ns: None }),
@@ -149,6 +155,9 @@ fn mounts_are_not_crossed() {
             _ => mount(&["--bind", outside.to_str().expect("text")], &it.path().join(name)),
         }
         for outcome in it.apply(every_action(&format!("{name}/canary")), &[b"1", b"1"]) {
+            assert_eq!(outcome, Outcome::Rejected(Rejected::Unsafe { reason: reason.into() }));
+        }
+        for outcome in it.apply(every_relocation(&format!("{name}/canary")), &[]) {
             assert_eq!(outcome, Outcome::Rejected(Rejected::Unsafe { reason: reason.into() }));
         }
         let removed = it.one(op(name, Expect::Folder, Do::Remove), b"");
