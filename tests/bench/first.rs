@@ -16,6 +16,9 @@ use crate::tools::{self, Tool};
 /// Most runs of a tool that needs many times as long as the others.
 const SLOW_RUNS: usize = 2;
 
+/// Bytes per second of a wire of 100 Mbit/s.
+const SLOW_WIRE: f64 = 12.5e6;
+
 /// How long the files were left alone that are then copied again.
 const QUIET: Duration = Duration::from_millis(2500);
 
@@ -44,6 +47,30 @@ pub(crate) fn copy(bed: &Bed, report: &mut Report, row: &str, kind: Kind, argume
                 // A push ends when everything is durable, so what is visible was so by then.
                 row.durable = Some(row.median());
             }
+        }
+    }
+    bed.forget();
+    report.extend(rows);
+}
+
+/// Measures the first copy of a project over a wire of 100 Mbit/s.
+pub(crate) fn throttled(bed: &Bed, report: &mut Report, row: &str, arguments: &Arguments) {
+    let (source, _) = bed.tree(Kind::Typical, Kind::Typical.name(), arguments.seed);
+    let tools: Vec<Tool> = Tool::SLOW.into_iter().filter(|tool| tool.is_here()).collect();
+    let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, tool.name(), tool.is_ours())).collect();
+    for _ in 0..arguments.runs {
+        for (tool, row) in tools.iter().zip(&mut rows).filter(|(_, row)| !row.failed()) {
+            bed.forget();
+            let wire = Proxy::start(bed.host.port());
+            // What is not measured goes at full speed.
+            let prepared = tool.prepare(bed, "copy", wire.port());
+            let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
+            wire.throttle(SLOW_WIRE);
+            let sample =
+                prepared.and_then(|()| measure::run(bed, &mut tool.command(bed, &source, "copy", wire.port())));
+            let sound = sample.and_then(|sample| sound(&source, &bed.remote("copy")).map(|()| sample));
+            row.add(sound);
+            row.bytes = Some((wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1));
         }
     }
     bed.forget();

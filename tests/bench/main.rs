@@ -9,6 +9,7 @@ mod entries;
 mod first;
 mod live;
 mod measure;
+mod rename;
 mod report;
 mod tools;
 
@@ -24,8 +25,8 @@ const USAGE: &str = "\
 usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memory|disk] [--entries N] [--json FILE]
                   [--markdown FILE]
 
-Rows: first-many, first-typical, no-change, edit-2000, edit-30000, big, big-middle, append-log, append-checkpoint, raw,
-idle, connect [default: all these], and entries (memory and time of each structure at `--entries` paths [default:
+Rows: first-many, first-typical, no-change, rename, throttled, edit-2000, edit-30000, big, big-middle,
+append-log, append-checkpoint, raw, idle, connect [default: all these], and entries (memory and time of each structure at `--entries` paths [default:
 1000000]).
 --delay puts a wire between client and server on which a round trip needs so many milliseconds more.
 --on disk keeps data and copies below the folder for temporary files instead of in memory.
@@ -51,6 +52,8 @@ const ROWS: &[&str] = &[
     "first-typical",
     "first-many",
     "no-change",
+    "rename",
+    "throttled",
     "edit-2000",
     "edit-30000",
     "big",
@@ -95,6 +98,8 @@ fn main() -> ExitCode {
             "first-typical" => first::copy(&bed, &mut report, row, data::Kind::Typical, &arguments),
             "first-many" => first::copy(&bed, &mut report, row, data::Kind::Many, &arguments),
             "no-change" => first::again(&bed, &mut report, row, &arguments),
+            "rename" => rename::folder(&bed, &mut report, row, &arguments),
+            "throttled" => first::throttled(&bed, &mut report, row, &arguments),
             "edit-2000" => live::edits(&bed, &mut report, row, data::Kind::Typical, &arguments),
             "edit-30000" => live::edits(&bed, &mut report, row, data::Kind::Many, &arguments),
             "big" | "big-middle" | "append-log" | "append-checkpoint" => {

@@ -19,6 +19,8 @@ pub(crate) enum Tool {
     OursOpen,
     /// `rsync -a` over a new connection.
     Rsync,
+    /// `rsync -az`; only where the wire is slow.
+    RsyncZ,
     /// `rsync -a` over a connection that is open already.
     RsyncMux,
     /// `tar | ssh tar`.
@@ -32,6 +34,9 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
+    /// Those that are measured over a slow wire.
+    pub(crate) const SLOW: [Self; 4] = [Self::Ours, Self::RsyncZ, Self::TarZstd, Self::Rsync];
+
     /// Every tool, ours first.
     pub(crate) const ALL: [Self; 9] = [
         Self::OursCold,
@@ -52,6 +57,7 @@ impl Tool {
             Self::Ours => "ours",
             Self::OursOpen => "ours, open connection",
             Self::Rsync => "rsync -a",
+            Self::RsyncZ => "rsync -az",
             Self::RsyncMux => "rsync -a, open connection",
             Self::Tar => "tar \\| ssh tar",
             Self::TarZstd => "tar \\| zstd -1 \\| ssh",
@@ -64,7 +70,7 @@ impl Tool {
     pub(crate) fn is_here(self) -> bool {
         match self {
             Self::OursCold | Self::Ours | Self::OursOpen | Self::Tar => true,
-            Self::Rsync | Self::RsyncMux => has("rsync"),
+            Self::Rsync | Self::RsyncZ | Self::RsyncMux => has("rsync"),
             Self::TarZstd => has("zstd"),
             Self::Mutagen => has("mutagen"),
             Self::Unison => has("unison"),
@@ -86,14 +92,22 @@ impl Tool {
         match self {
             Self::OursOpen | Self::RsyncMux => true,
             Self::Mutagen => again,
-            Self::OursCold | Self::Ours | Self::Rsync | Self::Tar | Self::TarZstd | Self::Unison => false,
+            Self::OursCold | Self::Ours | Self::Rsync | Self::RsyncZ | Self::Tar | Self::TarZstd | Self::Unison => {
+                false
+            }
         }
     }
 
     /// Returns whether it compares with what is there instead of copying all.
     pub(crate) fn compares(self) -> bool {
         match self {
-            Self::Ours | Self::OursOpen | Self::Rsync | Self::RsyncMux | Self::Mutagen | Self::Unison => true,
+            Self::Ours
+            | Self::OursOpen
+            | Self::Rsync
+            | Self::RsyncZ
+            | Self::RsyncMux
+            | Self::Mutagen
+            | Self::Unison => true,
             Self::OursCold | Self::Tar | Self::TarZstd => false,
         }
     }
@@ -131,7 +145,7 @@ impl Tool {
                 crate::bed::remove(&bed.remote(".unison"));
                 Ok(())
             }
-            Self::Rsync | Self::Tar | Self::TarZstd => Ok(()),
+            Self::Rsync | Self::RsyncZ | Self::Tar | Self::TarZstd => Ok(()),
         }
     }
 
@@ -152,6 +166,7 @@ impl Tool {
                 return bed.ours(&["sync", "push", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"]);
             }
             Self::Rsync => format!("rsync -a -e 'ssh -F {config}' {from}/ bench:{to}/"),
+            Self::RsyncZ => format!("rsync -az -e 'ssh -F {config}' {from}/ bench:{to}/"),
             Self::RsyncMux => format!("rsync -a -e 'ssh -F {config} -S {}' {from}/ bench:{to}/", master(bed, port)),
             Self::Tar => format!("tar -C {from} -cf - . | ssh -F {config} bench 'mkdir -p {to} && tar -C {to} -xf -'"),
             Self::TarZstd => format!(

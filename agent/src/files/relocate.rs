@@ -45,7 +45,7 @@ impl Batch<'_> {
         };
         match look::compare(parent.as_fd(), path.name(), expect, clock)? {
             Match::No(found) => Err(changed(found.map(|(found, _)| found))),
-            Match::Yes(None) => self.to_free_name(&parent, path, (&old, from), &seen),
+            Match::Yes(None) => self.give_free_name(&parent, path, (&old, from), &seen),
             Match::Yes(Some(before)) if before.kind == Kind::Folder => {
                 Err(refused("a folder has to be removed first".to_owned()))
             }
@@ -53,7 +53,7 @@ impl Batch<'_> {
         }
     }
 
-    fn to_free_name(
+    fn give_free_name(
         &mut self,
         parent: &Arc<File>,
         path: &RelPath,

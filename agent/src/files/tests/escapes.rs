@@ -26,6 +26,16 @@ fn every_action(at: &str) -> Vec<Op> {
     ]
 }
 
+/// Moves and copies to and from a path.
+fn every_relocation(at: &str) -> Vec<Op> {
+    vec![
+        op(at, Expect::Absent, Do::Move { from: path("x"), source: file(b"canary") }),
+        op("x", Expect::Absent, Do::Move { from: path(at), source: file(b"canary") }),
+        op(at, Expect::Absent, Do::Copy { from: path("x"), source: file(b"canary"), mode: 0o644, mtime_ns: None }),
+        op("x", Expect::Absent, Do::Copy { from: path(at), source: file(b"canary"), mode: 0o644, mtime_ns: None }),
+    ]
+}
+
 #[test]
 fn no_component_may_be_a_link_or_a_file() {
     for by_component in [false, true] {
@@ -145,6 +155,9 @@ fn mounts_are_not_crossed() {
             _ => mount(&["--bind", outside.to_str().expect("text")], &it.path().join(name)),
         }
         for outcome in it.apply(every_action(&format!("{name}/canary")), &[b"1", b"1"]) {
+            assert_eq!(outcome, Outcome::Rejected(Rejected::Unsafe { reason: reason.into() }));
+        }
+        for outcome in it.apply(every_relocation(&format!("{name}/canary")), &[]) {
             assert_eq!(outcome, Outcome::Rejected(Rejected::Unsafe { reason: reason.into() }));
         }
         let removed = it.one(op(name, Expect::Folder, Do::Remove), b"");

@@ -300,6 +300,25 @@ async fn large_bodies_go_there_and_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_batches_are_written_at_the_same_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let link = link().await;
+    let root = root(&link, folder.path()).await;
+    let mut first = link.exchange(put(root, "first", &[1; 5000], false)).await.expect("the link is open");
+    first.send(Bytes::from_static(&[1; 100])).await.expect("room");
+    // The first one waits for its bytes, and the second is done meanwhile.
+    let mut second = link.exchange(put(root, "second", &[2; 5000], false)).await.expect("the link is open");
+    for (exchange, rest) in
+        [(&mut second, Bytes::from_static(&[2; 5000])), (&mut first, Bytes::from_static(&[1; 4900]))]
+    {
+        exchange.send(rest).await.expect("room");
+        exchange.finish(Trailer::default()).await.expect("room");
+        let reply = exchange.reply().await.expect("an answer");
+        assert!(matches!(&reply, Reply::Applied(done) if matches!(done[..], [Outcome::Applied { .. }])), "{reply:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_body_leaves_nothing_and_holds_nobody_up() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let link = link().await;

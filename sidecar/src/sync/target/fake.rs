@@ -164,6 +164,7 @@ type Race = Box<dyn FnOnce(&mut Tree) + Send>;
 
 /// What goes wrong on the remote, and when.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fault of its own.
 pub(crate) struct Faults {
     /// Operations until the link is cut; the last of them is done but never acknowledged.
     pub(crate) cut_after: Option<usize>,
