@@ -51,7 +51,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         trips.push(transport.round_trip().await?);
     }
     let about = transport.about().clone();
-    let found = super::agent::look(&cx, &*transport, remote.facts.as_ref()).await?;
+    let found = super::agent::look(&*transport, remote.facts.as_ref()).await?;
     let facts = match found.facts {
         Some(facts) => Some(facts),
         None => machine::facts(&*transport).await?,
