@@ -23,9 +23,10 @@ use crate::story::{LEFT_OUT, PROJECT};
 fn the_published_agent_needs_no_loader() {
     or_skip!("the_published_agent_needs_no_loader", skip::live(&["cc"]));
     let program = fs::read(binary::static_mlt()).expect("it was built");
-    // `PT_INTERP` of a dynamic program names its loader.
-    assert!(!program.windows(12).any(|window| window == b"/ld-linux-x8"), "it wants a loader");
-    assert!(!program.windows(13).any(|window| window == b"nsswitch.conf"), "it asks NSS");
+    assert!(program.starts_with(b"\x7fELF"));
+    // `PT_INTERP` of a dynamic program names its loader, near the beginning.
+    let head = &program[..4096];
+    assert!(!head.windows(10).any(|window| window == b"/ld-linux-"), "it wants a loader");
 }
 
 #[test]

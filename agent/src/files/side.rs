@@ -246,10 +246,12 @@ pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &str) -> io::Result<bool
     }
 }
 
-/// Returns 128 random bits as text.
+/// Returns 128 random bits as text. The kernel is asked itself: there may be no `/dev`.
 pub(super) fn random() -> io::Result<String> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        error.raw_os_error().map_or_else(|| io::ErrorKind::Unsupported.into(), io::Error::from_raw_os_error)
+    })?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn install(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 /// Says how the agent is; does not start it.
 pub(super) async fn status(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
-    let found = look(&cx, &*transport, remote.facts.as_ref()).await?;
+    let found = look(&*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn restart(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 pub(super) async fn stop(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
     end(&cx, &*transport, remote.facts.as_ref()).await?;
-    let found = look(&cx, &*transport, remote.facts.as_ref()).await?;
+    let found = look(&*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
@@ -93,14 +93,17 @@ pub(super) async fn uninstall(cx: Cx, _params: NoParams) -> Result<AgentStatus> 
     end(&cx, &*transport, remote.facts.as_ref()).await?;
     install::uninstall(&*transport).await?;
     cx.store.allow_agent(&remote.name, false).await?;
-    let found = look(&cx, &*transport, remote.facts.as_ref()).await?;
+    let found = look(&*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
-/// Looks for the agent on a machine without starting it. Where there can be none, that is what was found.
-pub(super) async fn look(cx: &Cx, transport: &dyn Transport, known: Option<&Facts>) -> Result<Found> {
-    let build = match install::build_for(transport, known, &*cx.frontend).await {
-        Ok(build) => build,
+/// Looks for the agent on a machine without starting it, and downloads none. Where there can be none, that is what
+/// was found.
+pub(super) async fn look(transport: &dyn Transport, known: Option<&Facts>) -> Result<Found> {
+    let here = async { Result::<_>::Ok(Build::here(install::platform_of(transport, known).await?).await?) };
+    let build = match here.await {
+        Ok(Some(build)) => build,
+        Ok(None) => return Ok(Found { status: of_others(transport).await?, facts: None }),
         Err(problem) if matches!(problem.code, Code::AgentPlatform | Code::AgentInstall) => {
             let status = AgentStatus { problem: Some(problem), ..AgentStatus::default() };
             return Ok(Found { status, facts: None });
@@ -130,19 +133,23 @@ async fn look_for(transport: &dyn Transport, build: &Build) -> Result<Found> {
         };
         return Ok(Found { status, facts: health.facts });
     }
-    let (state, version, path) = if install::verb(transport, build, "--version").await?.is_success() {
-        (AgentState::Stopped, Some(env!("CARGO_PKG_VERSION").to_owned()), Some(path))
+    let status = if install::verb(transport, build, "--version").await?.is_success() {
+        let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        AgentStatus { state: AgentState::Stopped, version, path: Some(path), ..AgentStatus::default() }
     } else {
-        let others = command::run(transport, &format!("sh -c 'ls -t ~/{FOLDER}/bin'")).await?;
-        match others.stdout.lines().map(str::trim).find_map(|name| name.strip_prefix("mlt-")) {
-            Some(rest) if others.is_success() => {
-                let version = rest.rsplit_once('-').map_or(rest, |(version, _)| version).to_owned();
-                (AgentState::Outdated, Some(version), Some(format!("~/{FOLDER}/bin/mlt-{rest}")))
-            }
-            Some(_) | None => (AgentState::Missing, None, None),
-        }
+        of_others(transport).await?
     };
-    Ok(Found { status: AgentStatus { state, version, path, ..AgentStatus::default() }, facts: None })
+    Ok(Found { status, facts: None })
+}
+
+/// Says how far a machine is where our build is not installed.
+async fn of_others(transport: &dyn Transport) -> Result<AgentStatus> {
+    let others = command::run(transport, &format!("sh -c 'ls -t ~/{FOLDER}/bin'")).await?;
+    let newest = others.stdout.lines().map(str::trim).find_map(|name| name.strip_prefix("mlt-"));
+    let Some(rest) = newest.filter(|_| others.is_success()) else { return Ok(AgentStatus::default()) };
+    let version = rest.rsplit_once('-').map_or(rest, |(version, _)| version).to_owned();
+    let path = Some(format!("~/{FOLDER}/bin/mlt-{rest}"));
+    Ok(AgentStatus { state: AgentState::Outdated, version: Some(version), path, ..AgentStatus::default() })
 }
 
 async fn reach(cx: &Cx) -> Result<(RemoteRow, std::sync::Arc<dyn Transport>)> {
@@ -158,7 +165,7 @@ async fn started(cx: &Cx, remote: &RemoteRow) -> Result<AgentStatus> {
     session.link(Lane::Priority).await?;
     let start_ms = milliseconds(began.elapsed());
     let transport = session.transport().await?;
-    let found = look(cx, &*transport, remote.facts.as_ref()).await?;
+    let found = look(&*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name.clone(), start_ms: Some(start_ms), ..found.status })
 }
 

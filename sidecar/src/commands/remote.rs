@@ -65,11 +65,8 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     let about = transport.about().clone();
     let forbidden = transport.limits().await?;
     let runs_commands = TransportError::of_limits(&remote.host, &forbidden).is_none();
-    let found = if runs_commands {
-        super::agent::look(&cx, &*transport, remote.facts.as_ref()).await?
-    } else {
-        Found::default()
-    };
+    let found =
+        if runs_commands { super::agent::look(&*transport, remote.facts.as_ref()).await? } else { Found::default() };
     let facts = match found.facts {
         None if runs_commands => machine::facts(&*transport).await?,
         facts => facts,

@@ -79,11 +79,15 @@ pub async fn agent(
 
 /// Returns the build for a remote, of which may be known what machine it is.
 pub async fn build_for(transport: &dyn Transport, known: Option<&Facts>, frontend: &dyn Frontend) -> Result<Build> {
-    let platform = match known.and_then(told) {
-        Some(platform) => platform,
-        None => probe(transport).await?.platform,
-    };
-    Ok(Build::of(platform, frontend).await?)
+    Ok(Build::of(platform_of(transport, known).await?, frontend).await?)
+}
+
+/// Returns what machine a remote is, which may be known already.
+pub async fn platform_of(transport: &dyn Transport, known: Option<&Facts>) -> Result<Platform> {
+    match known.and_then(told) {
+        Some(platform) => Ok(platform),
+        None => Ok(probe(transport).await?.platform),
+    }
 }
 
 fn told(facts: &Facts) -> Option<Platform> {

@@ -9,6 +9,7 @@ use protocol::editor::{AgentOrigin, AgentProgram};
 use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
+use super::download::Order;
 use super::error::InstallError;
 use super::platform::{HEAD, Machine, Platform, Program, System};
 use super::sources::{Choice, Sources};
@@ -60,6 +61,16 @@ impl Build {
         found.get_or_try_init(|| Self::find(platform, frontend)).await.cloned()
     }
 
+    /// Returns the build for a platform as far as it is on this machine; downloads nothing.
+    pub async fn here(platform: Platform) -> Result<Option<Self>, InstallError> {
+        off_runtime(move || match Sources::ours()?.choose(platform)? {
+            Choice::Have(build) => Ok(Some(*build)),
+            Choice::Fetch(order) if order.is_kept() => Self::downloaded(&order).map(Some),
+            Choice::Fetch(_) => Ok(None),
+        })
+        .await
+    }
+
     async fn find(platform: Platform, frontend: &dyn Frontend) -> Result<Self, InstallError> {
         let sources = Sources::ours()?;
         let choice = off_runtime({
@@ -71,13 +82,14 @@ impl Build {
             Choice::Fetch(order) => {
                 let title = format!("Downloading the agent from {}", order.url());
                 frontend.report(Progress { title, ..Progress::default() });
-                off_runtime(move || {
-                    let file = download::fetch(&order)?;
-                    Self::describe(platform, AgentOrigin::Downloaded, Bytes::File(file))
-                })
-                .await
+                off_runtime(move || Self::downloaded(&order)).await
             }
         }
+    }
+
+    fn downloaded(order: &Order) -> Result<Self, InstallError> {
+        let file = download::fetch(order)?;
+        Self::describe(order.platform(), AgentOrigin::Downloaded, Bytes::File(file))
     }
 
     /// Returns where it goes, relative to the remote user's home.

@@ -96,6 +96,11 @@ impl Base {
 }
 
 impl Order {
+    /// Returns what the program is for.
+    pub fn platform(&self) -> Platform {
+        self.platform
+    }
+
     /// Returns where the program is.
     pub fn url(&self) -> String {
         format!("{}/v{}/{}", self.base.address, env!("CARGO_PKG_VERSION"), self.platform.file_name())

@@ -262,6 +262,10 @@ pub fn examples() -> Vec<Example> {
             platform: Platform::PUBLISHED[1],
         }
         .into(),
+        InstallError::Download(DownloadError::NoSum {
+            url: "https://releases.example/v0.1.0/mlt-linux-aarch64.sha256".to_owned(),
+        })
+        .into(),
         InstallError::OtherVersion {
             file: "/usr/local/bin/mlt-linux-aarch64".to_owned(),
             said: "mlt 0.0.9 protocol 1".to_owned(),
