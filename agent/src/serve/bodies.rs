@@ -1,9 +1,11 @@
 //! The bytes of a batch on their way from the link to the thread that writes them. Credit is the bound:
 //! what the sidecar may have on the way is what the queue can hold.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use protocol::agent::Trailer;
@@ -16,6 +18,9 @@ use crate::wire::{Outbox, WireError, packed};
 
 /// Credit is given back in pieces of this size, or when the queue is empty.
 const GIVE_BACK: usize = 64 * 1024;
+
+/// How long copies go on for a link that is gone; everything ends within about a second.
+const GRACE: Duration = Duration::from_millis(750);
 
 #[derive(Debug)]
 enum Piece {
@@ -50,6 +55,8 @@ pub(super) struct Bodies {
     stream: u64,
     outbox: Outbox,
     stop: Stop,
+    /// When a copy first noticed that the link is gone.
+    noticed: Cell<Option<Instant>>,
     may_resume: bool,
     current: Bytes,
     used: usize,
@@ -61,8 +68,18 @@ pub(super) fn pipe(stream: u64, outbox: Outbox, stop: Stop, may_resume: bool) ->
     let (sender, pieces) = mpsc::unbounded_channel();
     let credit = Arc::new(AtomicUsize::new(INITIAL_CREDIT));
     let sink = Sink { pieces: sender, credit: Arc::clone(&credit) };
-    let bodies =
-        Bodies { pieces, credit, stream, outbox, stop, may_resume, current: Bytes::new(), used: 0, trailer: None };
+    let bodies = Bodies {
+        pieces,
+        credit,
+        stream,
+        outbox,
+        stop,
+        noticed: Cell::new(None),
+        may_resume,
+        current: Bytes::new(),
+        used: 0,
+        trailer: None,
+    };
     (sink, bodies)
 }
 
@@ -165,7 +182,18 @@ impl files::Bodies for Bodies {
     }
 
     fn go_on(&self) -> io::Result<()> {
-        if self.stop.unwanted.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+        if self.stop.withdrawn.is_cancelled() {
+            return Err(cancelled());
+        }
+        if self.stop.unwanted.is_cancelled() {
+            // What had arrived behind a copy is worth more than the copy, but nobody waits for long ones.
+            let noticed = self.noticed.get().unwrap_or_else(Instant::now);
+            self.noticed.set(Some(noticed));
+            if noticed.elapsed() > GRACE {
+                return Err(cancelled());
+            }
+        }
+        Ok(())
     }
 
     fn may_resume(&self) -> bool {

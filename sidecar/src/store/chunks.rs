@@ -8,8 +8,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{Store, StoreError, now};
 
-/// Most bytes of all lists, which are those of about a hundred GiB of files; the ones that were longest not used
-/// go first.
+/// Most bytes of all lists, which are those of about a hundred GiB of files; the oldest go first.
 const CAP: i64 = 64 * 1024 * 1024;
 
 /// The chunks of a file as they are stored.
@@ -37,19 +36,29 @@ impl Store {
 
     /// Remembers the chunks of a file.
     pub async fn put_chunk_list(&self, file: Hash, chunks: StoredChunks) -> Result<(), StoreError> {
+        self.put_chunk_list_within(CAP, file, chunks).await
+    }
+
+    /// Remembers the chunks of a file, and forgets the oldest lists above `cap` bytes.
+    pub(super) async fn put_chunk_list_within(
+        &self,
+        cap: i64,
+        file: Hash,
+        chunks: StoredChunks,
+    ) -> Result<(), StoreError> {
         self.write(move |write| {
             write.execute(
-                "insert or replace into chunk_list (hash, size, list, used) values (?, ?, ?, ?)",
+                "insert or replace into chunk_list (hash, size, list, stored) values (?, ?, ?, ?)",
                 params![file.0, chunks.size.cast_signed(), chunks.list, now()],
             )?;
             write.execute(
                 "delete from chunk_list where rowid in (
                      select id from (
-                         select rowid as id, sum(length(list)) over (order by used desc, rowid desc) as held
+                         select rowid as id, sum(length(list)) over (order by stored desc, rowid desc) as held
                          from chunk_list
                      ) where held > ?
                  )",
-                [CAP],
+                [cap],
             )
         })
         .await
