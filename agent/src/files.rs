@@ -6,6 +6,7 @@ mod batch;
 mod body;
 mod error;
 mod lease;
+mod list;
 mod look;
 mod mode;
 mod place;
@@ -30,6 +31,7 @@ use std::sync::atomic::AtomicBool;
 
 use protocol::agent::{Apply, Open, Opened, RootId, Trailer};
 use protocol::error::Error;
+use protocol::listing::Listing;
 use protocol::path::RelPath;
 use protocol::sync::{Differs, Found, Known, Outcome};
 
@@ -134,6 +136,18 @@ impl Root {
             return entries.iter().map(problem).collect();
         }
         verify::differences(&self.top, self.clock, entries)
+    }
+
+    /// Lists folders until the answer is full; fewer listings than folders say that the rest was not looked at.
+    /// `None` once `go_on` says no.
+    pub fn list(
+        &self,
+        folders: &[Option<RelPath>],
+        after: Option<&str>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<Listing>>, Error> {
+        self.check()?;
+        Ok(list::folders(&self.top, folders, after, go_on))
     }
 
     /// Does every operation completely or not at all.

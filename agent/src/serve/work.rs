@@ -138,7 +138,17 @@ impl Work {
                 })
                 .await
             }
-            Request::Chunks(_) | Request::Partials { .. } | Request::Summarise(_) | Request::List(_) => {
+            Request::List(list) => {
+                let root = self.root(list.root)?;
+                limit(list.folders.len())?;
+                let wanted = cancel.clone();
+                self.blocking(&cancel, move || {
+                    let listed = root.list(&list.folders, list.after.as_deref(), &|| !wanted.is_cancelled())?;
+                    listed.map(Reply::Listed).ok_or_else(|| RequestError::Cancelled.into())
+                })
+                .await
+            }
+            Request::Chunks(_) | Request::Partials { .. } | Request::Summarise(_) => {
                 Err(RequestError::Unsupported.into())
             }
             Request::Read { .. } => unreachable!("reads are answered by `send_file`"),
@@ -168,10 +178,12 @@ impl Work {
             Ok(opened) => opened,
             Err(error) => return self.last_reply(id, &Reply::Failed(error)).await,
         };
+        // What was appended since is another version.
+        let size = found.stamp.map_or(u64::MAX, |stamp| stamp.size);
         self.reply(id, &Reply::Reading(found)).await;
         let sender = Sender { id, outbox: self.outbox.clone(), credit };
         let wanted = cancel.clone();
-        let sent = self.blocking(&cancel, move || sender.run(file, &wanted)).await;
+        let sent = self.blocking(&cancel, move || sender.run(file.take(size), &wanted)).await;
         let trailer = match sent {
             Ok(hash) => Trailer { hash: Some(hash), error: None },
             Err(error) => Trailer { hash: None, error: Some(error) },
@@ -219,7 +231,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn run(self, mut file: std::fs::File, cancel: &CancellationToken) -> Result<Hash, Error> {
+    fn run(self, mut file: std::io::Take<std::fs::File>, cancel: &CancellationToken) -> Result<Hash, Error> {
         let runtime = tokio::runtime::Handle::current();
         let mut hasher = blake3::Hasher::new();
         loop {
