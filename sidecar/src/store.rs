@@ -6,6 +6,7 @@
 mod failure;
 mod opening;
 mod pairs;
+mod pulled;
 mod remotes;
 mod rows;
 
@@ -52,6 +53,8 @@ pub struct Pair {
     pub exclude: Vec<String>,
     /// Include overrides of the command line, in order.
     pub include: Vec<String>,
+    /// Patterns of what is brought home while watching, in order.
+    pub pull: Vec<String>,
     /// Whether a person paused it.
     pub paused: bool,
     /// Whether an owner should run when the workspace is opened (set by `watch`, cleared by `stop`).

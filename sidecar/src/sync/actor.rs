@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::agent::Opened;
-use protocol::editor::SyncResolveOutput;
+use protocol::editor::{SyncProblem, SyncResolveOutput};
 use protocol::error::{Code, Error, Result};
 use protocol::path::RelPath;
 use protocol::sync::Hash;
@@ -22,6 +22,7 @@ use super::ignored::Rules;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
 use super::plan::{self, Conflict, Overlay, Step};
+use super::pull::Brought;
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, SyncError, SyncTarget};
@@ -29,12 +30,14 @@ use super::{Arrival, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store};
 
 use commits::{Committed, ended};
+pub(super) use decide::would_stop;
 pub(super) use report::{conflict, seconds as report_seconds};
 use waiters::Waiter;
 
 mod answers;
 mod commits;
 mod decide;
+mod home;
 mod link;
 mod report;
 mod requests;
@@ -62,6 +65,8 @@ enum Event {
     Cookie { flush: u64, result: Result<()> },
     Flushed { generation: u64, result: Result<(), SyncError> },
     TrashEmptied(Result<(), SyncError>),
+    Home { copy: String, changes: Vec<BaseChange> },
+    Brought(Box<Result<Brought>>),
     Resolved { resolved: Vec<Resolved>, error: Option<Error>, answer: oneshot::Sender<Result<SyncResolveOutput>> },
 }
 
@@ -96,6 +101,12 @@ enum Halt {
     Brake(Brake),
     Large { plan: String, large: Large },
     Trash { held: u64 },
+}
+
+impl Halt {
+    fn large(large: Large) -> Self {
+        Self::Large { plan: format!("large-{}-{}", large.files, large.bytes), large }
+    }
 }
 
 /// What one pair's task owns.
@@ -146,6 +157,13 @@ pub(super) struct Actor {
     look_not_before: Option<Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
+    /// Whether the workspace is followed, and not only brought up to date once.
+    watches: bool,
+    /// Whether the remote was compared since its patterns last brought something home.
+    home_due: bool,
+    bringing: bool,
+    /// What they could not bring home.
+    home_problems: Vec<SyncProblem>,
     ids: u64,
     halt: Option<Halt>,
     approved: Option<String>,
@@ -204,6 +222,10 @@ impl Actor {
             look_not_before: None,
             transfers: BTreeMap::new(),
             resolving: 0,
+            watches: false,
+            home_due: false,
+            bringing: false,
+            home_problems: Vec::new(),
             ids: 0,
             halt: None,
             approved: None,
@@ -224,6 +246,7 @@ impl Actor {
         watching: Option<Watching>,
         cancel: CancellationToken,
     ) {
+        self.watches = watching.is_some();
         let (mut notices, cookie) = match watching {
             Some(watching) => (Some(watching.notices), Some(watching.cookie)),
             None => (None, None),
@@ -308,6 +331,12 @@ impl Actor {
                 });
             }
             Command::Touch { paths } => self.touch(paths, Some(Instant::now())),
+            Command::Sides { answer } => reply(answer, self.sides()),
+            Command::Home { copy, changes, answer } => {
+                self.home(&copy, changes);
+                self.publish();
+                reply(answer, Ok(()));
+            }
         }
     }
 
@@ -365,6 +394,8 @@ impl Actor {
                 self.pending.touch_everything();
             }
             Event::TrashEmptied(Err(error)) => self.failed(error),
+            Event::Home { copy, changes } => self.home(&copy, changes),
+            Event::Brought(brought) => self.brought(*brought),
             Event::Resolved { resolved, error, answer } => self.resolved(resolved, error, answer),
         }
     }
@@ -391,6 +422,7 @@ impl Actor {
                 if !self.looking && self.may_look(now) {
                     self.start_look(now);
                 }
+                self.start_home();
                 self.start_flush(now);
             }
         }

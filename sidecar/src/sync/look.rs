@@ -130,13 +130,17 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 fn about_base(base: &BTreeMap<RelPath, Base>) -> Vec<Known> {
-    let expect = |base: &Base| match &base.content {
+    base.iter().map(|(path, base)| Known { path: path.clone(), expect: expected(base) }).collect()
+}
+
+/// Returns the precondition that says: the base still holds on the remote.
+pub(super) fn expected(base: &Base) -> Expect {
+    match &base.content {
         Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
         Content::Folder => Expect::Folder,
         Content::Link { target } => Expect::Link { target: target.clone() },
         Content::Special => Expect::Absent,
-    };
-    base.iter().map(|(path, base)| Known { path: path.clone(), expect: expect(base) }).collect()
+    }
 }
 
 /// Whether nothing stands where new paths are to go.
@@ -145,7 +149,8 @@ fn about_new(base: &BTreeMap<RelPath, Base>, scan: &Scan) -> Vec<Known> {
     new.map(|path| Known { path: path.clone(), expect: Expect::Absent }).collect()
 }
 
-async fn verify(target: &dyn SyncTarget, questions: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
+/// Asks the remote as many questions as there are, in requests that overlap.
+pub(super) async fn verify(target: &dyn SyncTarget, questions: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
     let mut differs = Vec::new();
     let mut rest = questions.into_iter();
     let requests = std::iter::from_fn(|| {

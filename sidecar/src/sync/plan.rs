@@ -219,6 +219,20 @@ pub fn below<'a, T>(map: &'a BTreeMap<RelPath, T>, path: &'a RelPath) -> impl It
         .filter(|(other, _)| other.starts_with(path))
 }
 
+/// Returns whether a relative link at `path` leaves the workspace, as far as its text tells.
+pub fn escapes(path: &RelPath, target: &str) -> bool {
+    let mut depth = path.depth() - 1;
+    for name in target.split('/') {
+        match name {
+            "" | "." => {}
+            ".." if depth == 0 => return true,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
 /// Returns each path that shares its case-folded name with another, and that other. Neither is written:
 /// which of them the remote would end up with is a matter of luck.
 fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use protocol::agent::{Holder, Opened};
 use protocol::error::{Code, Error, Example, Explain, word};
+use protocol::listing::Listing;
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::{Content, Differs, Found, Known, Op, Outcome, Rejected};
 use tokio::io::AsyncWrite;
@@ -61,6 +62,11 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
         most: u64,
         to: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<Found, SyncError>;
+    /// Lists folders (`None` is the root), the first one after the name `after`; fewer listings than folders say
+    /// that the rest has to be asked for again. Fails where the other end cannot list.
+    async fn list(&self, _folders: Vec<Option<RelPath>>, _after: Option<String>) -> Result<Vec<Listing>, SyncError> {
+        Err(no_lists())
+    }
     /// Makes everything applied so far survive a power cut there.
     async fn flush(&self) -> Result<(), SyncError>;
     /// Empties the trash.
@@ -249,6 +255,16 @@ pub fn about(entries: &[Known], differs: Vec<Differs>) -> Result<Vec<Differs>, S
         }
     }
     Ok(differs)
+}
+
+/// Returns the error of a remote whose folders cannot be listed.
+pub(crate) fn no_lists() -> SyncError {
+    SyncError::Refused(Error {
+        code: Code::AgentProtocol,
+        message: "the remote's folders cannot be listed by what runs there".to_owned(),
+        help: "Run `mltoolbox-sidecar agent install` to put this version's agent there.".to_owned(),
+        causes: Vec::new(),
+    })
 }
 
 /// Returns what a person reads about what a path holds.

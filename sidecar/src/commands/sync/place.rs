@@ -12,6 +12,7 @@ use crate::env;
 use crate::frontend::{Question, confirm};
 use crate::sessions;
 use crate::store::Pair;
+use crate::sync::pull::Selection;
 use crate::sync::target::not_a_path;
 use crate::sync::{AskError, Handle, ignored};
 
@@ -137,11 +138,19 @@ pub(super) struct Asked {
     names_remote: bool,
 }
 
+/// Returns what `push` and `watch` are asked to sync.
+pub(super) async fn asked(cx: &Cx, params: &SyncStartParams) -> Result<Asked> {
+    let workspace = workspace(cx, params.dir.as_deref())?;
+    check(cx, &workspace).await?;
+    asked_in(cx, &workspace, params).await
+}
+
 /// Returns the pair that `push` and `watch` mean. A running sync's remote is meant when none is named.
-pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -> Result<Asked> {
+pub(super) async fn asked_in(cx: &Cx, workspace: &Path, params: &SyncStartParams) -> Result<Asked> {
     for pattern in params.exclude.iter().chain(&params.include) {
         ignored::check(pattern).map_err(|source| AskError::Pattern { pattern: pattern.clone(), source })?;
     }
+    Selection::named(&cleared(&params.pull), true)?;
     let remote = match cx.syncs.get(workspace) {
         Some(live) if cx.scope.remote.is_none() => live.pair().remote.clone(),
         _ => choice::chosen_for(cx, workspace).await?.name,
@@ -158,6 +167,7 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
             root: None,
             exclude: Vec::new(),
             include: Vec::new(),
+            pull: Vec::new(),
             paused: false,
             wanted: false,
             last_visible: None,
@@ -169,13 +179,19 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
         // Nothing is known of another folder.
         pair = Pair { remote_dir: to.clone(), copy: None, root: None, last_visible: None, last_durable: None, ..pair };
     }
-    for (patterns, given) in [(&mut pair.exclude, &params.exclude), (&mut pair.include, &params.include)] {
+    let given =
+        [(&mut pair.exclude, &params.exclude), (&mut pair.include, &params.include), (&mut pair.pull, &params.pull)];
+    for (patterns, given) in given {
         if !given.is_empty() {
             // An empty pattern alone clears what was given before.
-            *patterns = given.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
+            *patterns = cleared(given);
         }
     }
     Ok(Asked { pair, row, named: params.clone(), names_remote: cx.scope.remote.is_some() })
+}
+
+fn cleared(patterns: &[String]) -> Vec<String> {
+    patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect()
 }
 
 impl Asked {
@@ -188,6 +204,7 @@ impl Asked {
             || self.named.to.is_some() && !is_its_folder
             || !self.named.exclude.is_empty() && asked.exclude != present.exclude
             || !self.named.include.is_empty() && asked.include != present.include
+            || !self.named.pull.is_empty() && asked.pull != present.pull
     }
 
     /// Stores what was asked for and returns the pair to run. Another folder than the stored one, and that its
@@ -202,8 +219,13 @@ impl Asked {
             cx.store.pair(&pair.workspace, &pair.remote, &folder).await?
         };
         pair.id = row.id;
-        let new =
-            Pair { exclude: pair.exclude.clone(), include: pair.include.clone(), wanted: pair.wanted, ..row.clone() };
+        let new = Pair {
+            exclude: pair.exclude.clone(),
+            include: pair.include.clone(),
+            pull: pair.pull.clone(),
+            wanted: pair.wanted,
+            ..row.clone()
+        };
         if new != row {
             cx.store.update_pair(&new).await?;
         }
