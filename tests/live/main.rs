@@ -13,6 +13,7 @@ mod kills;
 mod lasting;
 mod limits;
 mod owner;
+mod pull;
 mod sync;
 mod terminal;
 mod trial;

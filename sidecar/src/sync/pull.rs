@@ -26,10 +26,14 @@ mod access;
 #[cfg(unix)]
 mod bring;
 #[cfg(unix)]
+mod fetch;
+#[cfg(unix)]
 mod home;
 mod mirror;
 pub mod plan;
 pub mod selection;
+#[cfg(unix)]
+mod survey;
 mod walk;
 
 #[cfg(all(test, unix))]
