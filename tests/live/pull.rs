@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::time::Duration;
 
 use harness::process::{self, wait_until};
 use harness::proxy::{Fault, Way};
@@ -13,6 +14,9 @@ use protocol::editor::{
 use protocol::error::{Code, Error};
 
 use crate::story::{ARRIVES, LEFT_OUT, Story};
+
+/// How long forty files may take that each have to be safe on a busy disk.
+const LONG: Duration = Duration::from_mins(2);
 
 /// Bytes that no compression makes less, the same for the same seed.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -225,18 +229,25 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
         .spawn()
         .expect("it can be started");
     let id = i32::try_from(child.id()).expect("a process id");
-    let all = |count: u64| (0..count).all(|number| story.here(&format!("build/a{number:02}.bin")).exists());
-    wait_until("the small files to come home", ARRIVES, || all(small));
+    let home = || (0..small).filter(|number| story.here(&format!("build/a{number:02}.bin")).exists()).count() as u64;
+    // The last ones may be on their way together with the big one.
+    wait_until("most of the small files to come home", LONG, || home() >= small - 10);
     let memory = process::resident(id).expect("it lives");
     assert!(memory < 100_000_000, "{memory} bytes of memory");
     assert!(!story.here("build/z-big.bin").exists(), "no half file has its name");
     assert!(process::kill(id), "it lived until then");
     child.wait().expect("it was ours");
+    let came = home();
     assert!(story.here(".mltoolbox-pull").exists(), "what it had of the big one");
     story.wire.cut();
     story.wire.resume();
     let brought = pull(&story, "build/");
-    assert_eq!((brought.files, brought.bytes), (1, big as u64), "only what was not home travels: {brought:#?}");
+    let missing = small - came;
+    assert_eq!(
+        (brought.files, brought.bytes),
+        (missing + 1, missing * 20_000 + big as u64),
+        "only what was not home travels: {brought:#?}"
+    );
     assert!(!story.here(".mltoolbox-pull").exists());
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
     // A connection that is lost on the way is made again.

@@ -168,11 +168,11 @@ impl Actor {
             return true;
         }
         let first = self.base.is_empty();
-        if let Some(large) = guard::large(plan, first).map(Halt::large) {
-            if self.approved != Some(report::halt_plan(&large)) {
-                self.halt = Some(large);
-                return true;
-            }
+        if let Some(large) = guard::large(plan, first).map(Halt::large)
+            && self.approved != Some(report::halt_plan(&large))
+        {
+            self.halt = Some(large);
+            return true;
         }
         self.approved = None;
         false

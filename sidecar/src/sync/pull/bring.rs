@@ -285,6 +285,7 @@ fn described(step: &Step) -> (SyncAction, u64) {
 }
 
 /// A part of ours that died.
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` gives it by value")]
 pub(super) fn io_error(error: io::Error) -> Error {
     SyncError::Protocol(error.to_string()).into()
 }

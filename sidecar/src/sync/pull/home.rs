@@ -4,9 +4,10 @@
 //! is here is only replaced when it is what was expected, and is kept first. No link is ever followed. One pull at
 //! a time holds the staging folder; what a killed one left there goes with the next.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -202,7 +203,7 @@ impl Home {
             let is_executable = scan::mode(&rustix::fs::fstat(&staged.file)?) & 0o100 != 0;
             let kept = mode & !0o111;
             let bits = if is_executable { kept | (kept & 0o444) >> 2 } else { kept };
-            rustix::fs::fchmod(&staged.file, Mode::from_raw_mode(bits.into()))?;
+            staged.file.set_permissions(Permissions::from_mode(bits))?;
         }
         // A name that outlives its bytes would be pushed as an edit after a power cut.
         staged.file.sync_all()?;

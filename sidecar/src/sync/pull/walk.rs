@@ -109,7 +109,7 @@ fn digest(ask: Ask, listings: Vec<Listing>, selection: &Selection, rules: &Rules
         for name in listing.unusable {
             problem(shown(&name), "its name on the remote is not UTF-8; rename it there".to_owned());
         }
-        let in_folder = rules.folder(folder.as_ref());
+        let above = rules.folder(folder.as_ref());
         let mut last = after.take();
         for entry in listing.entries {
             if last.as_ref().is_some_and(|last| *last >= entry.name) {
@@ -129,7 +129,7 @@ fn digest(ask: Ask, listings: Vec<Listing>, selection: &Selection, rules: &Rules
                 continue;
             };
             let is_folder = matches!(entry.kind, ListedKind::Folder | ListedKind::Mount);
-            let verdict = rules.verdict_in(&in_folder, &path, is_folder);
+            let verdict = rules.verdict_in(&above, &path, is_folder);
             if entry.kind == ListedKind::Folder && selection.enters(&path, verdict) {
                 digest.folders.push(path.clone());
             }

@@ -1,7 +1,7 @@
 //! Writing to a workspace that others write to as well.
 
 use std::io::Read as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 
 use protocol::sync::Hash;
 
