@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::guard::Brake;
 use super::plan::Conflict;
 use super::target::SyncTarget;
-use crate::commands::show::text::bytes as shown;
 use crate::frontend::Progress;
 use crate::store::{Base, BaseChange, Pair, Store};
 
@@ -127,7 +126,7 @@ pub enum PullError {
         path: RelPath,
     },
     /// More than fits.
-    #[error("{} would come home, and {} are free here", shown(*bytes), shown(*free))]
+    #[error("{bytes} bytes would come home, and {free} are free here")]
     Space {
         /// Bytes to come.
         bytes: u64,
