@@ -8,6 +8,7 @@ mod body;
 mod copy;
 mod error;
 mod lease;
+mod list;
 mod look;
 mod mirror;
 mod mode;
@@ -37,6 +38,7 @@ use std::sync::atomic::AtomicBool;
 use protocol::agent::{Apply, Open, Opened, RootId, Trailer};
 use protocol::delta::{Chunks, Partial};
 use protocol::error::Error;
+use protocol::listing::Listing;
 use protocol::mirror::{Summarise, Summary};
 use protocol::path::RelPath;
 use protocol::sync::{Differs, Found, Hash, Known, Op, Outcome};
@@ -178,6 +180,18 @@ impl Root {
             return Ok(Vec::new());
         }
         Ok(mirror::summaries(&self.mirror, &self.top, self.clock, asked))
+    }
+
+    /// Lists folders until the answer is full; fewer listings than folders say that the rest was not looked at.
+    /// `None` once `go_on` says no.
+    pub fn list(
+        &self,
+        folders: &[Option<RelPath>],
+        after: Option<&str>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<Listing>>, Error> {
+        self.check()?;
+        Ok(list::folders(&self.top, folders, after, go_on))
     }
 
     /// Does every operation completely or not at all.

@@ -27,24 +27,31 @@ pub const MAX_STREAMS: usize = 256;
 /// Reads a list and stops at one entry more than [`MAX_BATCH`]: an entry takes a hundred times as much memory as
 /// the shortest bytes that announce it.
 pub(crate) fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Bounded<T>(PhantomData<T>);
+    at_most::<MAX_BATCH, D, T>(deserializer)
+}
 
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {
+/// Reads a list as [`bounded`] does, of at most `MOST` entries.
+pub(crate) fn at_most<'de, const MOST: usize, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Bounded<const MOST: usize, T>(PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> Visitor<'de> for Bounded<MOST, T> {
         type Value = Vec<T>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(formatter, "at most {MAX_BATCH} entries")
+            write!(formatter, "at most {MOST} entries")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
             let announced = entries.size_hint().unwrap_or_default();
-            if announced > MAX_BATCH {
+            if announced > MOST {
                 return Err(A::Error::invalid_length(announced, &self));
             }
             let mut list = Vec::with_capacity(announced);
             while let Some(entry) = entries.next_element()? {
-                if list.len() == MAX_BATCH {
-                    return Err(A::Error::invalid_length(MAX_BATCH + 1, &self));
+                if list.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
                 }
                 list.push(entry);
             }
@@ -52,7 +59,7 @@ pub(crate) fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
         }
     }
 
-    deserializer.deserialize_seq(Bounded(PhantomData))
+    deserializer.deserialize_seq(Bounded::<MOST, T>(PhantomData))
 }
 
 /// What the sidecar asks. Each opens a stream; requests of one link may overlap.

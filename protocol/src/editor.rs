@@ -50,7 +50,8 @@ methods! {
     AgentRestart = "agent/restart": NoParams => AgentStatus;
     AgentStop = "agent/stop": NoParams => AgentStatus;
     AgentUninstall = "agent/uninstall": NoParams => AgentStatus;
-    SyncPush = "sync/push": SyncStartParams => SyncPushOutput;
+    SyncPush = "sync/push": SyncPushParams => SyncPushOutput;
+    SyncPull = "sync/pull": SyncPullParams => SyncPullOutput;
     SyncWatch = "sync/watch": SyncWatchParams => SyncStatus;
     SyncShow = "sync/status": NoParams => SyncStatus;
     SyncList = "sync/list": NoParams => SyncListOutput;
@@ -60,7 +61,7 @@ methods! {
     SyncApprove = "sync/approve": SyncApproveParams => SyncStatus;
     SyncPause = "sync/pause": NoParams => SyncStatus;
     SyncResume = "sync/resume": NoParams => SyncStatus;
-    SyncStop = "sync/stop": SyncStopParams => SyncListOutput;
+    SyncStop = "sync/stop": SyncStopParams => SyncStopOutput;
     ContainerExec = "container/exec": ContainerExecParams => ContainerExecOutput;
     DoctorRun = "doctor/run": NoParams => DoctorOutput;
     CliCompletions = "cli/completions": CliCompletionsParams => TextOutput;

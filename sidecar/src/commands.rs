@@ -9,8 +9,8 @@ use std::time::Duration;
 use protocol::editor::{
     AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ContainerExec,
     DoctorRun, RemoteAdd, RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SyncApprove,
-    SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch,
-    TryRun,
+    SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPull, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop,
+    SyncWatch, TryRun,
 };
 use protocol::error::{Code, Explain, Result};
 use protocol::method::Method;
@@ -144,6 +144,7 @@ fn rows() -> Vec<Command> {
         on::<AgentStop, _>(&["agent", "stop"], "Stop the agent", agent::stop, show::agent),
         on::<AgentUninstall, _>(&["agent", "uninstall"], "Remove the agent and all it made for itself", agent::uninstall, show::agent),
         on::<SyncPush, _>(&["sync", "push"], "Bring the remote up to date once", sync::push, show::pushed).runs(Where::Owner).examples(&["sync push", "sync push ~/project --to /data/project --dry-run"]),
+        on::<SyncPull, _>(&["sync", "pull"], "Bring home what the remote wrote: edits, results, logs", sync::pull, show::pulled).runs(Where::Owner).status::<SyncPull>(pull_status).examples(&["sync pull", "sync pull checkpoints/ 'runs/*.csv'"]),
         on::<SyncWatch, _>(&["sync", "watch"], "Keep the remote up to date with every save", sync::watch, show::status).runs(Where::StartsOwner).examples(&["sync watch --remote gpu1", "sync watch --foreground"]),
         on::<SyncShow, _>(&["sync", "status"], "Show how the sync of this workspace stands", sync::status, show::status).runs(Where::Owner),
         on::<SyncList, _>(&["sync", "list"], "List every workspace that is synced", sync::list, show::syncs),
@@ -164,6 +165,11 @@ fn rows() -> Vec<Command> {
 /// Passes the command's own status through; what does not fit into a byte is cut as the shell does.
 fn exec_status(ended: &protocol::editor::ContainerExecOutput) -> u8 {
     ended.status.to_le_bytes()[0]
+}
+
+/// Whether something did not come home.
+fn pull_status(output: &protocol::editor::SyncPullOutput) -> u8 {
+    u8::from(!output.problems.is_empty())
 }
 
 fn on<M: Method, F>(

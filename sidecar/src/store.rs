@@ -7,6 +7,7 @@ mod chunks;
 mod failure;
 mod opening;
 mod pairs;
+mod pulled;
 mod remotes;
 mod rows;
 
@@ -56,6 +57,8 @@ pub struct Pair {
     pub include: Vec<String>,
     /// Patterns of files that only grow, in order.
     pub append: Vec<String>,
+    /// Patterns of what is brought home while watching, in order.
+    pub pull: Vec<String>,
     /// Whether a person paused it.
     pub paused: bool,
     /// Whether an owner should run when the workspace is opened (set by `watch`, cleared by `stop`).

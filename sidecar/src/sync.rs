@@ -39,6 +39,7 @@ mod moves_tests;
 mod pending;
 pub mod plan;
 mod preview;
+pub mod pull;
 mod resolve;
 mod runner;
 pub mod scan;
@@ -48,7 +49,7 @@ pub mod via_agent;
 pub mod watch;
 
 use crate::frontend::Progress;
-use crate::store::{Pair, Store};
+use crate::store::{BaseChange, Pair, Store};
 use guard::Large;
 pub use preview::{conflicts, preview};
 pub use runner::{Settings, run, watched};
@@ -158,6 +159,8 @@ enum Command {
     Compare { answer: oneshot::Sender<Result<bool>> },
     Pause { paused: bool, answer: oneshot::Sender<Result<()>> },
     Touch { paths: Vec<RelPath> },
+    Sides { answer: oneshot::Sender<Result<pull::Sides>> },
+    Home { copy: String, changes: Vec<BaseChange>, answer: oneshot::Sender<Result<()>> },
 }
 
 /// Which conflicts are meant.
@@ -216,6 +219,9 @@ pub enum AskError {
     /// A person paused it.
     #[error("the sync is paused")]
     Paused,
+    /// Its remote folder cannot be used now.
+    #[error("the remote folder is not open")]
+    NotOpen,
     /// There is no brake.
     #[error("nothing waits for an approval")]
     NoBrake,
@@ -253,7 +259,7 @@ impl Explain for AskError {
     fn code(&self) -> Code {
         match self {
             Self::Ended => Code::SyncNotRunning,
-            Self::Pending { .. } | Self::Paused => Code::SyncPending,
+            Self::Pending { .. } | Self::Paused | Self::NotOpen => Code::SyncPending,
             Self::NoBrake | Self::Pattern { .. } | Self::System { .. } => Code::ParamsInvalid,
             Self::OtherPlan { .. } => Code::SyncBrake,
             Self::NoConflict { .. } => Code::SyncConflict,
@@ -268,6 +274,9 @@ impl Explain for AskError {
                 .to_owned(),
             Self::Paused => {
                 "Run `mltoolbox-sidecar sync resume` to go on; what was saved meanwhile is remembered.".to_owned()
+            }
+            Self::NotOpen => {
+                "See with `mltoolbox-sidecar sync status` what keeps it, then run the command again.".to_owned()
             }
             Self::NoBrake => "Run `mltoolbox-sidecar sync status` to see how the sync stands.".to_owned(),
             Self::OtherPlan { present, .. } => {
@@ -293,14 +302,14 @@ pub fn examples() -> Vec<protocol::error::Example> {
         AskError::Ended.into(),
         AskError::Paused.into(),
         AskError::Pending { count: 7, paths, source: None }.into(),
-        AskError::Paused.into(),
+        AskError::NotOpen.into(),
         AskError::NoBrake.into(),
         AskError::OtherPlan { asked: "3f9a61c2".to_owned(), present: "b01d77e4".to_owned() }.into(),
         AskError::System { workspace: "/home/ada/project".into() }.into(),
         AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
         AskError::NoConflict { patterns: patterns() }.into(),
     ];
-    [own, resolve::examples(), scan::examples(), target::examples(), watch::examples()].concat()
+    [own, pull::examples(), resolve::examples(), scan::examples(), target::examples(), watch::examples()].concat()
 }
 
 impl Handle {
@@ -370,6 +379,16 @@ impl Handle {
     /// that began, which takes an open remote folder.
     pub async fn compare(&self) -> Result<bool> {
         self.ask(|answer| Command::Compare { answer }).await
+    }
+
+    /// Returns both sides as they are open, for what is done beside the sync; fails while the remote folder is not.
+    pub async fn sides(&self) -> Result<pull::Sides> {
+        self.ask(|answer| Command::Sides { answer }).await
+    }
+
+    /// Makes what came home from the copy of that id the base.
+    pub async fn home(&self, copy: String, changes: Vec<BaseChange>) -> Result<()> {
+        self.ask(|answer| Command::Home { copy, changes, answer }).await
     }
 
     /// Returns the error because of which the remote folder cannot be opened, unless it is a lost connection.

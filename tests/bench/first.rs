@@ -61,9 +61,9 @@ pub(crate) fn throttled(bed: &Bed, report: &mut Report, row: &str, arguments: &A
     for _ in 0..arguments.runs {
         for (tool, row) in tools.iter().zip(&mut rows).filter(|(_, row)| !row.failed()) {
             bed.forget();
-            let wire = Proxy::start(bed.host.port());
+            let wire = Proxy::start(bed.port());
             // What is not measured goes at full speed.
-            let prepared = tool.prepare(bed, "copy", wire.port());
+            let prepared = tool.prepare(bed, &source, "copy", wire.port());
             let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
             wire.throttle(SLOW_WIRE);
             let sample =

@@ -36,7 +36,7 @@ impl Follower {
     }
 
     fn command(self, bed: &Bed, source: &Path, target: &str) -> Command {
-        let port = bed.host.port();
+        let port = bed.port();
         let (from, to) = (source.display().to_string(), bed.remote(target).display().to_string());
         let options = match self {
             Self::Ours => {
@@ -61,9 +61,12 @@ pub(crate) fn folder(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
         followers.iter().map(|follower| Row::new(row, follower.name(), *follower == Follower::Ours)).collect();
     let target = |follower: Follower| format!("renamed-{}", follower as usize);
     for (follower, row) in followers.iter().zip(&mut rows) {
-        let first = Tool::Ours
-            .prepare(bed, &target(*follower), bed.host.port())
-            .and_then(|()| measure::run(bed, &mut follower.command(bed, &source, &target(*follower))));
+        // Only ours has something to forget; it must not be made to forget the first copy again.
+        let prepared = match follower {
+            Follower::Ours => Tool::Ours.prepare(bed, &source, &target(*follower), bed.port()),
+            Follower::Rsync | Follower::RsyncFuzzy => Ok(()),
+        };
+        let first = prepared.and_then(|()| measure::run(bed, &mut follower.command(bed, &source, &target(*follower))));
         if let Err(reason) = first {
             row.add(Err(reason));
         }

@@ -58,14 +58,14 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
     check(
         &work,
         "help sync push",
-        &expect![[r"
-        $ mltoolbox-sidecar help sync push
-        Bring the remote up to date once
+        &expect![[r#"
+            $ mltoolbox-sidecar help sync push
+            Bring the remote up to date once
 
-        Usage: mltoolbox-sidecar sync push [OPTIONS] [DIR]
+            Usage: mltoolbox-sidecar sync push [OPTIONS] [DIR]
 
-        Arguments:
-          [DIR]  Project folder; the current one is the default
+            Arguments:
+              [DIR]  Project folder; the current one is the default
 
         Options:
               --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
@@ -79,21 +79,21 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
               --take-over          Take the remote folder over from another machine
           -h, --help               Print help
 
-        For every command:
-              --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
-                                 only one is the default
-              --workspace <DIR>  Project folder; the current one is the default
-          -y, --yes              Answer yes to every question
-              --json             Print one JSON document instead of text
-              --format <FORMAT>  Print `text` or `json` [possible values: text, json]
-          -q, --quiet            Show no progress
-          -v, --verbose...       Show log lines; twice for more
+            For every command:
+                  --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
+                                     only one is the default
+                  --workspace <DIR>  Project folder; the current one is the default
+              -y, --yes              Answer yes to every question
+                  --json             Print one JSON document instead of text
+                  --format <FORMAT>  Print `text` or `json` [possible values: text, json]
+              -q, --quiet            Show no progress
+              -v, --verbose...       Show log lines; twice for more
 
-        Examples:
-          mltoolbox-sidecar sync push
-          mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
-        [exit 0]
-    "]],
+            Examples:
+              mltoolbox-sidecar sync push
+              mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
+            [exit 0]
+        "#]],
     );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());

@@ -7,7 +7,8 @@ use agent::wire::{self, FrameReader};
 use harness::edits::Random;
 use protocol::agent::{Apply, Holder, Open, Opened, Reply, Request, Trailer};
 use protocol::editor::{
-    ContainerExecParams, RemoteAddParams, SyncFlushParams, SyncResolveParams, SyncStartParams, SyncWatchParams,
+    ContainerExecParams, RemoteAddParams, SyncFlushParams, SyncPullParams, SyncPushParams, SyncResolveParams,
+    SyncWatchParams,
 };
 use protocol::error::{Code, Error};
 use protocol::frame::{HEADER, Header, Kind};
@@ -234,7 +235,11 @@ fn paths_and_parameters() {
         }
     });
     json::<RemoteAddParams>("remote/add", r#"{"name":"gpu1","host":"1.2.3.4","port":22,"user":"ada"}"#);
-    json::<SyncStartParams>("sync/push", r#"{"dir":"/p","to":"~/c","dryRun":true,"exclude":["*.log"],"include":[]}"#);
+    json::<SyncPushParams>(
+        "sync/push",
+        r#"{"dir":"/p","to":"~/c","dryRun":true,"exclude":["*.log"],"include":[],"pull":["*.csv"],"mirror":true}"#,
+    );
+    json::<SyncPullParams>("sync/pull", r#"{"paths":["runs/","*.log"],"dryRun":true}"#);
     json::<SyncWatchParams>("sync/watch", r#"{"dir":"/p","foreground":true,"takeOver":false}"#);
     json::<SyncFlushParams>("sync/flush", r#"{"durable":true,"timeout":5}"#);
     json::<SyncResolveParams>("sync/resolve", r#"{"paths":["a"],"take":"both","all":false}"#);

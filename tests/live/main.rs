@@ -16,6 +16,7 @@ mod lasting;
 mod limits;
 mod logins;
 mod owner;
+mod pull;
 mod ssh_config;
 mod sync;
 mod terminal;

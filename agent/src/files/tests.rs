@@ -1,6 +1,7 @@
 //! Everything a root promises, tried on real file systems.
 
 mod escapes;
+mod listing;
 mod looking;
 mod moving;
 mod opening;

@@ -116,7 +116,7 @@ impl<'a> Folders<'a> {
 }
 
 impl Top {
-    fn open_folder(&self, path: &str) -> Result<File, Stop> {
+    pub(super) fn open_folder(&self, path: &str) -> Result<File, Stop> {
         #[cfg(target_os = "linux")]
         if !self.by_component.load(Ordering::Relaxed) {
             let resolve =

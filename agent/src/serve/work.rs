@@ -148,12 +148,21 @@ impl Work {
                 self.agent.ended().await;
                 self.blocking(&cancel, move || root.partials().map(Reply::Partials)).await
             }
+            Request::List(list) => {
+                let root = self.root(list.root)?;
+                limit(list.folders.len())?;
+                let wanted = cancel.clone();
+                self.blocking(&cancel, move || {
+                    let listed = root.list(&list.folders, list.after.as_deref(), &|| !wanted.is_cancelled())?;
+                    listed.map(Reply::Listed).ok_or_else(|| RequestError::Cancelled.into())
+                })
+                .await
+            }
             Request::Summarise(asked) => {
                 let root = self.root(asked.root)?;
                 limit(asked.folders.len().max(asked.forget.len()))?;
                 self.blocking(&cancel, move || root.summarise(&asked).map(Reply::Summarised)).await
             }
-            Request::List(_) => Err(RequestError::Unsupported.into()),
             Request::Read { .. } | Request::Chunks(_) => unreachable!("they are answered with data"),
         }
     }
@@ -181,10 +190,12 @@ impl Work {
             Ok(opened) => opened,
             Err(error) => return self.last_reply(id, &Reply::Failed(error)).await,
         };
+        // What was appended since is another version.
+        let size = found.stamp.map_or(u64::MAX, |stamp| stamp.size);
         self.reply(id, &Reply::Reading(found)).await;
         let sender = Sender { id, outbox: self.outbox.clone(), credit };
         let wanted = cancel.clone();
-        let sent = self.blocking(&cancel, move || sender.run(file, &wanted)).await;
+        let sent = self.blocking(&cancel, move || sender.run(file.take(size), &wanted)).await;
         self.end_data(id, sent.map(Some)).await;
     }
 
@@ -256,7 +267,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn run(self, mut file: std::fs::File, cancel: &CancellationToken) -> Result<Hash, Error> {
+    fn run(self, mut file: std::io::Take<std::fs::File>, cancel: &CancellationToken) -> Result<Hash, Error> {
         let runtime = tokio::runtime::Handle::current();
         let mut hasher = blake3::Hasher::new();
         loop {

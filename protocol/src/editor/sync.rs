@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// Parameters of `sync/push`.
+/// What `sync/push` and `sync/watch` sync, and where to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -28,9 +28,74 @@ pub struct SyncStartParams {
     /// Write additions to files that match this pattern in place (logs); kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub append: Vec<String>,
+    /// While watching, bring home what matches this pattern when the remote writes it; kept for later syncs, '' clears
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
+    pub pull: Vec<String>,
     /// Take the remote folder over from another machine
     #[cfg_attr(feature = "cli", arg(long))]
     pub take_over: bool,
+}
+
+/// Parameters of `sync/push`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncPushParams {
+    /// What to sync and where to.
+    #[cfg_attr(feature = "cli", command(flatten))]
+    #[serde(flatten)]
+    pub start: SyncStartParams,
+    /// Then move to the remote's trash what stands there and is neither here nor ignored; lists it and asks
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub mirror: bool,
+}
+
+/// Parameters of `sync/pull`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncPullParams {
+    /// Files, folders or patterns in the workspace, ignored ones too [default: all that is synced]
+    #[cfg_attr(feature = "cli", arg(value_name = "PATH"))]
+    pub paths: Vec<String>,
+    /// Say what would be done and do nothing
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub dry_run: bool,
+}
+
+/// Answer of `sync/pull`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncPullOutput {
+    /// Absolute path of the workspace.
+    pub workspace: String,
+    /// The remote.
+    pub remote: String,
+    /// Absolute folder on the remote.
+    pub remote_dir: String,
+    /// What was done here, or would be done with `--dry-run`: one line per path, at most 1000.
+    pub changes: Vec<SyncChange>,
+    /// Whether nothing was done because only the plan was asked for.
+    pub dry_run: bool,
+    /// Files written here.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Paths removed here.
+    pub removed: u64,
+    /// Paths that changed on both sides; nothing was done to them.
+    pub conflicts: u64,
+    /// Paths that could not be brought home, with the reason.
+    pub problems: Vec<SyncProblem>,
+    /// Folder of this machine with the versions that were replaced or removed here.
+    pub kept: Option<String>,
+    /// With `--dry-run`: why it would be stopped.
+    pub brake: Option<SyncBrake>,
+    /// Milliseconds from the command to the last byte.
+    pub milliseconds: f64,
 }
 
 /// Parameters of `sync/watch`.
@@ -65,6 +130,8 @@ pub struct SyncPushOutput {
     pub bytes: u64,
     /// Paths removed on the remote.
     pub removed: u64,
+    /// With `--mirror`: what stayed there, with the reason.
+    pub kept: Vec<SyncProblem>,
     /// Milliseconds from the command to the last acknowledged byte.
     pub milliseconds: f64,
 }
@@ -82,7 +149,7 @@ pub struct SyncChange {
     pub bytes: u64,
 }
 
-/// What is done to a path on the remote.
+/// What is done to a path on the other side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -155,6 +222,8 @@ pub struct SyncStatus {
     pub last_durable: Option<i64>,
     /// Milliseconds from the last save to its being visible on the remote.
     pub last_latency_ms: Option<f64>,
+    /// With `--dry-run`: what would be done, one line per path, at most 1000.
+    pub changes: Vec<SyncChange>,
     /// Process id of the background owner.
     pub owner: Option<u32>,
     /// What keeps it from going on.
@@ -185,6 +254,17 @@ pub struct SyncBrake {
     pub removals: u64,
     /// Some of those paths.
     pub examples: Vec<String>,
+}
+
+/// Answer of `sync/stop`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncStopOutput {
+    /// The syncs that were asked about, as they stand now.
+    pub syncs: Vec<SyncStatus>,
+    /// Workspaces of those that were running.
+    pub stopped: Vec<String>,
 }
 
 /// Answer of `sync/list`.

@@ -3,7 +3,8 @@
 use protocol::editor::{
     AgentLogsOutput, AgentProgram, AgentState, AgentStatus, DoctorLevel, DoctorOutput, RemoteImportOutput,
     RemoteListOutput, RemoteRow, RemoteShowOutput, RemoteTestOutput, RemoteWay, SyncAction, SyncConflictsOutput,
-    SyncListOutput, SyncPushOutput, SyncResolveOutput, SyncState, SyncStatus, TextOutput, TryOutput,
+    SyncListOutput, SyncPullOutput, SyncPushOutput, SyncResolveOutput, SyncState, SyncStatus, SyncStopOutput,
+    TextOutput, TryOutput,
 };
 use protocol::error::Error;
 use protocol::hello::Facts;
@@ -191,10 +192,17 @@ pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
         count(output.removed, "path"),
         milliseconds(output.milliseconds)
     ));
+    for problem in output.kept.iter().take(LISTED) {
+        text.pair("stays", &format!("{}: {}", problem.path, problem.reason));
+    }
     status(&output.status, text);
 }
 
 pub(super) fn status(status: &SyncStatus, text: &mut Text) {
+    for change in status.changes.iter().take(LISTED) {
+        text.verbatim(&format!("{:8} {}", action(change.action), change.path));
+    }
+    text.more(status.changes.len(), LISTED);
     text.pair("workspace", &status.workspace);
     text.pair("remote", &format!("{}:{}", status.remote, status.remote_dir));
     text.pair("state", sync_state(status.state));
@@ -221,6 +229,9 @@ pub(super) fn status(status: &SyncStatus, text: &mut Text) {
         text.pair("remote edit", path);
     }
     text.more(status.drift.len(), LISTED);
+    if !status.drift.is_empty() {
+        text.pair("", "To bring it home: mltoolbox-sidecar sync pull [PATH]");
+    }
     for problem in status.problems.iter().take(LISTED) {
         text.pair("cannot sync", &format!("{}: {}", problem.path, problem.reason));
     }
@@ -253,12 +264,39 @@ pub(super) fn syncs(output: &SyncListOutput, text: &mut Text) {
     text.table(&["WORKSPACE", "REMOTE", "STATE", "PENDING"], rows.collect());
 }
 
-pub(super) fn stopped(output: &SyncListOutput, text: &mut Text) {
-    for status in &output.syncs {
-        text.line(&format!("Stopped the sync of `{}`.", status.workspace));
+pub(super) fn stopped(output: &SyncStopOutput, text: &mut Text) {
+    for workspace in &output.stopped {
+        text.line(&format!("Stopped the sync of `{workspace}`."));
     }
-    if output.syncs.is_empty() {
+    if output.stopped.is_empty() {
         text.line("No sync was running.");
+    }
+}
+
+pub(super) fn pulled(output: &SyncPullOutput, text: &mut Text) {
+    let listed = if output.dry_run { output.changes.len() } else { 0 };
+    for change in output.changes.iter().take(listed.min(LISTED)) {
+        text.verbatim(&format!("{:8} {}", action(change.action), change.path));
+    }
+    text.more(listed, LISTED);
+    let (files, size, removed) = (count(output.files, "file"), bytes(output.bytes), count(output.removed, "path"));
+    text.line(&if output.dry_run {
+        format!("Would bring home {files} ({size}) and remove {removed} here. Nothing was done.")
+    } else {
+        format!("Brought home {files} ({size}), removed {removed} here, in {}.", milliseconds(output.milliseconds))
+    });
+    if let Some(kept) = &output.kept {
+        text.pair("kept", kept);
+    }
+    if output.conflicts > 0 {
+        text.pair("conflicts", &format!("{}; see `mltoolbox-sidecar sync conflicts`", output.conflicts));
+    }
+    for problem in output.problems.iter().take(LISTED) {
+        text.pair("cannot pull", &format!("{}: {}", problem.path, problem.reason));
+    }
+    text.more(output.problems.len(), LISTED);
+    if let Some(brake) = &output.brake {
+        text.pair("brake", &brake.reason);
     }
 }
 

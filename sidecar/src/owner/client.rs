@@ -207,12 +207,15 @@ pub(super) async fn call_all(
     if places.is_empty() {
         return Ok(Route::Here(None));
     }
-    let mut syncs = Vec::new();
+    let (mut syncs, mut ended) = (Vec::new(), Vec::new());
     let mut failure = None;
     for place in places {
         // One that does not answer must not keep the others running.
         match call(&place, request, frontend, cancel).await {
             Ok(mut answer) => {
+                if let Value::Array(workspaces) = answer["stopped"].take() {
+                    ended.extend(workspaces);
+                }
                 if let Value::Array(stopped) = answer["syncs"].take() {
                     syncs.extend(stopped);
                 }
@@ -224,7 +227,7 @@ pub(super) async fn call_all(
     }
     match failure {
         Some(error) => Err(error),
-        None => Ok(Route::Answered(json!({ "syncs": syncs }))),
+        None => Ok(Route::Answered(json!({ "syncs": syncs, "stopped": ended }))),
     }
 }
 

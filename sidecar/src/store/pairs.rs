@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use protocol::path::RelPath;
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::{Base, BaseChange, Pair, Store, StoreError, naming, now, rows};
 
@@ -52,7 +52,8 @@ impl Store {
         self.write(move |write| {
             write.execute(
                 "update pair set copy = ?, root_inode = ?, root_device = ?, exclude = ?, include = ?, paused = ?,
-                     wanted = ?, last_visible = ?, last_durable = ?, append = ? where id = ?",
+                     wanted = ?, last_visible = ?, last_durable = ?, append = ?,
+                     pull = ? where id = ?",
                 params![
                     pair.copy,
                     pair.root.map(|(inode, _)| inode.cast_signed()),
@@ -64,6 +65,7 @@ impl Store {
                     pair.last_visible,
                     pair.last_durable,
                     rows::to_json(&pair.append)?,
+                    rows::to_json(&pair.pull)?,
                     pair.id
                 ],
             )
@@ -81,12 +83,7 @@ impl Store {
 
     /// Returns the base of a pair, by path.
     pub async fn base(&self, pair: i64) -> Result<Vec<(RelPath, Base)>, StoreError> {
-        self.read(move |read| {
-            let mut query =
-                read.prepare_cached(&format!("select {} from base where pair = ? order by path", rows::BASE))?;
-            query.query_map([pair], rows::base)?.collect()
-        })
-        .await
+        self.read(move |read| entries(read, "base", pair)).await
     }
 
     /// Returns how many paths the base of a pair has.
@@ -100,26 +97,7 @@ impl Store {
 
     /// Changes the base of a pair in one transaction.
     pub async fn commit(&self, pair: i64, changes: Vec<BaseChange>) -> Result<(), StoreError> {
-        self.write(move |write| {
-            let mut forget = write.prepare_cached("delete from base where pair = ? and path = ?")?;
-            let mut put = write.prepare_cached(
-                "insert or replace into base (pair, path, kind, hash, size, executable, target, mode, local, remote)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?;
-            for (path, base) in &changes {
-                let Some(base) = base else {
-                    forget.execute(params![pair, path.as_str()])?;
-                    continue;
-                };
-                let (kind, hash, size, executable, target) = rows::content(&base.content);
-                let local = base.local.as_ref().map(rows::stamp_bytes);
-                let remote = base.remote.as_ref().map(rows::stamp_bytes);
-                let path = path.as_str();
-                put.execute(params![pair, path, kind, hash, size, executable, target, base.mode, local, remote])?;
-            }
-            Ok(())
-        })
-        .await
+        self.write(move |write| change(write, "base", pair, &changes)).await
     }
 
     /// Forgets the base of a pair (its remote copy was replaced).
@@ -148,8 +126,41 @@ impl Store {
     }
 }
 
+/// Returns what a table of the base's columns holds of a pair.
+pub(super) fn entries(read: &Connection, table: &'static str, pair: i64) -> rusqlite::Result<Vec<(RelPath, Base)>> {
+    let mut query = read.prepare_cached(&format!("select {} from {table} where pair = ? order by path", rows::BASE))?;
+    query.query_map([pair], rows::base)?.collect()
+}
+
+/// Changes what a table of the base's columns holds of a pair.
+pub(super) fn change(
+    write: &Transaction<'_>,
+    table: &'static str,
+    pair: i64,
+    changes: &[BaseChange],
+) -> rusqlite::Result<()> {
+    let mut forget = write.prepare_cached(&format!("delete from {table} where pair = ? and path = ?"))?;
+    let mut put = write.prepare_cached(&format!(
+        "insert or replace into {table} (pair, path, kind, hash, size, executable, target, mode, local, remote)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ))?;
+    for (path, base) in changes {
+        let Some(base) = base else {
+            forget.execute(params![pair, path.as_str()])?;
+            continue;
+        };
+        let (kind, hash, size, executable, target) = rows::content(&base.content);
+        let local = base.local.as_ref().map(rows::stamp_bytes);
+        let remote = base.remote.as_ref().map(rows::stamp_bytes);
+        let path = path.as_str();
+        put.execute(params![pair, path, kind, hash, size, executable, target, base.mode, local, remote])?;
+    }
+    Ok(())
+}
+
 fn forget_base(write: &Transaction<'_>, pair: i64) -> rusqlite::Result<()> {
     write.execute("delete from base where pair = ?", [pair])?;
+    write.execute("delete from pulled where pair = ?", [pair])?;
     write.execute("delete from conflict where pair = ?", [pair])?;
     write.execute("update pair set copy = null, root_inode = null, root_device = null where id = ?", [pair])?;
     Ok(())

@@ -17,7 +17,7 @@ use super::{Base, Pair};
 pub(super) const REMOTE: &str = "name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached";
 /// Columns of [`pair`].
 pub(super) const PAIR: &str = "id, workspace, remote, remote_dir, copy, root_inode, root_device, exclude, include, \
-     paused, wanted, last_visible, last_durable, append";
+     paused, wanted, last_visible, last_durable, append, pull";
 /// Columns of [`base`].
 pub(super) const BASE: &str = "path, kind, hash, size, executable, target, mode, local, remote";
 
@@ -55,6 +55,7 @@ pub(super) fn pair(row: &Row<'_>) -> Result<Pair> {
         last_visible: row.get(11)?,
         last_durable: row.get(12)?,
         append: from_json(13, &row.get::<_, String>(13)?)?,
+        pull: from_json(14, &row.get::<_, String>(14)?)?,
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::agent::Opened;
-use protocol::editor::SyncResolveOutput;
+use protocol::editor::{SyncProblem, SyncResolveOutput};
 use protocol::error::{Code, Error, Result};
 use protocol::path::RelPath;
 use protocol::sync::Hash;
@@ -24,6 +24,7 @@ use super::logs::Logs;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
 use super::plan::{self, Conflict, Overlay, Step};
+use super::pull::Brought;
 use super::resolve::Resolved;
 use super::source::Source;
 use super::target::{Done, SyncError, SyncTarget};
@@ -32,12 +33,14 @@ use crate::store::{Base, BaseChange, Store};
 
 pub(super) use answers::based_on;
 use commits::{Committed, ended};
+pub(super) use decide::would_stop;
 pub(super) use report::{conflict, seconds as report_seconds};
 use waiters::Waiter;
 
 mod answers;
 mod commits;
 mod decide;
+mod home;
 mod link;
 mod moves;
 mod report;
@@ -66,6 +69,8 @@ enum Event {
     Cookie { flush: u64, result: Result<()> },
     Flushed { generation: u64, result: Result<(), SyncError> },
     TrashEmptied(Result<(), SyncError>),
+    Home { copy: String, changes: Vec<BaseChange> },
+    Brought(Box<Result<Brought>>),
     Resolved { resolved: Vec<Resolved>, error: Option<Error>, answer: oneshot::Sender<Result<SyncResolveOutput>> },
 }
 
@@ -109,6 +114,12 @@ enum Halt {
     Brake(Brake),
     Large { plan: String, large: Large },
     Trash { held: u64 },
+}
+
+impl Halt {
+    fn large(large: Large) -> Self {
+        Self::Large { plan: format!("large-{}-{}", large.files, large.bytes), large }
+    }
 }
 
 /// What one pair's task owns.
@@ -169,6 +180,13 @@ pub(super) struct Actor {
     look_not_before: Option<Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
+    /// Whether the workspace is followed, and not only brought up to date once.
+    watches: bool,
+    /// Whether the remote was compared since its patterns last brought something home.
+    home_due: bool,
+    bringing: bool,
+    /// What they could not bring home.
+    home_problems: Vec<SyncProblem>,
     ids: u64,
     halt: Option<Halt>,
     approved: Option<String>,
@@ -233,6 +251,10 @@ impl Actor {
             look_not_before: None,
             transfers: BTreeMap::new(),
             resolving: 0,
+            watches: false,
+            home_due: false,
+            bringing: false,
+            home_problems: Vec::new(),
             ids: 0,
             halt: None,
             approved: None,
@@ -253,6 +275,7 @@ impl Actor {
         watching: Option<Watching>,
         cancel: CancellationToken,
     ) {
+        self.watches = watching.is_some();
         let (mut notices, cookie) = match watching {
             Some(watching) => (Some(watching.notices), Some(watching.cookie)),
             None => (None, None),
@@ -340,6 +363,12 @@ impl Actor {
                 });
             }
             Command::Touch { paths } => self.touch(paths, Some(Instant::now())),
+            Command::Sides { answer } => reply(answer, self.sides()),
+            Command::Home { copy, changes, answer } => {
+                self.home(&copy, changes);
+                self.publish();
+                reply(answer, Ok(()));
+            }
         }
     }
 
@@ -397,6 +426,8 @@ impl Actor {
                 self.pending.touch_everything();
             }
             Event::TrashEmptied(Err(error)) => self.failed(error),
+            Event::Home { copy, changes } => self.home(&copy, changes),
+            Event::Brought(brought) => self.brought(*brought),
             Event::Resolved { resolved, error, answer } => self.resolved(resolved, error, answer),
         }
     }
@@ -426,6 +457,7 @@ impl Actor {
                 if !self.looking && self.may_look(now) {
                     self.start_look(now);
                 }
+                self.start_home();
                 self.start_flush(now);
             }
         }

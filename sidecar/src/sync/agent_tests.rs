@@ -127,13 +127,18 @@ impl World {
         &self.store
     }
 
+    /// Returns the folder of versions that were replaced or removed here.
+    pub(super) fn kept(&self) -> PathBuf {
+        self.folder.path().join("kept")
+    }
+
     /// Returns a session with the agent of this world.
     pub(super) fn session(&self) -> session::Handle {
         let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
         session::Handle::start(Arc::new(Here(Arc::clone(&self.agent))), &frontend)
     }
 
-    async fn start(&self, holder: &str, watch: bool) -> Handle {
+    pub(super) async fn start(&self, holder: &str, watch: bool) -> Handle {
         self.start_with(holder, watch, Arc::new(Here(Arc::clone(&self.agent)))).await
     }
 

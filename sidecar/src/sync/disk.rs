@@ -175,12 +175,12 @@ impl Disk {
     }
 }
 
-fn changed() -> io::Error {
+pub(super) fn changed() -> io::Error {
     io::Error::other("it changed meanwhile")
 }
 
 /// Opens the folder that holds `path`, making what is missing; no component may be a link.
-fn folder_of(root: &Path, path: &RelPath) -> io::Result<OwnedFd> {
+pub(super) fn folder_of(root: &Path, path: &RelPath) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let Some(parent) = path.parent() else { return Ok(folder) };

@@ -1,6 +1,8 @@
 //! Pure: stops a plan that looks like an accident, and lets it go when somebody approves exactly that plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::path::RelPath;
 
 use super::plan::Plan;
 
@@ -12,6 +14,8 @@ const REMOVED_PART: usize = 5;
 pub const LARGE_FILES: u64 = 100_000;
 /// A first push of more bytes than this is asked about.
 pub const LARGE_BYTES: u64 = 2_000_000_000;
+/// What the name of a plan begins with that would remove something here.
+pub const PULLED: &str = "pull-";
 /// Folders and paths that are named in a question or a brake.
 const EXAMPLES: usize = 10;
 
@@ -48,13 +52,7 @@ pub struct Brake {
 pub fn check(plan: &Plan, roots: Roots, approved: Option<&str>) -> Option<Brake> {
     let removed = plan.removed();
     let reason = reason(removed.len(), roots)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(reason.kind().as_bytes());
-    for path in &removed {
-        hasher.update(path.as_str().as_bytes());
-        hasher.update(&[0]);
-    }
-    let name = hasher.finalize().to_hex()[..8].to_owned();
+    let name = name(reason.kind(), removed.iter().copied());
     // A workspace that is not there has nothing to approve: the way out is to bring it back.
     if approved == Some(name.as_str()) && reason != Reason::RootGone {
         return None;
@@ -65,6 +63,38 @@ pub fn check(plan: &Plan, roots: Roots, approved: Option<&str>) -> Option<Brake>
         removals: removed.len(),
         examples: removed.iter().take(EXAMPLES).map(ToString::to_string).collect(),
     })
+}
+
+/// Returns why removals here, made because they were made on the remote, must not go without a person's word.
+/// `emptied` says that the remote holds nothing at all.
+pub fn pulled(removed: &BTreeSet<&RelPath>, known: usize, emptied: bool, approved: Option<&str>) -> Option<Brake> {
+    let reason = if removed.is_empty() {
+        return None;
+    } else if emptied || removed.len() >= known {
+        format!("the remote folder was emptied or replaced, and {} paths would be removed here", removed.len())
+    } else if removed.len() > FEW_REMOVALS.max(known / REMOVED_PART) {
+        format!("{} of {known} paths would be removed here", removed.len())
+    } else {
+        return None;
+    };
+    let plan = format!("{PULLED}{}", name("pull", removed.iter().copied()));
+    (approved != Some(plan.as_str())).then(|| Brake {
+        plan,
+        reason,
+        removals: removed.len(),
+        examples: removed.iter().take(EXAMPLES).map(ToString::to_string).collect(),
+    })
+}
+
+/// Returns the name of exactly these removals.
+fn name<'a>(kind: &str, removed: impl Iterator<Item = &'a RelPath>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(kind.as_bytes());
+    for path in removed {
+        hasher.update(path.as_str().as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.finalize().to_hex()[..8].to_owned()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

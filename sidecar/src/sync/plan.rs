@@ -295,6 +295,20 @@ pub fn is_unchanged(base: &Base, local: &Local) -> bool {
     executable && (base.mode, base.local) == (local.mode, local.stamp) && same(local, &base.content) == Same::Yes
 }
 
+/// Returns whether a relative link at `path` leaves the workspace, as far as its text tells.
+pub fn escapes(path: &RelPath, target: &str) -> bool {
+    let mut depth = path.depth() - 1;
+    for name in target.split('/') {
+        match name {
+            "" | "." => {}
+            ".." if depth == 0 => return true,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
 /// Returns each path that shares its case-folded name with another, and that other. Neither is written:
 /// which of them the remote would end up with is a matter of luck.
 fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::agent::Opened;
-use protocol::editor::{SyncAction, SyncChange, SyncConflict, SyncPushOutput, SyncState, SyncStatus};
+use protocol::editor::{SyncAction, SyncBrake, SyncChange, SyncConflict, SyncPushOutput, SyncState, SyncStatus};
 use protocol::error::{Error, Result};
 use protocol::path::RemotePath;
 
@@ -28,6 +28,8 @@ struct Compared {
     opened: Option<Opened>,
     /// Paths that were equal when last seen.
     synced: u64,
+    /// What would stop it.
+    brake: Option<SyncBrake>,
 }
 
 /// Returns what changed on both sides.
@@ -84,7 +86,7 @@ async fn planned(
         let ours = super::actor::based_on(base.get(&path), found);
         base.insert(path, ours);
     }
-    let untold: BTreeSet<_> = seen.problems.iter().map(|(path, _)| path.clone()).chain(scan.unknown).collect();
+    let untold: BTreeSet<_> = seen.problems.iter().map(|(path, _)| path.clone()).chain(scan.unknown.clone()).collect();
     let paths = base.keys().chain(scan.found.keys()).filter(|path| {
         !untold.contains(*path) && !super::plan::folders_above(path).any(|folder| untold.contains(&folder))
     });
@@ -100,12 +102,14 @@ async fn planned(
         able,
         apart: &BTreeSet::new(),
     });
-    Ok(Compared { plan, opened, synced: base.len() as u64 })
+    let emptied = opened.as_ref().is_some_and(|opened| opened.empty);
+    let brake = super::actor::would_stop(&plan, &scan, pair.root.filter(|_| same), base.len(), emptied);
+    Ok(Compared { plan, opened, synced: base.len() as u64, brake })
 }
 
 /// Returns what a push of `pair` would do.
 pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
-    let Compared { plan, opened, synced } = compared(cx, &pair).await?;
+    let Compared { plan, opened, synced, brake } = compared(cx, &pair).await?;
     let mut output = SyncPushOutput { dry_run: true, ..SyncPushOutput::default() };
     for step in plan.steps() {
         let action = match (&step.base, step.replaces) {
@@ -135,6 +139,7 @@ pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
         pending_bytes: output.bytes,
         synced,
         conflicts: plan.conflicts.len() as u64,
+        brake,
         drift: plan.drift.iter().take(100).map(ToString::to_string).collect(),
         ..SyncStatus::default()
     };

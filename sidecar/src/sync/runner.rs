@@ -39,12 +39,8 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
     } else {
         None
     };
-    let config = Config {
-        holder: holder(cx, &pair).await?,
-        take_over: settings.take_over,
-        keep: state_folder(cx).join("kept").join(pair.id.to_string()),
-        pair,
-    };
+    let config =
+        Config { holder: holder(cx, &pair).await?, take_over: settings.take_over, keep: keep_folder(cx, &pair), pair };
     let target = if settings.watch { ViaAgent::new(session) } else { ViaAgent::by_one_link(session) };
     let target = target.remembering(cx.store.clone(), Logs::new(&config.pair.append));
     Ok(start(config, cx.store.clone(), source, Arc::new(target), watching))
@@ -85,6 +81,11 @@ pub(crate) async fn holder(cx: &Cx, pair: &Pair) -> Result<Holder> {
     let user = crate::env::text(crate::env::USER).unwrap_or_else(|| "somebody".to_owned());
     let host = agent::facts::gather().hostname;
     Ok(Holder { id, label: format!("{user}@{host}:{workspace}") })
+}
+
+/// Returns the folder in which versions are kept that were replaced or removed on this machine.
+pub(crate) fn keep_folder(cx: &Cx, pair: &Pair) -> PathBuf {
+    state_folder(cx).join("kept").join(pair.id.to_string())
 }
 
 /// Returns the folder of the state database, beside which everything else of ours is kept.

@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(unix)]
 pub use self::reading::{ReadError, Reader, Root, Snapshot};
+#[cfg(unix)]
+pub(in crate::sync) use self::reading::{mode, stamp};
 pub use self::seal::Seal;
 #[cfg(unix)]
 use super::ignored::Rules;

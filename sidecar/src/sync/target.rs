@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::{Holder, MAX_BATCH, Opened};
 use protocol::error::{Code, Error, Example, Explain, word};
+use protocol::listing::Listing;
 use protocol::path::{RelPath, RemotePath};
 use protocol::sync::{Content, Differs, Expect, Found, Known, Op, Outcome, Rejected};
 use tokio::io::AsyncWrite;
@@ -57,6 +58,11 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
         most: u64,
         to: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<Found, SyncError>;
+    /// Lists folders (`None` is the root), the first one after the name `after`; fewer listings than folders say
+    /// that the rest has to be asked for again. Fails where the other end cannot list.
+    async fn list(&self, _folders: Vec<Option<RelPath>>, _after: Option<String>) -> Result<Vec<Listing>, SyncError> {
+        Err(no_lists())
+    }
     /// Makes everything applied so far survive a power cut there.
     async fn flush(&self) -> Result<(), SyncError>;
     /// Empties the trash.
@@ -101,13 +107,17 @@ pub(super) async fn verify_all<T: SyncTarget + ?Sized>(
 
 /// Returns the questions whether the base still holds.
 pub(super) fn about_base<'a>(base: impl Iterator<Item = (&'a RelPath, &'a Base)>) -> Vec<Known> {
-    let expect = |base: &Base| match &base.content {
+    base.map(|(path, base)| Known { path: path.clone(), expect: expected(base) }).collect()
+}
+
+/// Returns the precondition that says: the base still holds on the remote.
+pub(super) fn expected(base: &Base) -> Expect {
+    match &base.content {
         Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
         Content::Folder => Expect::Folder,
         Content::Link { target } => Expect::Link { target: target.clone() },
         Content::Special => Expect::Absent,
-    };
-    base.map(|(path, base)| Known { path: path.clone(), expect: expect(base) }).collect()
+    }
 }
 
 /// How to open a target.
@@ -295,6 +305,16 @@ pub fn about(entries: &[Known], differs: Vec<Differs>) -> Result<Vec<Differs>, S
         }
     }
     Ok(differs)
+}
+
+/// Returns the error of a remote whose folders cannot be listed.
+pub(crate) fn no_lists() -> SyncError {
+    SyncError::Refused(Error {
+        code: Code::AgentProtocol,
+        message: "the remote's folders cannot be listed by what runs there".to_owned(),
+        help: "Run `mltoolbox-sidecar agent install` to put this version's agent there.".to_owned(),
+        causes: Vec::new(),
+    })
 }
 
 /// Returns what a person reads about what a path holds.

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::agent::{Apply, MAX_BATCH, Open, Opened, Reply, Request, RootId};
 use protocol::error::{Code, Error, Explain, Family};
+use protocol::listing::{List, Listing};
 use protocol::mirror;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Found, Hash, Known};
@@ -19,7 +20,9 @@ use tokio::sync::mpsc;
 
 use super::logs::Logs;
 use super::plan::Abilities;
-use super::target::{Batch, Compared, Done, OpenTarget, SyncError, SyncTarget, about, about_base, verify_all};
+use super::target::{
+    Batch, Compared, Done, OpenTarget, SyncError, SyncTarget, about, about_base, no_lists, verify_all,
+};
 use crate::session::link::{Link, LinkError, Piece};
 use crate::session::{Handle, Lane};
 use crate::store::{Base, Store};
@@ -33,6 +36,9 @@ use known::Knowledge;
 
 /// First protocol version whose agents move and copy.
 const MOVES_SINCE: u32 = 2;
+
+/// First protocol version whose agents list folders.
+const LISTS: u32 = 2;
 
 /// A folder behind an agent.
 #[derive(Debug)]
@@ -178,11 +184,11 @@ impl SyncTarget for ViaAgent {
         let root = self.root(Lane::Bulk)?;
         let request = Request::Read { root: root.id, path: path.clone() };
         let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
-        let mut found = match exchange.reply().await.map_err(|error| link_error(&error))? {
+        let found = match exchange.reply().await.map_err(|error| link_error(&error))? {
             Reply::Reading(found) => found,
             other => return Err(unexpected(other)),
         };
-        let Content::File { hash, size, .. } = &mut found.content else {
+        let Content::File { hash, size, .. } = &found.content else {
             return Err(SyncError::Protocol(format!("it reads `{path}`, which is no file")));
         };
         if *size > most {
@@ -206,12 +212,25 @@ impl SyncTarget for ViaAgent {
             return Err(SyncError::Refused(error));
         }
         let read = Hash(*hasher.finalize().as_bytes());
-        if left > 0 || trailer.hash.is_some_and(|told| told != read) {
+        // What was written while it was read is a mixture of two versions.
+        if left > 0 || read != *hash || trailer.hash.is_some_and(|told| told != read) {
             return Err(SyncError::Protocol(format!("the bytes of `{path}` are not the announced ones")));
         }
-        *hash = read;
         to.flush().await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
         Ok(found)
+    }
+
+    async fn list(&self, folders: Vec<Option<RelPath>>, after: Option<String>) -> Result<Vec<Listing>, SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        if root.link.protocol() < LISTS {
+            return Err(no_lists());
+        }
+        let asked = folders.len();
+        match root.call(Request::List(List { root: root.id, folders, after })).await? {
+            Reply::Listed(listings) if (1..=asked).contains(&listings.len()) => Ok(listings),
+            Reply::Listed(_) => Err(SyncError::Protocol("it listed other folders than those asked for".to_owned())),
+            other => Err(unexpected(other)),
+        }
     }
 
     async fn flush(&self) -> Result<(), SyncError> {

@@ -12,6 +12,7 @@ use crate::env;
 use crate::frontend::{Question, confirm};
 use crate::sessions;
 use crate::store::Pair;
+use crate::sync::pull::Selection;
 use crate::sync::target::not_a_path;
 use crate::sync::{AskError, Handle, ignored};
 
@@ -147,11 +148,19 @@ pub(super) struct Asked {
     names_remote: bool,
 }
 
+/// Returns what `push` and `watch` are asked to sync.
+pub(super) async fn asked(cx: &Cx, params: &SyncStartParams) -> Result<Asked> {
+    let workspace = workspace(cx, params.dir.as_deref()).await?;
+    check(cx, &workspace).await?;
+    asked_in(cx, &workspace, params).await
+}
+
 /// Returns the pair that `push` and `watch` mean. A running sync's remote is meant when none is named.
-pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -> Result<Asked> {
-    for pattern in params.exclude.iter().chain(&params.include).chain(&params.append) {
+pub(super) async fn asked_in(cx: &Cx, workspace: &Path, params: &SyncStartParams) -> Result<Asked> {
+    for pattern in params.exclude.iter().chain(&params.include).chain(&params.append).chain(&params.pull) {
         ignored::check(pattern).map_err(|source| AskError::Pattern { pattern: pattern.clone(), source })?;
     }
+    Selection::named(&cleared(&params.pull), true)?;
     let remote = match cx.syncs.get(workspace) {
         Some(live) if cx.scope.remote.is_none() => live.pair().remote.clone(),
         _ => choice::chosen_for(cx, workspace).await?.name,
@@ -169,6 +178,7 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
             exclude: Vec::new(),
             include: Vec::new(),
             append: Vec::new(),
+            pull: Vec::new(),
             paused: false,
             wanted: false,
             last_visible: None,
@@ -184,14 +194,19 @@ pub(super) async fn asked(cx: &Cx, workspace: &Path, params: &SyncStartParams) -
         (&mut pair.exclude, &params.exclude),
         (&mut pair.include, &params.include),
         (&mut pair.append, &params.append),
+        (&mut pair.pull, &params.pull),
     ];
     for (patterns, given) in settings {
         if !given.is_empty() {
             // An empty pattern alone clears what was given before.
-            *patterns = given.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
+            *patterns = cleared(given);
         }
     }
     Ok(Asked { pair, row, named: params.clone(), names_remote: cx.scope.remote.is_some() })
+}
+
+fn cleared(patterns: &[String]) -> Vec<String> {
+    patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect()
 }
 
 impl Asked {
@@ -205,6 +220,7 @@ impl Asked {
             || !self.named.exclude.is_empty() && asked.exclude != present.exclude
             || !self.named.include.is_empty() && asked.include != present.include
             || !self.named.append.is_empty() && asked.append != present.append
+            || !self.named.pull.is_empty() && asked.pull != present.pull
     }
 
     /// Stores what was asked for and returns the pair to run. Another folder than the stored one, and that its
@@ -223,6 +239,7 @@ impl Asked {
             exclude: pair.exclude.clone(),
             include: pair.include.clone(),
             append: pair.append.clone(),
+            pull: pair.pull.clone(),
             wanted: pair.wanted,
             ..row.clone()
         };

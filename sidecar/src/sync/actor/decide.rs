@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use protocol::editor::SyncBrake;
 use protocol::path::RelPath;
 use protocol::sync::Content;
 use tokio::sync::mpsc;
@@ -46,6 +47,7 @@ impl Actor {
                 self.recognise();
                 self.take_given(look.given);
                 self.ask = Ask::Nothing;
+                self.home_due = true;
             }
             Ok(None) => {}
             Err(error) => {
@@ -194,29 +196,18 @@ impl Actor {
 
     /// Notes why the plan must not go, if it must not.
     fn must_halt(&mut self, plan: &Plan, scan: &Scan) -> bool {
-        let removed = plan.removed().len();
-        let writes = plan.folders.len() + plan.moves.len() + plan.files.len() + plan.links.len();
-        let roots = Roots {
-            recorded: self.config.pair.root,
-            present: scan.root,
-            local_empty: writes == 0
-                && removed > 0
-                && removed + plan.conflicts.len() + plan.adopt.len() >= self.base.len()
-                && scan.found.is_empty(),
-            remote_emptied: self.opened.as_ref().is_some_and(|opened| opened.empty) && self.first,
-            known: self.base.len(),
-        };
+        let emptied = self.opened.as_ref().is_some_and(|opened| opened.empty) && self.first;
+        let roots = roots(plan, scan, self.config.pair.root, self.base.len(), emptied);
         if let Some(brake) = guard::check(plan, roots, self.approved.as_deref()) {
             self.halt = Some(Halt::Brake(brake));
             return true;
         }
         let first = self.base.is_empty();
-        if let Some(large) = guard::large(plan, first) {
-            let name = format!("large-{}-{}", large.files, large.bytes);
-            if self.approved.as_deref() != Some(name.as_str()) {
-                self.halt = Some(Halt::Large { plan: name, large });
-                return true;
-            }
+        if let Some(large) = guard::large(plan, first).map(Halt::large)
+            && self.approved != Some(report::halt_plan(&large))
+        {
+            self.halt = Some(large);
+            return true;
         }
         self.approved = None;
         false
@@ -280,6 +271,30 @@ impl Actor {
             self.tally.settled();
         }
     }
+}
+
+/// Returns what is known of the two roots beside a plan that `known` paths of the base go into.
+fn roots(plan: &Plan, scan: &Scan, recorded: Option<(u64, u64)>, known: usize, remote_emptied: bool) -> Roots {
+    let removed = plan.removed().len();
+    let writes = plan.folders.len() + plan.moves.len() + plan.files.len() + plan.links.len();
+    let local_empty = writes == 0
+        && removed > 0
+        && removed + plan.conflicts.len() + plan.adopt.len() >= known
+        && scan.found.is_empty();
+    Roots { recorded, present: scan.root, local_empty, remote_emptied, known }
+}
+
+/// Returns what would stop a plan of a first look, as people see it.
+pub(in super::super) fn would_stop(
+    plan: &Plan,
+    scan: &Scan,
+    recorded: Option<(u64, u64)>,
+    known: usize,
+    remote_emptied: bool,
+) -> Option<SyncBrake> {
+    let brake = guard::check(plan, roots(plan, scan, recorded, known, remote_emptied), None).map(Halt::Brake);
+    let halt = brake.or_else(|| guard::large(plan, known == 0).map(Halt::large));
+    halt.as_ref().map(report::brake)
 }
 
 async fn pass_on(transfer: u64, mut outcomes: mpsc::Receiver<(usize, Done)>, events: &mpsc::Sender<Event>) {

@@ -100,7 +100,8 @@ pub(super) fn halt_plan(halt: &Halt) -> String {
     }
 }
 
-fn brake(halt: &Halt) -> SyncBrake {
+/// Returns a halt as people see it.
+pub(super) fn brake(halt: &Halt) -> SyncBrake {
     let plan = halt_plan(halt);
     match halt {
         Halt::Brake(brake) => SyncBrake {
@@ -175,6 +176,8 @@ impl Actor {
         for (path, reason) in trouble.chain(refused).chain(self.unseen.iter().cloned()).take(LISTED) {
             problems.push(SyncProblem { path, reason });
         }
+        let room = LISTED.saturating_sub(problems.len());
+        problems.extend(self.home_problems.iter().take(room).cloned());
         let status = SyncStatus {
             workspace: pair.workspace.to_string_lossy().into_owned(),
             remote: pair.remote.clone(),
@@ -190,6 +193,7 @@ impl Actor {
             last_visible: pair.last_visible,
             last_durable: pair.last_durable,
             last_latency_ms: tally.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+            changes: Vec::new(),
             owner: None,
             error: self.error.clone(),
         };

@@ -205,7 +205,7 @@ impl Root {
     }
 
     /// Returns the facts of a path; a link's own, not its target's.
-    pub(super) fn stat(&self, path: &RelPath) -> rustix::io::Result<Stat> {
+    pub(in crate::sync) fn stat(&self, path: &RelPath) -> rustix::io::Result<Stat> {
         match path.parent() {
             None => rustix::fs::statat(&self.folder, path.as_str(), AtFlags::SYMLINK_NOFOLLOW),
             Some(parent) => {
@@ -216,7 +216,7 @@ impl Root {
     }
 
     /// Opens a folder; `None` is the workspace itself.
-    pub(super) fn folder(&self, path: Option<&RelPath>) -> rustix::io::Result<OwnedFd> {
+    pub(in crate::sync) fn folder(&self, path: Option<&RelPath>) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         match path {
             // Not a duplicate, which would share its reading position.
@@ -342,7 +342,7 @@ fn identity(stat: &Stat) -> (u64, u64) {
     clippy::unnecessary_fallible_conversions,
     reason = "field types differ by platform"
 )]
-pub(super) fn stamp(stat: &Stat) -> Stamp {
+pub(in crate::sync) fn stamp(stat: &Stat) -> Stamp {
     let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     let (inode, device) = identity(stat);
     Stamp {
@@ -356,6 +356,6 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 
 /// Returns the permission bits of a path.
 #[allow(clippy::useless_conversion, reason = "the field's type differs by platform")]
-pub(super) fn mode(stat: &Stat) -> u32 {
+pub(in crate::sync) fn mode(stat: &Stat) -> u32 {
     u32::from(stat.st_mode) & 0o777
 }

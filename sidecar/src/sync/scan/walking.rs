@@ -15,6 +15,7 @@ use super::reading::{mode, stamp};
 use super::{Local, LocalContent, Root, Scan, ScanError, Under, now_ns, trusted};
 use crate::store::Base;
 use crate::sync::ignored::{Rules, Verdict};
+use crate::sync::plan::escapes;
 
 /// A walk under way.
 struct Walk<'w, 'a> {
@@ -265,18 +266,4 @@ impl Walk<'_, '_> {
             }
         }
     }
-}
-
-/// Returns whether a relative link at `path` leaves the workspace, as far as its text tells.
-fn escapes(path: &RelPath, target: &str) -> bool {
-    let mut depth = path.depth() - 1;
-    for name in target.split('/') {
-        match name {
-            "" | "." => {}
-            ".." if depth == 0 => return true,
-            ".." => depth -= 1,
-            _ => depth += 1,
-        }
-    }
-    false
 }
