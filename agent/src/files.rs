@@ -5,9 +5,10 @@
 mod batch;
 mod body;
 mod error;
+pub mod layout;
 mod lease;
 mod look;
-mod mode;
+pub mod mode;
 mod place;
 mod put;
 mod root;
@@ -88,12 +89,12 @@ impl Root {
         let workshop = Workshop::open(&side, &locked)?;
         let trash = Trash::open(&side)?;
         let clock = side.clock(&workshop.folder)?;
-        let reserved = side.inside.then_some(side::INSIDE);
+        let reserved = side.inside.then_some(layout::INSIDE);
         let space = rustix::fs::fstatvfs(&folder).map_err(|error| failed(error.into()))?;
         let opened = Opened {
             root: id,
             path: path.clone(),
-            copy: side.copy(&folder, &locked)?,
+            copy: side.copy(&folder, located.created, &locked)?,
             created: located.created,
             empty: root::is_empty(&folder, reserved).map_err(failed)?,
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),

@@ -39,6 +39,8 @@ pub mod scan;
 pub mod source;
 pub mod target;
 pub mod via_agent;
+#[cfg(unix)]
+pub mod via_sftp;
 pub mod watch;
 
 use crate::frontend::Progress;

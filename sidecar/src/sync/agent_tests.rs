@@ -58,6 +58,9 @@ impl Transport for Wire {
         Err(TransportError::Cancelled { host: "box".to_owned() })
     }
 
+    async fn subsystem(&self, _: &str) -> Result<Process, TransportError> {
+        Err(TransportError::Cancelled { host: "box".to_owned() })
+    }
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }

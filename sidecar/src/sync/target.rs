@@ -30,6 +30,10 @@ const OUTCOMES: usize = 256;
 pub trait SyncTarget: Send + Sync + fmt::Debug {
     /// Opens the folder and takes its lease; again after a loss.
     async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError>;
+    /// Returns what it can do beside the plain operations, which may be known only once it was opened.
+    fn abilities(&self) -> Abilities {
+        Abilities::ALL
+    }
     /// Compares paths with what they should hold and returns the differences; changes nothing.
     async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError>;
     /// Does the operations of a batch, and says of each, as it is known, what came of it. An error leaves
@@ -67,6 +71,26 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     async fn empty_trash(&self) -> Result<(), SyncError>;
     /// Gives the lease back.
     async fn close(&self) -> Result<(), SyncError>;
+}
+
+/// What a target can do beside making folders, files and links, setting modes and removing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// [`protocol::sync::Action::Move`].
+    pub moves: bool,
+    /// [`protocol::sync::Action::Copy`].
+    pub copies: bool,
+    /// [`protocol::sync::Action::Patch`].
+    pub patches: bool,
+    /// [`protocol::sync::Action::Append`].
+    pub appends: bool,
+    /// What a person has to know of what it cannot, in full sentences.
+    pub limits: &'static [&'static str],
+}
+
+impl Abilities {
+    /// Everything.
+    pub const ALL: Self = Self { moves: true, copies: true, patches: true, appends: true, limits: &[] };
 }
 
 /// How to open a target.
