@@ -19,7 +19,7 @@ use crate::transport::{About, Process, Pty, Transport, TransportError};
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
-struct Nobody;
+pub(super) struct Nobody;
 
 #[async_trait]
 impl Frontend for Nobody {
@@ -130,6 +130,16 @@ impl World {
     }
 
     pub(super) async fn start_with(&self, holder: &str, watch: bool, connector: Arc<dyn Connector>) -> Handle {
+        self.start_by(holder, watch, connector, |session| Arc::new(ViaAgent::new(session))).await
+    }
+
+    pub(super) async fn start_by(
+        &self,
+        holder: &str,
+        watch: bool,
+        connector: Arc<dyn Connector>,
+        target: impl FnOnce(session::Handle) -> Arc<dyn SyncTarget>,
+    ) -> Handle {
         let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
         let pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
         let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
@@ -150,7 +160,7 @@ impl World {
             take_over: false,
             keep: self.folder.path().join("kept"),
         };
-        start(config, self.store.clone(), source, Arc::new(ViaAgent::new(session)), watching)
+        start(config, self.store.clone(), source, target(session), watching)
     }
 }
 

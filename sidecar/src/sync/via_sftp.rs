@@ -33,7 +33,7 @@ mod trash;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use apply::Work;
 use error::{RootError, not_open};
@@ -299,12 +299,7 @@ impl Root {
         }
     }
 
-    async fn apply(
-        &self,
-        batch: &Batch,
-        before: usize,
-        done: &mpsc::Sender<(usize, Done)>,
-    ) -> Result<(), SyncError> {
+    async fn apply(&self, batch: &Batch, before: usize, done: &mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
         let work = Work::new(self, self.wire(batch.lane), batch);
         let whole = std::iter::once(0..batch.ops.len()).collect();
         let runs = if batch.barrier { apply::runs(&batch.ops) } else { whole };

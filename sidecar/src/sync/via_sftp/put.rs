@@ -186,11 +186,11 @@ impl Work<'_> {
             Err(fault) => return Err(fault.into()),
         };
         let sent = match body {
-            Body::Small(bytes, seal) => self.wire.fill(file, bytes, finish).await.map(|seen| (seen, seal)).map_err(Halt::from),
+            Body::Small(bytes, seal) => {
+                self.wire.fill(file, bytes, finish).await.map(|seen| (seen, seal)).map_err(Halt::from)
+            }
             Body::Large(reading) => match self.stream(&file, reading).await {
-                Ok(seal) => {
-                    self.wire.fill(file, Vec::new(), finish).await.map(|seen| (seen, seal)).map_err(Halt::from)
-                }
+                Ok(seal) => self.wire.fill(file, Vec::new(), finish).await.map(|seen| (seen, seal)).map_err(Halt::from),
                 Err(halt) => {
                     if let Err(fault) = self.wire.close(file).await {
                         tracing::debug!(%fault, "a file stays open there");

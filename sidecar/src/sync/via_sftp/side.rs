@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use agent::files::layout::{self, FORMAT, FOLDERS, IDENTITY, INSIDE, Identity, MAX_RECORD};
+use agent::files::layout::{self, FOLDERS, FORMAT, IDENTITY, INSIDE, Identity, MAX_RECORD};
 use serde::{Deserialize, Serialize};
 
 use super::super::target::OpenTarget;
@@ -33,6 +33,11 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    #[cfg(test)]
+    pub(super) fn new(then: i64) -> Self {
+        Self { read: Instant::now(), then }
+    }
+
     /// Returns the server's time in nanoseconds since the Unix epoch; at most a second behind.
     pub(super) fn now(&self) -> i64 {
         self.then.saturating_add(i64::try_from(self.read.elapsed().as_nanos()).unwrap_or(i64::MAX))
@@ -329,11 +334,7 @@ async fn locate(wire: &Wire, open: &OpenTarget) -> Result<(String, bool), RootEr
         return Err(unfit("the home folder itself"));
     }
     if open.create {
-        for (at, _) in path.match_indices('/').skip(1) {
-            wire.make_folder(&path[..at], 0o777).await.map_err(|fault| {
-                RootError::failed("make the folders above", &path, fault)
-            })?;
-        }
+        make_above(wire, &path).await.map_err(|fault| RootError::failed("make the folders above", &path, fault))?;
     }
     let look = |fault| RootError::failed("look at", &path, fault);
     let mut created = false;
@@ -355,6 +356,20 @@ async fn locate(wire: &Wire, open: &OpenTarget) -> Result<(String, bool), RootEr
         real if real == home => Err(unfit("the home folder itself")),
         _ => Ok((path, created)),
     }
+}
+
+/// Makes the folders above a path that are missing. A server may show nothing of those it keeps to itself.
+async fn make_above(wire: &Wire, path: &str) -> Result<(), Fault> {
+    let mut missing = Vec::new();
+    let mut above = split(path).0;
+    while !above.is_empty() && matches!(wire.look(above).await, Ok(None)) {
+        missing.push(above);
+        above = split(above).0;
+    }
+    for folder in missing.into_iter().rev() {
+        wire.make_folder(folder, 0o777).await?;
+    }
+    Ok(())
 }
 
 /// Returns the absolute path that `text` means, without `.` and doubled slashes.
@@ -433,7 +448,8 @@ async fn put(wire: &Wire, path: &str, text: &[u8]) -> Result<(), Fault> {
 /// Returns 128 random bits as text.
 fn random() -> Result<String, Fault> {
     let mut bytes = [0; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    let read =
+        std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     read.map_err(|error| Fault::Failed(format!("no random numbers here: {error}")))?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }

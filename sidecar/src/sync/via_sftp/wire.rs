@@ -295,17 +295,14 @@ impl Wire {
                 None => Ok(()),
             }
         };
-        let write = async {
-            if bytes.is_empty() { Ok(()) } else { self.sftp.write(handle, 0, bytes).await.map(drop) }
-        };
+        let write = async { if bytes.is_empty() { Ok(()) } else { self.sftp.write(handle, 0, bytes).await.map(drop) } };
         let times = finish.mtime.map(|mtime| FileAttributes {
             atime: Some(mtime),
             mtime: Some(mtime),
             ..FileAttributes::empty()
         });
-        let sync = async {
-            if finish.sync && self.offers.fsync { self.sftp.fsync(handle).await.map(drop) } else { Ok(()) }
-        };
+        let sync =
+            async { if finish.sync && self.offers.fsync { self.sftp.fsync(handle).await.map(drop) } else { Ok(()) } };
         let look = self.sftp.fstat(handle);
         let all = join5(write, set(finish.mode.map(permissions)), set(times), sync, look);
         let ((written, mode, times, synced, seen), closed) = join(all, self.sftp.close(handle)).await;
