@@ -13,7 +13,7 @@ mod proxy;
 
 use crate::daemon::error::DaemonError;
 use crate::daemon::place::Place;
-use crate::daemon::{self, StartedBy};
+use crate::daemon::{self, StartedBy, clean};
 use crate::log;
 use crate::version::version_line;
 
@@ -47,7 +47,13 @@ enum Verb {
         tail: u32,
     },
     /// Stop the running agent
-    Stop,
+    Stop {
+        /// Those of other builds too
+        #[arg(long)]
+        all: bool,
+    },
+    /// End other builds' agents that nobody uses, and remove old builds that nobody runs
+    Clean,
     /// Print the BLAKE3 hash of a file
     Hash {
         /// The file
@@ -98,7 +104,12 @@ fn run(verb: Verb) -> Result<()> {
                 log::tail(&place.log(), tail).map_err(|source| DaemonError::Folder { path: place.log(), source })?;
             return lines.iter().try_for_each(|line| say(line));
         }
-        Verb::Stop => ask::stop(&place)?,
+        Verb::Stop { all: false } => ask::stop(&place)?,
+        Verb::Stop { all: true } => ask::stop_all(&place)?,
+        Verb::Clean => {
+            ask::retire_others(&place);
+            return clean::programs(&place)?.iter().try_for_each(|file| say(&file.display().to_string()));
+        }
         Verb::Hash { file } => {
             let mut hasher = blake3::Hasher::new();
             std::fs::File::open(&file)

@@ -1,19 +1,23 @@
-//! One `mlt serve` per user, machine and protocol: its lock, its socket, its life.
+//! One `mlt serve` per user, machine and build: its lock, its socket, its life.
 //!
 //! Whoever holds the lock is the daemon; only the holder touches the socket file. So a race has one
-//! winner, and a socket that a killed daemon left behind is removed by the next one.
+//! winner, and a socket that a killed daemon left behind is removed by the next one. Daemons of several builds live
+//! side by side while their sessions last; the leases of roots are files, which all of them heed.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
+pub mod clean;
 pub mod error;
 pub mod place;
+pub mod program;
 pub mod start;
 
 use crate::log::{self, Rotating};
@@ -65,12 +69,20 @@ fn take_lock(place: &Place, started_by: StartedBy) -> Result<Option<File>, Daemo
 /// Returns the lock file, locked, when no daemon runs.
 pub fn try_lock(place: &Place) -> Result<Option<File>, DaemonError> {
     let failed = |source| DaemonError::Folder { path: place.lock(), source };
-    let file =
-        File::options().read(true).write(true).create(true).truncate(false).open(place.lock()).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(failed(error.into())),
+    loop {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(place.lock()).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        }
+        // Whoever cleans up removes lock files; the lock of a removed one excludes nobody.
+        let locked = file.metadata().map_err(failed)?;
+        if std::fs::metadata(place.lock()).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()))
+        {
+            return Ok(Some(file));
+        }
     }
 }
 
@@ -83,7 +95,8 @@ fn detach(place: &Place) -> Result<(), DaemonError> {
     let failed = |source: io::Error| DaemonError::Folder { path: place.log(), source };
     let log = Rotating::start(&place.log(), log::MAX_BYTES).map_err(failed)?;
     let words = File::options().append(true).open(place.log()).map_err(failed)?;
-    let nothing = File::open("/dev/null").map_err(failed)?;
+    // Input that has ended; there may be no `/dev/null`.
+    let (nothing, _) = io::pipe().map_err(failed)?;
     let streams = rustix::stdio::dup2_stdin(nothing.as_fd())
         .and_then(|()| rustix::stdio::dup2_stdout(words.as_fd()))
         .and_then(|()| rustix::stdio::dup2_stderr(words.as_fd()));

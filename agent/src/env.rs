@@ -5,14 +5,19 @@ use std::path::PathBuf;
 
 /// Where the system keeps sockets of this user's programs.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
-/// The user's name, where the accounts file does not tell it.
+/// The user's home directory.
+pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+/// The user's name.
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
+/// The user's name where `USER` is not set: what POSIX calls it.
+pub const LOGNAME: &str = "LOGNAME";
 /// The machine's name on Windows.
 pub const COMPUTER: &str = "COMPUTERNAME";
 
-/// Returns the user's home directory: `HOME` first, as every shell does, then the account's.
+/// Returns the user's home directory as the environment tells it. The system's own way to ask for it goes through
+/// NSS, whose modules a static program must not load.
 pub fn home() -> Option<PathBuf> {
-    std::env::home_dir().filter(|home| home.is_absolute())
+    get(HOME).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 /// Returns the folder for sockets, when there is one.
@@ -22,7 +27,7 @@ pub fn runtime_dir() -> Option<PathBuf> {
 
 /// Returns the user's name as the environment tells it.
 pub fn user() -> Option<String> {
-    get(USER).and_then(|name| name.into_string().ok())
+    [USER, LOGNAME].into_iter().find_map(|name| get(name)?.into_string().ok())
 }
 
 /// Returns the machine's name as the environment tells it.

@@ -1,4 +1,6 @@
-//! What can be said of this machine, once.
+//! What can be said of this machine, once. Nothing here goes through NSS: the accounts file is read as it stands.
+
+use std::path::PathBuf;
 
 use protocol::hello::Facts;
 
@@ -8,7 +10,7 @@ use crate::env;
 pub fn gather() -> Facts {
     Facts {
         user: user(),
-        home: env::home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
+        home: home().map(|home| home.to_string_lossy().into_owned()).unwrap_or_default(),
         cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         ..system()
     }
@@ -37,11 +39,17 @@ fn system() -> Facts {
     }
 }
 
-/// Returns the name of the user this process runs as, from the accounts file, else from the environment,
-/// else the number.
+/// Returns the home directory of this process: from the environment, else from the accounts file.
+pub fn home() -> Option<PathBuf> {
+    let account = || own(|account| account.home).map(PathBuf::from).filter(|home| home.is_absolute());
+    env::home().or_else(account)
+}
+
+/// Returns the name of the user this process runs as: from the environment, else from the accounts file, else the
+/// number.
 #[cfg(unix)]
 pub fn user() -> String {
-    own_account().or_else(env::user).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+    env::user().or_else(own_account).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
 }
 
 /// Returns the name of the user this process runs as, from the environment.
@@ -51,27 +59,40 @@ pub fn user() -> String {
 }
 
 /// Returns the name that the accounts file has for the user this process runs as.
-#[cfg(unix)]
 pub fn own_account() -> Option<String> {
+    own(|account| account.name)
+}
+
+/// One line of the accounts file, as passwd(5) describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Account<'a> {
+    name: &'a str,
+    home: &'a str,
+}
+
+/// Returns what `wanted` takes from the account of the user this process runs as.
+#[cfg(unix)]
+fn own(wanted: impl Fn(Account<'_>) -> &str) -> Option<String> {
     // Names need not be UTF-8; those of other accounts are no reason to know none.
     let accounts = std::fs::read("/etc/passwd").ok()?;
-    account(&String::from_utf8_lossy(&accounts), rustix::process::getuid().as_raw())
+    let accounts = String::from_utf8_lossy(&accounts);
+    account(&accounts, rustix::process::getuid().as_raw()).map(|account| wanted(account).to_owned())
 }
 
 /// Returns that there is no accounts file.
 #[cfg(not(unix))]
-pub fn own_account() -> Option<String> {
+fn own(_: impl Fn(Account<'_>) -> &str) -> Option<String> {
     None
 }
 
-/// Returns the name of the first account with that number.
+/// Returns the first account with that number.
 #[cfg(any(unix, test))]
-fn account(accounts: &str, id: u32) -> Option<String> {
-    let fields = accounts.lines().map(|line| line.split(':'));
-    fields
-        .filter_map(|mut fields| Some((fields.next()?, fields.nth(1)?)))
-        .find(|(name, number)| !name.is_empty() && number.parse() == Ok(id))
-        .map(|(name, _)| name.to_owned())
+fn account(accounts: &str, id: u32) -> Option<Account<'_>> {
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number, home) = (fields.next()?, fields.nth(1)?, fields.nth(2).unwrap_or_default());
+        (!name.is_empty() && number.parse() == Ok(id)).then_some(Account { name, home })
+    })
 }
 
 #[cfg(test)]
@@ -81,7 +102,8 @@ mod tests {
     #[test]
     fn accounts_are_found_by_number() {
         let accounts = "root:x:0:0:root:/root:/bin/sh\nbroken\nada:x:1000:1000::/home/ada:/bin/bash\n";
-        assert_eq!(account(accounts, 1000).as_deref(), Some("ada"));
+        assert_eq!(account(accounts, 1000), Some(Account { name: "ada", home: "/home/ada" }));
+        assert_eq!(account("ada:x:1000", 1000), Some(Account { name: "ada", home: "" }));
         assert_eq!(account(accounts, 7), None);
     }
 

@@ -65,6 +65,11 @@ fn rotate(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the files that a log and its old ones have.
+pub fn generations(path: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..=KEPT).map(|number| generation(path, number))
+}
+
 fn generation(path: &Path, number: u32) -> PathBuf {
     if number == 0 {
         return path.to_owned();

@@ -49,7 +49,7 @@ where
     wire::send_hello(&mut writer, &ours).await?;
     let mut reader = FrameReader::new(reader);
     let theirs = reader.hello().await?;
-    let Some(_protocol) = theirs.common() else {
+    let Some(protocol) = theirs.common() else {
         // The sidecar saw our hello and tells its person what to do.
         tracing::warn!(theirs = theirs.protocol, ours = PROTOCOL, "a sidecar of another protocol version called");
         return Ok(());
@@ -63,6 +63,7 @@ where
     let _ended = ended.clone().drop_guard();
     let work = Work::new(Arc::clone(&agent), link.id(), outbox.clone(), finished);
     let conversation = Conversation {
+        protocol,
         work: work.clone(),
         outbox,
         streams: HashMap::new(),
@@ -96,6 +97,8 @@ struct Stream {
 }
 
 struct Conversation {
+    /// What both sides speak; nothing of a newer version is done.
+    protocol: u32,
     work: Work,
     outbox: Outbox,
     streams: HashMap<u64, Stream>,
@@ -155,6 +158,11 @@ impl Conversation {
             postcard::from_bytes(&frame.payload).map_err(|_| WireError::Nonsense("a request cannot be read"))?;
         if self.streams.len() >= MAX_STREAMS {
             return Err(WireError::Nonsense("more streams were opened than may be open at a time"));
+        }
+        if request.since() > self.protocol {
+            let error = RequestError::Newer { since: request.since(), protocol: self.protocol };
+            self.work.refuse(id, error);
+            return Ok(());
         }
         let cancel = self.ended.child_token();
         let credit = Arc::new(Semaphore::new(INITIAL_CREDIT));

@@ -115,6 +115,25 @@ pub enum Request {
     List(List),
 }
 
+impl Request {
+    /// Returns the first version of the protocol that has this request with all that is in it.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Health
+            | Self::Stop
+            | Self::Open(_)
+            | Self::Verify { .. }
+            | Self::Read { .. }
+            | Self::Flush { .. }
+            | Self::EmptyTrash { .. }
+            | Self::Close { .. }
+            | Self::Log { .. } => 1,
+            Self::Apply(apply) => apply.ops.iter().map(|op| op.action.since()).max().unwrap_or(1),
+            Self::Chunks(_) | Self::Partials { .. } | Self::Summarise(_) | Self::List(_) => 2,
+        }
+    }
+}
+
 /// A root to open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {

@@ -171,6 +171,16 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Returns the first version of the protocol that has this action.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::MakeFolder { .. } | Self::Put { .. } | Self::Link { .. } | Self::SetMode { .. } | Self::Remove => 1,
+            Self::Patch { .. } | Self::Move { .. } | Self::Copy { .. } | Self::Append { .. } => 2,
+        }
+    }
+}
+
 /// What came of one [`Op`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {

@@ -13,6 +13,10 @@ pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 pub const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Where log files live; `~/.local/state` is the default.
 pub const STATE_HOME: &str = "XDG_STATE_HOME";
+/// Where downloads are kept; `~/.cache` is the default.
+pub const CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Where agents can be downloaded from: `<base>/v<version>/mlt-<os>-<arch>`, with its checksum beside it.
+pub const DOWNLOAD_BASE: &str = "MLTOOLBOX_DOWNLOAD_BASE";
 /// Where sockets live; a folder of ours below `/tmp` is the default.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The socket of the SSH agent.
@@ -63,6 +67,11 @@ pub fn database() -> PathBuf {
 /// Returns the folder of log files.
 pub fn log_dir() -> PathBuf {
     base(STATE_HOME, ".local/state").join("mltoolbox")
+}
+
+/// Returns the folder of what can be had again, made by whoever writes to it first.
+pub fn cache_dir() -> PathBuf {
+    base(CACHE_HOME, ".cache").join("mltoolbox")
 }
 
 /// XDG says that relative paths are to be ignored.

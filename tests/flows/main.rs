@@ -3,4 +3,5 @@
 mod cli;
 mod decoders;
 mod editor;
+mod recorded;
 mod wire;

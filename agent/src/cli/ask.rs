@@ -42,6 +42,29 @@ pub(super) fn health(place: &Place) -> Result<Value, DaemonError> {
     }
 }
 
+/// Stops the daemons of every build; each is tried, and the first failure is told.
+pub(super) fn stop_all(place: &Place) -> Result<(), DaemonError> {
+    let others = place.others();
+    let stopped = [place].into_iter().chain(&others).map(stop).collect::<Vec<_>>();
+    stopped.into_iter().collect()
+}
+
+/// Stops the daemons of other builds that have no link. One that cannot be asked is left alone.
+pub(super) fn retire_others(place: &Place) {
+    for other in place.others() {
+        match ask(&other, &Request::Health) {
+            // The one link is ours.
+            Ok(Reply::Health(health)) if health.links <= 1 => {
+                if let Err(error) = stop(&other) {
+                    tracing::debug!(%error, build = other.build(), "an idle agent could not be stopped");
+                }
+            }
+            Ok(_) | Err(DaemonError::NotRunning) => {}
+            Err(error) => tracing::debug!(%error, build = other.build(), "another agent could not be asked"),
+        }
+    }
+}
+
 /// Stops the daemon and waits until its lock is free; none running is success.
 pub(super) fn stop(place: &Place) -> Result<(), DaemonError> {
     match ask(place, &Request::Stop) {
@@ -78,7 +101,9 @@ async fn converse(stream: UnixStream, request: &Request) -> Result<Reply, WireEr
     let ours = wire::own_hello();
     wire::send_hello(&mut writer, &ours).await?;
     let mut reader = FrameReader::new(reader);
-    reader.hello().await?;
+    if reader.hello().await?.common().is_none() {
+        return Err(WireError::Nonsense("the running agent is of another protocol version"));
+    }
     let payload: Bytes = postcard::to_stdvec(request).expect("requests are plain data").into();
     let header = protocol::frame::Header { kind: Kind::Request, stream: 1, length: payload.len() }.encode();
     writer.write_all(&[header.as_slice(), &payload].concat()).await.map_err(WireError::Broken)?;

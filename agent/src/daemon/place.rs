@@ -1,4 +1,7 @@
 //! Where the agent keeps what is its own: `~/.mltoolbox` with `bin/`, `run/` and `logs/`, for this user only.
+//!
+//! Every build has a socket, a lock and a log of its own, so that a newer one never gets into the way of sessions
+//! that an older one serves.
 
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
@@ -7,40 +10,41 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use protocol::hello::PROTOCOL;
-
 use super::error::DaemonError;
-use crate::env;
+use super::program::{self, short_hash};
+use crate::{env, facts};
 
 /// Longest path of a socket that is used as it is; the system's limit is 107 on Linux and 103 on macOS.
 const MAX_SOCKET: usize = 100;
 /// What others may do in a folder.
 const OTHERS: u32 = 0o077;
 
-/// Folders and files of one user's agent.
+/// Folders and files of one build of a user's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     folder: PathBuf,
     run: PathBuf,
-    name: String,
+    /// What the files of all builds on this machine begin with.
+    family: String,
+    build: String,
 }
 
 impl Place {
     /// Returns the place below the home directory of this process.
     pub fn find() -> Result<Self, DaemonError> {
-        let home = env::home().ok_or(DaemonError::NoHome)?;
+        let home = facts::home().ok_or(DaemonError::NoHome)?;
         let runtime = env::runtime_dir();
         let host = rustix::system::uname().nodename().to_bytes().to_owned();
-        Ok(Self::below(&home, runtime.as_deref(), OsStr::from_bytes(&host)))
+        Ok(Self::below(&home, runtime.as_deref(), OsStr::from_bytes(&host), program::build()))
     }
 
     /// Returns the place below `home`. Homes may be shared by several machines, so the machine is part of
     /// the name; a path too long for a socket goes to `runtime`, else to a folder of ours below `/tmp`.
-    fn below(home: &Path, runtime: Option<&Path>, host: &OsStr) -> Self {
+    fn below(home: &Path, runtime: Option<&Path>, host: &OsStr, build: String) -> Self {
         let folder = home.join(".mltoolbox");
         let machine = short_hash(host.as_bytes());
         let run = folder.join("run");
-        let near = Self { folder: folder.clone(), run, name: format!("agent-{PROTOCOL}-{machine}") };
+        let near = Self { folder: folder.clone(), run, family: format!("agent-{machine}"), build: build.clone() };
         if near.socket().as_os_str().len() <= MAX_SOCKET {
             return near;
         }
@@ -50,8 +54,38 @@ impl Place {
             .map(|runtime| runtime.join("mltoolbox"))
             .filter(|run| run.as_os_str().len() + 32 <= MAX_SOCKET)
             .unwrap_or(shared);
-        let name = format!("{}-{PROTOCOL}", short_hash(&[folder.as_os_str().as_bytes(), machine.as_bytes()].concat()));
-        Self { folder, run, name }
+        let family = short_hash(&[folder.as_os_str().as_bytes(), machine.as_bytes()].concat());
+        Self { folder, run, family, build }
+    }
+
+    /// Returns the places of the other builds that have ever run on this machine and were not removed, in order.
+    pub fn others(&self) -> Vec<Self> {
+        let entries = std::fs::read_dir(&self.run).into_iter().flatten().flatten();
+        let mut others: Vec<Self> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let build = name.strip_prefix(&self.family)?.strip_prefix('-')?.strip_suffix(".lock")?;
+                let is_other = program::is_build(build) && build != self.build;
+                is_other.then(|| Self { build: build.to_owned(), ..self.clone() })
+            })
+            .collect();
+        others.sort_by(|one, other| one.build.cmp(&other.build));
+        others
+    }
+
+    /// Returns the build that this is the place of.
+    pub fn build(&self) -> &str {
+        &self.build
+    }
+
+    /// Returns the folder of sockets and locks, of every machine that shares this home.
+    pub(super) fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// Returns the folder of the installed builds.
+    pub(super) fn programs(&self) -> PathBuf {
+        self.folder.join("bin")
     }
 
     /// Returns whether the folder of the socket is there and only this user can enter it.
@@ -76,17 +110,22 @@ impl Place {
 
     /// Returns the daemon's socket.
     pub fn socket(&self) -> PathBuf {
-        self.run.join(format!("{}.sock", self.name))
+        self.run.join(format!("{}-{}.sock", self.family, self.build))
     }
 
     /// Returns the file whose lock makes the daemon.
     pub fn lock(&self) -> PathBuf {
-        self.run.join(format!("{}.lock", self.name))
+        self.run.join(format!("{}-{}.lock", self.family, self.build))
     }
 
     /// Returns the daemon's log.
     pub fn log(&self) -> PathBuf {
-        self.folder.join("logs/agent.log")
+        self.log_of(&self.build)
+    }
+
+    /// Returns the log of the daemons of a build.
+    pub(super) fn log_of(&self, build: &str) -> PathBuf {
+        self.folder.join("logs").join(format!("agent-{build}.log"))
     }
 }
 
@@ -108,16 +147,14 @@ fn own(path: &Path) -> Result<(), DaemonError> {
     Ok(())
 }
 
-fn short_hash(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..12].to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BUILD: &str = "0123456789ab";
+
     fn place(home: &str, runtime: Option<&str>) -> Place {
-        Place::below(Path::new(home), runtime.map(Path::new), OsStr::new("gpu1"))
+        Place::below(Path::new(home), runtime.map(Path::new), OsStr::new("gpu1"), BUILD.to_owned())
     }
 
     #[test]
@@ -139,14 +176,28 @@ mod tests {
 
     #[test]
     fn machines_that_share_a_home_do_not_share_a_socket() {
-        let other = Place::below(Path::new("/home/ada"), None, OsStr::new("gpu2"));
+        let other = Place::below(Path::new("/home/ada"), None, OsStr::new("gpu2"), BUILD.to_owned());
         assert_ne!(place("/home/ada", None).socket(), other.socket());
+    }
+
+    #[test]
+    fn builds_find_each_other_and_share_nothing() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let new = |host: &str, build: &str| Place::below(home.path(), None, OsStr::new(host), build.to_owned());
+        let (ours, older) = (new("gpu1", BUILD), new("gpu1", "fedcba987654"));
+        assert!(ours.socket() != older.socket() && ours.lock() != older.lock() && ours.log() != older.log());
+        assert_eq!(ours.others(), [], "there is no folder yet");
+        ours.prepare().expect("a place");
+        for lock in [ours.lock(), older.lock(), new("gpu2", "aaaaaaaaaaaa").lock(), ours.run().join("agent-x.lock")] {
+            std::fs::write(lock, "").expect("our own folder");
+        }
+        assert_eq!((ours.others(), older.others()), (vec![older], vec![ours]));
     }
 
     #[test]
     fn folders_are_closed_to_others_and_links_are_refused() {
         let home = tempfile::tempdir().expect("a temporary folder");
-        let place = Place::below(home.path(), None, OsStr::new("gpu1"));
+        let place = Place::below(home.path(), None, OsStr::new("gpu1"), BUILD.to_owned());
         std::fs::create_dir(place.folder()).expect("a folder");
         std::fs::set_permissions(place.folder(), std::fs::Permissions::from_mode(0o755)).expect("ours");
         place.prepare().expect("a place");

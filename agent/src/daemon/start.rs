@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::DaemonError;
 use super::place::Place;
-use super::try_lock;
+use super::{program, try_lock};
 use crate::{env, facts};
 
 /// Between two looks for the socket; a start takes some 20 ms.
@@ -57,13 +57,17 @@ pub fn find_or_start(place: &Place) -> Result<UnixStream, DaemonError> {
     Err(DaemonError::NotListening { seconds: LISTENS_WITHIN.as_secs() })
 }
 
+/// Starts the daemon with streams that lead nowhere. There may be no `/dev/null`, so they are the ends of a pipe
+/// whose other ends are gone.
 fn start_detached() -> Result<Child, DaemonError> {
-    let program = std::env::current_exe().map_err(DaemonError::Spawn)?;
+    let program = program::file().map_err(DaemonError::Spawn)?;
+    let nowhere = || std::io::pipe().map_err(DaemonError::Spawn);
+    let ((input, _), (_, output), (_, words)) = (nowhere()?, nowhere()?, nowhere()?);
     Command::new(program)
         .args(["serve", "--started-by", "setsid"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdin(input)
+        .stdout(output)
+        .stderr(words)
         .spawn()
         .map_err(DaemonError::Spawn)
 }
@@ -75,7 +79,7 @@ fn start_with_systemd() -> bool {
     if !Path::new("/var/lib/systemd/linger").join(&user).exists() {
         return false;
     }
-    let (Ok(program), Some(home)) = (std::env::current_exe(), env::home()) else { return false };
+    let (Ok(program), Some(home)) = (program::file(), facts::home()) else { return false };
     let runtime = format!("/run/user/{}", rustix::process::getuid().as_raw());
     let mut setting = std::ffi::OsString::from("HOME=");
     setting.push(home);

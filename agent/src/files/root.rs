@@ -12,7 +12,7 @@ use super::error::RootError;
 use super::look::{self, Kind};
 use super::mode;
 use super::side;
-use crate::env;
+use crate::facts;
 
 /// A root folder that was found or made.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Located {
 
 /// Opens the folder at `path`; makes it and its parents when `create` is set.
 pub(super) fn locate(path: &RemotePath, create: bool) -> Result<Located, RootError> {
-    let home = env::home();
+    let home = facts::home();
     let absolute = resolve(path.as_str(), home.as_deref())?;
     let path = absolute.to_string_lossy().into_owned();
     let refuse = |what| Err(RootError::Refused { path: path.clone(), what });

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
 /// How far the agent is on a remote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -18,6 +20,37 @@ pub enum AgentState {
     Running,
 }
 
+/// Where the program comes from that is put on a remote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum AgentOrigin {
+    /// A file beside `mltoolbox-sidecar`.
+    #[default]
+    Beside,
+    /// A part of `mltoolbox-sidecar`.
+    Embedded,
+    /// Downloaded, and kept on this machine.
+    Downloaded,
+    /// `mltoolbox-sidecar` itself.
+    Sidecar,
+}
+
+/// The program that is put on a remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentProgram {
+    /// Where it comes from.
+    pub origin: AgentOrigin,
+    /// Its file on this machine; none when it is a part of `mltoolbox-sidecar`.
+    pub file: Option<String>,
+    /// What it is built for.
+    pub platform: String,
+    /// Whether the remote has to have a C library of its own.
+    pub needs_libc: bool,
+}
+
 /// Answer of the commands `agent/…`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -31,6 +64,10 @@ pub struct AgentStatus {
     pub version: Option<String>,
     /// Where it is installed.
     pub path: Option<String>,
+    /// The program on this machine that is put there.
+    pub program: Option<AgentProgram>,
+    /// Why no agent can be put there.
+    pub problem: Option<Error>,
     /// The machine's own name.
     pub hostname: Option<String>,
     /// Process id of the running agent.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use protocol::editor::{AgentLogsOutput, AgentLogsParams, AgentState, AgentStatus, NoParams, RemoteRow};
-use protocol::error::Result;
+use protocol::error::{Code, Result};
 use protocol::hello::Facts;
 use serde::Deserialize;
 
@@ -21,7 +21,6 @@ use crate::transport::Transport;
 pub(super) struct Found {
     pub(super) status: AgentStatus,
     pub(super) facts: Option<Facts>,
-    pub(super) limits: Vec<String>,
 }
 
 /// What `mlt health` prints.
@@ -50,14 +49,14 @@ pub(super) async fn install(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 /// Says how the agent is; does not start it.
 pub(super) async fn status(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
-    let found = look(&*transport).await?;
+    let found = look(&cx, &*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
 /// Returns the agent's last log lines; does not start it.
 pub(super) async fn logs(cx: Cx, params: AgentLogsParams) -> Result<AgentLogsOutput> {
-    let (_, transport) = reach(&cx).await?;
-    let build = Build::ours().await?;
+    let (remote, transport) = reach(&cx).await?;
+    let build = install::build_for(&*transport, remote.facts.as_ref(), &*cx.frontend).await?;
     let lines = params.tail.unwrap_or(policy::LOG_LINES);
     let ran = install::verb(&*transport, &build, &format!("logs --tail {lines}")).await?;
     if !ran.is_success() {
@@ -69,7 +68,7 @@ pub(super) async fn logs(cx: Cx, params: AgentLogsParams) -> Result<AgentLogsOut
 /// Stops the agent and starts it again.
 pub(super) async fn restart(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
-    let build = Build::ours().await?;
+    let build = install::build_for(&*transport, remote.facts.as_ref(), &*cx.frontend).await?;
     if !install::verb(&*transport, &build, "stop").await?.is_success() {
         tracing::debug!("no agent of this build was stopped");
     }
@@ -79,8 +78,8 @@ pub(super) async fn restart(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 /// Stops the agent; the next sync starts it again.
 pub(super) async fn stop(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
-    end(&*transport).await?;
-    let found = look(&*transport).await?;
+    end(&cx, &*transport, remote.facts.as_ref()).await?;
+    let found = look(&cx, &*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
@@ -91,18 +90,31 @@ pub(super) async fn uninstall(cx: Cx, _params: NoParams) -> Result<AgentStatus> 
     if !confirm(&*cx.frontend, cx.scope.yes, &Question::Confirm { text }).await? {
         return Err(InstallError::Kept { remote: remote.name }.into());
     }
-    end(&*transport).await?;
+    end(&cx, &*transport, remote.facts.as_ref()).await?;
     install::uninstall(&*transport).await?;
     cx.store.allow_agent(&remote.name, false).await?;
-    let found = look(&*transport).await?;
+    let found = look(&cx, &*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
 
-/// Looks for the agent on a machine without starting it.
-pub(super) async fn look(transport: &dyn Transport) -> Result<Found> {
-    let build = Build::ours().await?;
+/// Looks for the agent on a machine without starting it. Where there can be none, that is what was found.
+pub(super) async fn look(cx: &Cx, transport: &dyn Transport, known: Option<&Facts>) -> Result<Found> {
+    let build = match install::build_for(transport, known, &*cx.frontend).await {
+        Ok(build) => build,
+        Err(problem) if matches!(problem.code, Code::AgentPlatform | Code::AgentInstall) => {
+            let status = AgentStatus { problem: Some(problem), ..AgentStatus::default() };
+            return Ok(Found { status, facts: None });
+        }
+        Err(error) => return Err(error),
+    };
+    let mut found = look_for(transport, &build).await?;
+    found.status.program = Some(build.about());
+    Ok(found)
+}
+
+async fn look_for(transport: &dyn Transport, build: &Build) -> Result<Found> {
     let path = format!("~/{}", build.path());
-    let ran = install::verb(transport, &build, "health").await?;
+    let ran = install::verb(transport, build, "health").await?;
     let health = ran.stdout.lines().rev().find_map(|line| serde_json::from_str::<Health>(line.trim()).ok());
     if let Some(health) = health {
         let status = AgentStatus {
@@ -116,9 +128,9 @@ pub(super) async fn look(transport: &dyn Transport) -> Result<Found> {
             roots: health.roots,
             ..AgentStatus::default()
         };
-        return Ok(Found { status, facts: health.facts, ..Found::default() });
+        return Ok(Found { status, facts: health.facts });
     }
-    let (state, version, path) = if install::verb(transport, &build, "--version").await?.is_success() {
+    let (state, version, path) = if install::verb(transport, build, "--version").await?.is_success() {
         (AgentState::Stopped, Some(env!("CARGO_PKG_VERSION").to_owned()), Some(path))
     } else {
         let others = command::run(transport, &format!("sh -c 'ls -t ~/{FOLDER}/bin'")).await?;
@@ -130,13 +142,7 @@ pub(super) async fn look(transport: &dyn Transport) -> Result<Found> {
             Some(_) | None => (AgentState::Missing, None, None),
         }
     };
-    let probed = install::probe(transport).await;
-    let limits = match &probed {
-        Ok(_) => Vec::new(),
-        Err(error) => vec![error.to_string()],
-    };
-    let status = AgentStatus { state, version, path, ..AgentStatus::default() };
-    Ok(Found { status, facts: None, limits })
+    Ok(Found { status: AgentStatus { state, version, path, ..AgentStatus::default() }, facts: None })
 }
 
 async fn reach(cx: &Cx) -> Result<(RemoteRow, std::sync::Arc<dyn Transport>)> {
@@ -152,18 +158,19 @@ async fn started(cx: &Cx, remote: &RemoteRow) -> Result<AgentStatus> {
     session.link(Lane::Priority).await?;
     let start_ms = milliseconds(began.elapsed());
     let transport = session.transport().await?;
-    let found = look(&*transport).await?;
+    let found = look(cx, &*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name.clone(), start_ms: Some(start_ms), ..found.status })
 }
 
-/// Stops the agent that runs, of whatever build.
-pub(super) async fn end(transport: &dyn Transport) -> Result<()> {
-    let build = Build::ours().await?;
-    if install::verb(transport, &build, "stop").await?.is_success() {
+/// Stops the agents that run, of whatever build.
+pub(super) async fn end(cx: &Cx, transport: &dyn Transport, known: Option<&Facts>) -> Result<()> {
+    // A machine that there is no build for may have been given one by another sidecar.
+    if let Ok(build) = install::build_for(transport, known, &*cx.frontend).await
+        && install::verb(transport, &build, "stop --all").await?.is_success()
+    {
         return Ok(());
     }
-    // Our build is not there; one that is can stop what runs.
-    let command = format!("sh -c 'for agent in ~/{FOLDER}/bin/mlt-*; do \"$agent\" stop && exit; done; :'");
+    let command = format!("sh -c 'for agent in ~/{FOLDER}/bin/mlt-*; do \"$agent\" stop --all && exit; done; :'");
     command::run(transport, &command).await?;
     Ok(())
 }

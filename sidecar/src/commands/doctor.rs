@@ -18,6 +18,7 @@ use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::store::Store;
 use crate::{env, log, sessions};
 
+mod agents;
 pub mod machine;
 
 use machine::DoctorError;
@@ -32,6 +33,7 @@ pub(super) async fn run(cx: Cx, _: NoParams) -> Result<DoctorOutput> {
         machine::writable("log folder", &env::log_dir()),
         machine::space(&env::config_dir()),
         machine::ssh_agent().await,
+        agents::programs().await,
     ];
     checks.extend(machine::keys());
     checks.extend(machine::watch_limits());

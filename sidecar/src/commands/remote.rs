@@ -51,7 +51,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         trips.push(transport.round_trip().await?);
     }
     let about = transport.about().clone();
-    let found = super::agent::look(&*transport).await?;
+    let found = super::agent::look(&cx, &*transport, remote.facts.as_ref()).await?;
     let facts = match found.facts {
         Some(facts) => Some(facts),
         None => machine::facts(&*transport).await?,
@@ -59,7 +59,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     if let Some(facts) = &facts {
         cx.store.reached(&remote.name, Some(facts)).await?;
     }
-    let mut limits = found.limits;
+    let mut limits: Vec<String> = found.status.problem.iter().map(ToString::to_string).collect();
     if about.interactive {
         limits.push("A person had to answer to log in, so large transfers share the one connection.".to_owned());
     }

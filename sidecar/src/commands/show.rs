@@ -1,15 +1,16 @@
 //! Answers as a person reads them: one function per answer, 80 columns, no colour.
 
 use protocol::editor::{
-    AgentLogsOutput, AgentState, AgentStatus, DoctorLevel, DoctorOutput, RemoteListOutput, RemoteRow, RemoteTestOutput,
-    SyncAction, SyncConflictsOutput, SyncListOutput, SyncPushOutput, SyncResolveOutput, SyncState, SyncStatus,
-    TextOutput, TryOutput,
+    AgentLogsOutput, AgentProgram, AgentState, AgentStatus, DoctorLevel, DoctorOutput, RemoteListOutput, RemoteRow,
+    RemoteTestOutput, SyncAction, SyncConflictsOutput, SyncListOutput, SyncPushOutput, SyncResolveOutput, SyncState,
+    SyncStatus, TextOutput, TryOutput,
 };
 use protocol::error::Error;
 use protocol::hello::Facts;
 
 pub mod text;
 
+use crate::session::install;
 pub use text::Text;
 use text::{ago, bytes, count, milliseconds};
 
@@ -93,9 +94,11 @@ pub(super) fn agent(status: &AgentStatus, text: &mut Text) {
     let pid = status.pid.map(|pid| pid.to_string());
     let uptime = status.uptime_seconds.map(text::seconds);
     let start = status.start_ms.map(milliseconds);
+    let program = status.program.as_ref().map(program);
     let known = [
         ("version", &status.version),
         ("path", &status.path),
+        ("program", &program),
         ("machine", &status.hostname),
         ("process", &pid),
         ("running for", &uptime),
@@ -109,6 +112,9 @@ pub(super) fn agent(status: &AgentStatus, text: &mut Text) {
     }
     for root in &status.roots {
         text.pair("syncs", root);
+    }
+    if let Some(problem) = &status.problem {
+        error(problem, text);
     }
 }
 
@@ -272,6 +278,11 @@ fn address(remote: &RemoteRow) -> String {
 fn machine(facts: &Facts) -> String {
     let Facts { hostname, os, kernel, arch, user, cpus, home: _ } = facts;
     format!("{hostname}, {os} {kernel} {arch}, {}, as {user}", count((*cpus).into(), "CPU"))
+}
+
+fn program(program: &AgentProgram) -> String {
+    let needs = if program.needs_libc { ", which needs the remote's C library" } else { "" };
+    format!("{}, for {}{needs}", install::whence(program), program.platform)
 }
 
 fn agent_state(state: AgentState) -> &'static str {

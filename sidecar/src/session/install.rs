@@ -1,21 +1,29 @@
-//! Brings the agent to a remote: probe, upload, verify, start.
+//! Brings the agent to a remote: probe, choose, upload, verify, start.
 //!
 //! The file's name holds the hash of its build, so versions never meet: what is there and answers is right.
 
 use std::time::Duration;
 
 use agent::version::version_line;
+use protocol::editor::{AgentOrigin, AgentProgram};
 use protocol::error::Result;
+use protocol::hello::Facts;
 use protocol::path::RemotePath;
 use tokio::io::AsyncReadExt as _;
 
 mod build;
+mod download;
 mod error;
+mod platform;
+mod sources;
 
-pub use build::Build;
+pub use build::{Build, Bytes};
+pub use download::{DownloadError, Sum};
 pub use error::InstallError;
 #[doc(hidden)]
 pub use error::examples;
+pub use platform::Platform;
+pub use sources::{Choice, Sources};
 
 use super::command::{self, Ran};
 use super::link::{Link, LinkError};
@@ -36,6 +44,9 @@ const LOG_WITHIN: Duration = Duration::from_secs(10);
 /// Most bytes kept of a proxy's complaints.
 const MAX_COMPLAINT: usize = 4096;
 
+/// Printed by a remote that lacks what a build is started with.
+const NO_LOADER: &str = "@mltoolbox no loader";
+
 /// Where the agent is kept on every remote.
 pub const FOLDER: &str = ".mltoolbox";
 
@@ -47,13 +58,17 @@ pub async fn agent(
     frontend: &dyn Frontend,
     yes: bool,
 ) -> Result<Link> {
-    let build = Build::ours().await?;
-    match open(transport, &build).await {
-        Err(InstallError::Missing) => {}
-        Err(error) => return Err(with_log(transport, &build, error).await),
-        Ok(link) => return Ok(link),
+    let known = store.remote(remote).await?.and_then(|row| row.facts);
+    // A guess saves a command of the remote's shell; one that is wrong finds no agent there.
+    if let Some(platform) = known.as_ref().and_then(told).or_else(Platform::own) {
+        let build = Build::of(platform, frontend).await?;
+        match open(transport, &build).await {
+            Err(InstallError::Missing) => {}
+            Err(error) => return Err(with_log(transport, &build, error).await),
+            Ok(link) => return Ok(link),
+        }
     }
-    install(transport, remote, store, frontend, yes).await?;
+    let build = install(transport, remote, store, frontend, yes).await?;
     let title = "Starting the agent".to_owned();
     frontend.report(Progress { title, ..Progress::default() });
     match open(transport, &build).await {
@@ -62,16 +77,30 @@ pub async fn agent(
     }
 }
 
-/// Uploads our build and proves that it runs there; asks once per remote.
+/// Returns the build for a remote, of which may be known what machine it is.
+pub async fn build_for(transport: &dyn Transport, known: Option<&Facts>, frontend: &dyn Frontend) -> Result<Build> {
+    let platform = match known.and_then(told) {
+        Some(platform) => platform,
+        None => probe(transport).await?.platform,
+    };
+    Ok(Build::of(platform, frontend).await?)
+}
+
+fn told(facts: &Facts) -> Option<Platform> {
+    Platform::told(&facts.os, &facts.arch)
+}
+
+/// Uploads our build for that remote and proves that it runs there; asks once per remote. Sessions that an agent of
+/// another build serves go on.
 pub async fn install(
     transport: &dyn Transport,
     remote: &str,
     store: &Store,
     frontend: &dyn Frontend,
     yes: bool,
-) -> Result<()> {
-    let build = Build::ours().await?;
-    let home = probe(transport).await?;
+) -> Result<Build> {
+    let Probed { platform, home } = probe(transport).await?;
+    let build = Build::of(platform, frontend).await?;
     let shown = format!("{home}/{FOLDER}/bin/{}", build.name);
     let allowed = store.remote(remote).await?.is_some_and(|row| row.agent_allowed);
     if !allowed {
@@ -82,14 +111,20 @@ pub async fn install(
         store.allow_agent(remote, true).await?;
     }
     // Each command costs a log-in shell with all its start-up files, so that as few as possible are run.
-    let made =
-        command::run(transport, &said_and_then(&build, &format!("; umask 077; mkdir -p ~/{FOLDER}/bin"))).await?;
+    let made = format!("; umask 077; mkdir -p ~/{FOLDER}/bin || exit{}", look_for_loader(&build));
+    let made = command::run(transport, &said_and_then(&build, &made)).await?;
     if is_right(&made, &build) {
-        return Ok(());
+        return Ok(build);
     }
     if !made.is_success() {
         let path = format!("{home}/{FOLDER}/bin");
         return Err(InstallError::Folder { path, source: error::Said(made.last_words()) }.into());
+    }
+    if made.stdout.lines().any(|line| line.trim() == NO_LOADER) {
+        let loader = build.interpreter.clone().unwrap_or_default();
+        return Err(
+            InstallError::NoLoader { path: shown, source: error::Said(format!("{loader} is not there")) }.into()
+        );
     }
     // A path below the folder that SFTP starts in may be another one than below the shell's home.
     let to = RemotePath::new(shown.clone()).map_err(|_| InstallError::Home { home: home.clone() })?;
@@ -97,15 +132,19 @@ pub async fn install(
         let title = "Installing the agent".to_owned();
         frontend.report(Progress { title, bytes, total_bytes: Some(build.size), ..Progress::default() });
     };
-    transport.upload(&build.file, &to, 0o755, &sent).await?;
+    let (file, _kept) = build.file().map_err(InstallError::Own)?;
+    transport.upload(&file, &to, 0o755, &sent).await?;
     let ran = check(transport, &build).await?;
     if !is_right(&ran, &build) {
         let source = error::Said(ran.last_words());
-        let error = if ran.is_success() {
+        let error = if let Some(said) = other_version(&ran, &build) {
+            let file = build.about().file.unwrap_or_else(|| platform.file_name().to_owned());
+            InstallError::OtherVersion { file, said, wanted: version_line() }
+        } else if ran.is_success() {
             InstallError::Damaged { path: shown }
         } else if !arrived(transport, &build).await? {
             InstallError::Elsewhere { path: shown }
-        } else if ran.exit == Exit::Status(127) {
+        } else if ran.exit == Exit::Status(127) || ran.stderr.contains("GLIBC_") {
             InstallError::NoLoader { path: shown, source }
         } else {
             InstallError::DoesNotRun { path: shown, source }
@@ -113,9 +152,20 @@ pub async fn install(
         remove(transport, &build, &to).await;
         return Err(error.into());
     }
-    replace_others(transport, &build).await?;
-    frontend.tell(format!("Installed the agent as `{shown}`."));
-    Ok(())
+    clean(transport, &build).await?;
+    frontend.tell(format!("Installed the agent as `{shown}`: {}.", whence(&build.about())));
+    Ok(build)
+}
+
+/// Says where a program comes from, for people.
+pub fn whence(program: &AgentProgram) -> String {
+    let file = program.file.as_deref().unwrap_or_default();
+    match program.origin {
+        AgentOrigin::Beside => format!("`{file}`"),
+        AgentOrigin::Embedded => "a part of `mltoolbox-sidecar`".to_owned(),
+        AgentOrigin::Downloaded => format!("`{file}`, which was downloaded"),
+        AgentOrigin::Sidecar => "`mltoolbox-sidecar` itself".to_owned(),
+    }
 }
 
 /// Runs a verb of the installed agent.
@@ -133,21 +183,28 @@ pub async fn uninstall(transport: &dyn Transport) -> Result<()> {
     Err(InstallError::Folder { path: format!("~/{FOLDER}"), source: error::Said(ran.last_words()) }.into())
 }
 
-/// Asks what machine it is, and returns the home directory there; refuses what our agent cannot run on.
-pub async fn probe(transport: &dyn Transport) -> Result<String> {
+/// What the shell of a remote said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// What machine it is.
+    pub platform: Platform,
+    /// The user's home directory there.
+    pub home: String,
+}
+
+/// Asks what machine it is; refuses what no agent runs on.
+pub async fn probe(transport: &dyn Transport) -> Result<Probed> {
     let ran = command::run(transport, &format!("sh -c 'echo; echo \"{MARK} $(uname -s) $(uname -m) $HOME\"'")).await?;
     let Some((system, machine, home)) = probed(&ran.stdout) else {
         return Err(InstallError::Probe { source: error::Said(ran.last_words()) }.into());
     };
-    let ours = agent::facts::gather();
-    if (system, machine) != (&ours.os, &ours.arch) {
-        let (theirs, ours) = (format!("{system} {machine}"), format!("{} {}", ours.os, ours.arch));
-        return Err(InstallError::Platform { theirs, ours }.into());
-    }
+    let Some(platform) = Platform::told(system, machine) else {
+        return Err(InstallError::Platform { theirs: format!("{system} {machine}") }.into());
+    };
     if !home.starts_with('/') {
         return Err(InstallError::Home { home: home.to_owned() }.into());
     }
-    Ok(home.to_owned())
+    Ok(Probed { platform, home: home.to_owned() })
 }
 
 /// Returns system, machine and home from the last marked line.
@@ -164,6 +221,21 @@ async fn check(transport: &dyn Transport, build: &Build) -> Result<Ran> {
 
 fn said_and_then(build: &Build, rest: &str) -> String {
     format!("sh -c '\"$0\" --version && \"$0\" hash \"$0\"{rest}' ~/{}", build.path())
+}
+
+/// Returns a piece of a script that tells whether what starts the build is there, without quotes.
+fn look_for_loader(build: &Build) -> String {
+    // Its own bytes name the file, so that it is looked at before a shell is given it.
+    let is_plain = |path: &&String| path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    let loader = build.interpreter.as_ref().filter(is_plain);
+    loader.map_or_else(String::new, |path| format!("; test -e {path} || echo {NO_LOADER}"))
+}
+
+/// Returns what a build says of its version when it arrived whole and is of another one.
+fn other_version(ran: &Ran, build: &Build) -> Option<String> {
+    let mut lines = ran.stdout.lines().map(str::trim);
+    let is_whole = ran.is_success() && lines.clone().any(|line| line == build.hash);
+    lines.find(|line| is_whole && line.starts_with("mlt ") && **line != version_line()).map(str::to_owned)
 }
 
 fn is_right(ran: &Ran, build: &Build) -> bool {
@@ -186,15 +258,9 @@ async fn remove(transport: &dyn Transport, build: &Build, to: &RemotePath) {
     }
 }
 
-/// Ends another build that may be running, so that the new one takes its place when it is first called, and
-/// keeps the two newest builds and every one that still runs.
-async fn replace_others(transport: &dyn Transport, build: &Build) -> Result<()> {
-    let command = format!(
-        "sh -c '\"$0\" stop; cd ~/{FOLDER}/bin || exit; ls -t | grep \"^mlt-[0-9A-Za-z.-]*$\" | tail -n +3 | \
-         while read -r name; do ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q \"/$name$\" || rm -f \"$name\"; done' ~/{}",
-        build.path()
-    );
-    let ran = command::run(transport, &command).await?;
+/// Lets the new build end those that nobody uses any more, and remove those that nobody runs.
+async fn clean(transport: &dyn Transport, build: &Build) -> Result<()> {
+    let ran = verb(transport, build, "clean").await?;
     if !ran.is_success() {
         tracing::warn!(words = ran.last_words(), "old agents could not be removed");
     }

@@ -116,6 +116,9 @@ impl Link {
 
     /// Opens a stream with a request that has data. Waits while [`MAX_STREAMS`] are open.
     pub async fn exchange(&self, request: Request) -> Result<Exchange, LinkError> {
+        if request.since() > self.protocol {
+            return Err(LinkError::NotSpoken { since: request.since(), protocol: self.protocol });
+        }
         let expected = Expected::of(&request);
         let payload: Bytes = postcard::to_stdvec(&request).expect("requests are plain data").into();
         if payload.len() > MAX_PAYLOAD {

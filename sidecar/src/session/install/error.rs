@@ -2,6 +2,9 @@
 
 use protocol::error::{Code, Example, Explain, word};
 
+use super::download::{self, DownloadError};
+use super::platform::Platform;
+use crate::env;
 use crate::session::link::LinkError;
 use crate::transport::TransportError;
 
@@ -40,13 +43,40 @@ pub enum InstallError {
         /// What it said.
         source: Said,
     },
-    /// Another kind of machine.
-    #[error("the remote is {theirs}, and there is an agent for {ours} only")]
+    /// A kind of machine that agents do not run on.
+    #[error("the remote is {theirs}, and there is no agent for such a machine")]
     Platform {
         /// Its system and processor.
         theirs: String,
-        /// Ours.
-        ours: String,
+    },
+    /// A kind of machine that agents run on, and none is here.
+    #[error("the remote is {platform}, and no agent for it is on this machine")]
+    NoBuild {
+        /// Its system and processor.
+        platform: Platform,
+    },
+    /// A program that must be an agent and is not, or is one for another machine.
+    #[error("`{file}` is {found}, and not for {platform}")]
+    WrongProgram {
+        /// Where it is on this machine.
+        file: String,
+        /// What it is.
+        found: String,
+        /// What it has to be for.
+        platform: Platform,
+    },
+    /// It cannot be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// It is of another version than we are.
+    #[error("`{file}` is `{said}`, and not `{wanted}`")]
+    OtherVersion {
+        /// Where it is on this machine.
+        file: String,
+        /// What it says of itself.
+        said: String,
+        /// What it has to say.
+        wanted: String,
     },
     /// A home that is none.
     #[error("the remote user's home `{home}` cannot be used")]
@@ -112,8 +142,11 @@ impl Explain for InstallError {
             Self::Transport(error) => error.code(),
             Self::Missing | Self::Declined { .. } => Code::AgentMissing,
             Self::Kept { .. } => Code::Cancelled,
-            Self::Platform { .. } => Code::AgentPlatform,
+            Self::Platform { .. } | Self::NoBuild { .. } => Code::AgentPlatform,
+            Self::Download(error) => error.code(),
             Self::Own(_)
+            | Self::WrongProgram { .. }
+            | Self::OtherVersion { .. }
             | Self::Probe { .. }
             | Self::Home { .. }
             | Self::Folder { .. }
@@ -146,10 +179,30 @@ impl Explain for InstallError {
                 "Let this account run commands: `ssh HOST uname` has to print the system's name, and no menu."
                     .to_owned()
             }
-            Self::Platform { .. } if cfg!(windows) => {
-                "Run MLToolbox inside WSL 2, which has an agent; `exec --host` needs none.".to_owned()
+            Self::Platform { .. } => {
+                "Use a remote that is Linux on x86_64 or aarch64; `exec --host` needs no agent.".to_owned()
             }
-            Self::Platform { ours, .. } => format!("Use a remote that is {ours}, as this machine is."),
+            Self::NoBuild { platform } => format!(
+                "Put `{}` of MLToolbox {} beside `mltoolbox-sidecar`, or set `{}` to where releases can be downloaded from.",
+                platform.file_name(),
+                env!("CARGO_PKG_VERSION"),
+                env::DOWNLOAD_BASE
+            ),
+            Self::WrongProgram { file, .. } if file.contains("://") => {
+                format!("Set `{}` to where releases of MLToolbox {} lie.", env::DOWNLOAD_BASE, env!("CARGO_PKG_VERSION"))
+            }
+            Self::WrongProgram { file, platform, .. } => format!(
+                "Put `{}` of MLToolbox {} in the place of {}, or remove that file.",
+                platform.file_name(),
+                env!("CARGO_PKG_VERSION"),
+                word(file)
+            ),
+            Self::OtherVersion { file, .. } => format!(
+                "Put the agent of MLToolbox {} in the place of {}, or remove that file.",
+                env!("CARGO_PKG_VERSION"),
+                word(file)
+            ),
+            Self::Download(error) => error.help(),
             Self::Home { .. } => {
                 "Give the remote user a home directory there: `sudo usermod -d /home/USER USER`.".to_owned()
             }
@@ -169,7 +222,8 @@ impl Explain for InstallError {
                     .to_owned()
             }
             Self::NoLoader { .. } => {
-                "Install the remote's C library (`glibc`, on Alpine `gcompat`), or use a build of MLToolbox that needs none."
+                "Put the published `mlt-linux-x86_64` (or `-aarch64`), which needs no C library, beside `mltoolbox-sidecar`, \
+                 or install the remote's (`glibc`, on Alpine `gcompat`)."
                     .to_owned()
             }
             Self::DoesNotRun { .. } => {
@@ -200,7 +254,20 @@ pub fn examples() -> Vec<Example> {
         InstallError::Kept { remote: remote() }.into(),
         InstallError::Own(std::io::ErrorKind::NotFound.into()).into(),
         InstallError::Probe { source: said("This account is currently not available.") }.into(),
-        InstallError::Platform { theirs: "Linux aarch64".to_owned(), ours: "Linux x86_64".to_owned() }.into(),
+        InstallError::Platform { theirs: "Linux riscv64".to_owned() }.into(),
+        InstallError::NoBuild { platform: Platform::PUBLISHED[1] }.into(),
+        InstallError::WrongProgram {
+            file: "/usr/local/bin/mlt-linux-aarch64".to_owned(),
+            found: "a program for Linux x86_64".to_owned(),
+            platform: Platform::PUBLISHED[1],
+        }
+        .into(),
+        InstallError::OtherVersion {
+            file: "/usr/local/bin/mlt-linux-aarch64".to_owned(),
+            said: "mlt 0.0.9 protocol 1".to_owned(),
+            wanted: "mlt 0.1.0 protocol 2".to_owned(),
+        }
+        .into(),
         InstallError::Home { home: "nowhere".to_owned() }.into(),
         InstallError::Folder { path: "/home/ada/.mltoolbox/bin".to_owned(), source: said("Permission denied") }.into(),
         InstallError::Damaged { path: path() }.into(),
@@ -211,4 +278,7 @@ pub fn examples() -> Vec<Example> {
         InstallError::Unhealthy { source: LinkError::Silent }.into(),
         InstallError::Unhealthy { source: older }.into(),
     ]
+    .into_iter()
+    .chain(download::examples())
+    .collect()
 }

@@ -58,6 +58,14 @@ pub enum LinkError {
         /// Its protocol.
         protocol: u32,
     },
+    /// A request of ours is newer than what this link speaks; whoever asks has to look at the link first.
+    #[error("a request is of protocol {since}, and the agent speaks {protocol}")]
+    NotSpoken {
+        /// First version that has it.
+        since: u32,
+        /// Version of the link.
+        protocol: u32,
+    },
     /// A request of ours does not fit into a frame.
     #[error("a request of {bytes} bytes is larger than the {MAX_PAYLOAD} allowed")]
     TooLong {
@@ -91,7 +99,7 @@ impl Explain for LinkError {
             Self::Protocol { .. } => Code::AgentProtocol,
             Self::NoAgent { .. } => Code::AgentUnhealthy,
             Self::AgentOlder { .. } | Self::AgentNewer { .. } => Code::AgentVersion,
-            Self::TooLong { .. } => Code::Bug,
+            Self::NotSpoken { .. } | Self::TooLong { .. } => Code::Bug,
         }
     }
 
@@ -116,7 +124,7 @@ impl Explain for LinkError {
                 "Update MLToolbox on this machine, or run `mltoolbox-sidecar agent install` to put our version beside it."
                     .to_owned()
             }
-            Self::TooLong { .. } => {
+            Self::NotSpoken { .. } | Self::TooLong { .. } => {
                 format!("Report this as a defect, with the last lines of `{}` as its evidence.", crate::log::path().display())
             },
         }
@@ -136,6 +144,7 @@ pub fn examples() -> Vec<Example> {
         LinkError::NoAgent { said: Said("This account is currently not available.".to_owned()) }.into(),
         LinkError::AgentOlder { version: "0.0.9".to_owned(), protocol: 0 }.into(),
         LinkError::AgentNewer { version: version(), protocol: 9 }.into(),
+        LinkError::NotSpoken { since: 2, protocol: 1 }.into(),
         LinkError::TooLong { bytes: 3_000_000 }.into(),
     ]
 }
