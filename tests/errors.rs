@@ -19,6 +19,7 @@ fn areas() -> Vec<(&'static str, Vec<Example>)> {
         ("The background process", sidecar::owner::examples()),
         ("The state database", sidecar::store::examples()),
         ("Reaching a machine", sidecar::transport::examples()),
+        ("The SSH configuration", sidecar::transport::ssh_config::examples()),
         ("Sessions", sidecar::sessions::examples()),
         ("The session with one remote", sidecar::session::examples()),
         ("Sync", sidecar::sync::examples()),

@@ -41,8 +41,12 @@ fn system() -> Facts {
 
 /// Returns the home directory of this process: from the environment, else from the accounts file.
 pub fn home() -> Option<PathBuf> {
-    let account = || own(|account| account.home).map(PathBuf::from).filter(|home| home.is_absolute());
-    env::home().or_else(account)
+    env::home().or_else(own_home)
+}
+
+/// Returns the home that the accounts file has for the user this process runs as, whatever the environment says.
+pub fn own_home() -> Option<PathBuf> {
+    own(|account| account.home).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 /// Returns the name of the user this process runs as: from the environment, else from the accounts file, else the

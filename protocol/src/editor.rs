@@ -39,7 +39,8 @@ methods! {
     TryRun = "try/run": TryParams => TryOutput;
     RemoteAdd = "remote/add": RemoteAddParams => RemoteRow;
     RemoteList = "remote/list": NoParams => RemoteListOutput;
-    RemoteShow = "remote/show": RemoteNameParams => RemoteRow;
+    RemoteImport = "remote/import": RemoteImportParams => RemoteImportOutput;
+    RemoteShow = "remote/show": RemoteNameParams => RemoteShowOutput;
     RemoteTest = "remote/test": RemoteTestParams => RemoteTestOutput;
     RemoteRemove = "remote/remove": RemoteNameParams => RemoteRow;
     RemoteConnect = "remote/connect": RemoteConnectParams => SyncStatus;

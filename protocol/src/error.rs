@@ -175,6 +175,7 @@ codes! {
     SshHostKeyUnknown = "ssh.host_key_unknown", Refused, "The host key is not known and nobody accepted it.";
     SshHostKeyChanged = "ssh.host_key_changed", Refused, "The host key differs from the known one.";
     SshHostKeyRevoked = "ssh.host_key_revoked", Refused, "The host key is marked as revoked.";
+    SshConfig = "ssh.config", Configuration, "The SSH configuration is wrong or cannot be read.";
     SshKnownHosts = "ssh.known_hosts", Configuration, "A `known_hosts` file cannot be read or written.";
     SshAuthRefused = "ssh.auth_refused", Refused, "The server accepted none of the offered keys.";
     SshKeyUnreadable = "ssh.key_unreadable", Configuration, "A private key cannot be read.";

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use protocol::editor::{
     AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ContainerExec,
-    DoctorRun, RemoteAdd, RemoteConnect, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SyncApprove, SyncConflicts,
-    SyncFlush, SyncList, SyncPause, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
+    DoctorRun, RemoteAdd, RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SyncApprove,
+    SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch,
+    TryRun,
 };
 use protocol::error::{Code, Explain, Result};
 use protocol::method::Method;
@@ -129,9 +130,10 @@ pub const WIRE_PREFIX: &str = "mltoolbox/";
 fn rows() -> Vec<Command> {
     vec![
         on::<TryRun, _>(&["try"], "Show on this machine what MLToolbox does; leaves nothing behind", try_out::run, show::tried).grace(try_out::GRACE).examples(&["try", "try ~/project --keep"]).state(State::Spare),
-        on::<RemoteAdd, _>(&["remote", "add"], "Add a remote", remote::add, show::remote).examples(&["remote add gpu1 --host 203.0.113.7 --user ubuntu"]),
+        on::<RemoteAdd, _>(&["remote", "add"], "Add a remote", remote::add, show::remote).examples(&["remote add gpu1 --host ubuntu@203.0.113.7", "remote add gpu2 --host alias-of-ssh-config", "remote add gpu3 --host 10.0.0.7 --jump ada@gate.example.org"]),
         on::<RemoteList, _>(&["remote", "list"], "List the remotes", remote::list, show::remotes),
-        on::<RemoteShow, _>(&["remote", "show"], "Show all that is known about a remote", remote::show, show::remote),
+        on::<RemoteImport, _>(&["remote", "import"], "List the hosts of ~/.ssh/config, or add them as remotes", remote::import, show::imported).examples(&["remote import", "remote import gpu1 gpu2", "remote import --all"]),
+        on::<RemoteShow, _>(&["remote", "show"], "Show all that is known about a remote", remote::show, show::shown),
         on::<RemoteTest, _>(&["remote", "test"], "Connect to a remote and measure it", remote::test, show::tested),
         on::<RemoteRemove, _>(&["remote", "remove"], "Forget a remote; nothing is changed on it", remote::remove, show::removed),
         on::<RemoteConnect, _>(&["remote", "connect"], "Add a remote if it is new, and keep the workspace synced to it", remote::connect, show::status).runs(Where::StartsOwner).examples(&["remote connect ubuntu@203.0.113.7:22"]),
@@ -344,6 +346,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
         own,
         remote::address::examples(),
         remote::choice::examples(),
+        remote::import::examples(),
         sync::examples(),
         exec::examples(),
         doctor::machine::examples(),

@@ -21,6 +21,15 @@ pub const DOWNLOAD_BASE: &str = "MLTOOLBOX_DOWNLOAD_BASE";
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The socket of the SSH agent.
 pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+/// The program that asks for passwords of an `ssh` without a terminal.
+pub const SSH_ASKPASS: &str = "SSH_ASKPASS";
+/// Tells an `ssh` that is a `ProxyCommand` never to ask on the terminal.
+pub const SSH_ASKPASS_REQUIRE: &str = "SSH_ASKPASS_REQUIRE";
+/// The user's shell, which runs a `ProxyCommand`.
+#[cfg(unix)]
+pub const SHELL: &str = "SHELL";
+/// The SSH configuration to read instead of `~/.ssh/config` and the machine's; `none` for none at all.
+pub const SSH_CONFIG: &str = "MLTOOLBOX_SSH_CONFIG";
 /// The user's name, for log-ins that name none.
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
 /// The user's name where `USER` is not set: what POSIX calls it.

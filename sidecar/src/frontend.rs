@@ -93,6 +93,24 @@ pub enum Question {
         /// The key file.
         key: String,
     },
+    /// The password of an account.
+    Password {
+        /// Whose.
+        user: String,
+        /// Where.
+        host: String,
+    },
+    /// What a server asks in its own words: a one-time code and the like.
+    Prompt {
+        /// For whose account.
+        user: String,
+        /// Where.
+        host: String,
+        /// The server's words, made harmless to a terminal.
+        text: String,
+        /// Whether what is typed may be seen.
+        echo: bool,
+    },
     /// Consent to install the agent on a remote, once per remote.
     InstallAgent {
         /// The remote.
@@ -178,6 +196,10 @@ impl Question {
                 format!("The host key of `{host}` is not known.\n{algorithm} {fingerprint}\nTrust it and go on?")
             }
             Self::Passphrase { key } => format!("Passphrase for `{key}`"),
+            Self::Password { user, host } => format!("Password for `{user}` on `{host}`"),
+            Self::Prompt { user, host, text, .. } => {
+                format!("`{host}` asks `{user}`: {}", text.trim_end().trim_end_matches(':'))
+            }
             Self::InstallAgent { remote, path } => {
                 format!("MLToolbox needs its agent on `{remote}` to sync. Install it as `{path}`, without root?")
             }
@@ -209,6 +231,20 @@ impl Question {
             Self::Passphrase { key } => (
                 format!("the key `{key}` needs a passphrase and nobody can be asked"),
                 format!("Run `ssh-add {}` once, so that the SSH agent holds it.", word(key)),
+            ),
+            Self::Password { user, host } => (
+                format!("`{host}` wants the password of `{user}` and nobody can be asked"),
+                format!(
+                    "Run `ssh-copy-id {}` once in a terminal, so that a key opens it, or run this command in a terminal.",
+                    word(format!("{user}@{host}"))
+                ),
+            ),
+            Self::Prompt { user, host, text, .. } => (
+                format!(
+                    "`{host}` asks `{user}` for `{}` and nobody can be asked",
+                    text.trim_end().trim_end_matches(':')
+                ),
+                "Run this command in a terminal to answer, or use a key that the server takes alone.".to_owned(),
             ),
             Self::InstallAgent { remote, .. } => (
                 format!("the agent is not installed on `{remote}` and nobody can be asked"),
@@ -259,6 +295,13 @@ pub fn examples() -> Vec<Example> {
             fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrqXR".to_owned(),
         },
         Question::Passphrase { key: "/home/ada/.ssh/id_ed25519".to_owned() },
+        Question::Password { user: "ada".to_owned(), host: "203.0.113.7".to_owned() },
+        Question::Prompt {
+            user: "ada".to_owned(),
+            host: "203.0.113.7".to_owned(),
+            text: "Verification code: ".to_owned(),
+            echo: true,
+        },
         Question::InstallAgent { remote: "gpu1".to_owned(), path: "~/.mltoolbox/bin/mlt-0.1.0".to_owned() },
         Question::UnsafeWorkspace { path: "/home/ada".to_owned() },
         Question::LargePush { files: 250_000, bytes: 5_000_000_000, largest: vec!["data".to_owned()] },

@@ -94,6 +94,11 @@ impl Sessions {
         Err(error)
     }
 
+    /// Returns whose keys, known hosts and configuration are used.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Ends every session of this process.
     pub fn close(&self) {
         self.table().clear();
@@ -151,7 +156,8 @@ pub async fn known(cx: &Cx, name: &str) -> Result<RemoteRow> {
 
 /// Returns whether two rows are reached in the same way.
 fn is_same_machine(one: &RemoteRow, other: &RemoteRow) -> bool {
-    (&one.host, one.port, &one.user, &one.key) == (&other.host, other.port, &other.user, &other.key)
+    (&one.host, one.port, &one.user, &one.jump, &one.key)
+        == (&other.host, other.port, &other.user, &other.jump, &other.key)
 }
 
 /// Returns the name that differs least, when it differs little enough to have been meant.

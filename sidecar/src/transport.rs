@@ -17,6 +17,7 @@ mod error;
 #[cfg(unix)]
 pub mod local;
 pub mod ssh;
+pub mod ssh_config;
 #[cfg(unix)]
 pub mod ssh_server;
 

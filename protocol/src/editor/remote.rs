@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentState;
+use crate::error::Error;
 use crate::hello::Facts;
 
 /// Parameters of `remote/add`.
@@ -14,16 +15,19 @@ pub struct RemoteAddParams {
     /// Name for the remote: letters, digits, `-`, `_` and `.`
     #[cfg_attr(feature = "cli", arg(value_name = "NAME"))]
     pub name: String,
-    /// Host name or address
+    /// Alias of `~/.ssh/config`, host name or address; also as `user@host:port` and `ssh://user@host:port`
     #[cfg_attr(feature = "cli", arg(long, value_name = "HOST"))]
     pub host: String,
-    /// User to log in as; your own user name is the default
+    /// User to log in as; what `~/.ssh/config` says, else your own user name, is the default
     #[cfg_attr(feature = "cli", arg(long, value_name = "USER"))]
     pub user: Option<String>,
-    /// Port of the SSH server [default: 22]
+    /// Port of the SSH server; what `~/.ssh/config` says, else 22, is the default
     #[cfg_attr(feature = "cli", arg(long, value_name = "PORT"))]
     pub port: Option<u16>,
-    /// Private key file; the SSH agent and the usual files are the default
+    /// Hosts to jump over, in order, as in `ProxyJump`; `none` jumps over none of `~/.ssh/config`
+    #[cfg_attr(feature = "cli", arg(long, value_name = "HOST[,HOST]"))]
+    pub jump: Option<String>,
+    /// Private key file; those of `~/.ssh/config`, the SSH agent and the usual files are the default
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATH"))]
     pub key: Option<String>,
     /// Accept a host key that was never seen; a changed one is refused all the same
@@ -59,7 +63,7 @@ pub struct RemoteTestParams {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RemoteConnectParams {
-    /// Name of a remote, or `user@host:port` of one to add
+    /// Name of a remote; to add one, `user@host:port` or an alias of `~/.ssh/config`
     #[cfg_attr(feature = "cli", arg(value_name = "HOST"))]
     pub host: String,
 }
@@ -71,12 +75,14 @@ pub struct RemoteConnectParams {
 pub struct RemoteRow {
     /// Its name.
     pub name: String,
-    /// Host name or address.
+    /// Alias of `~/.ssh/config`, host name or address, as it was typed.
     pub host: String,
-    /// Port of the SSH server.
-    pub port: u16,
-    /// User to log in as.
-    pub user: String,
+    /// Port of the SSH server, when one was named; else `~/.ssh/config` decides at each connection.
+    pub port: Option<u16>,
+    /// User to log in as, when one was named; else `~/.ssh/config` decides at each connection.
+    pub user: Option<String>,
+    /// Hosts to jump over, as in `ProxyJump`, when some were named; else `~/.ssh/config` decides at each connection.
+    pub jump: Option<String>,
     /// Private key file, when one is set.
     pub key: Option<String>,
     /// Whether a host key that was never seen is accepted.
@@ -87,6 +93,81 @@ pub struct RemoteRow {
     pub facts: Option<Facts>,
     /// When it was last reached, in seconds since the Unix epoch.
     pub last_reached: Option<i64>,
+}
+
+/// How a remote is reached, with `~/.ssh/config` taken into account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct RemoteWay {
+    /// Name or address that is dialled.
+    pub host: String,
+    /// Port of the SSH server.
+    pub port: u16,
+    /// User to log in as.
+    pub user: String,
+    /// Hosts to jump over on the way, in order, each as `user@host:port`.
+    pub jumps: Vec<String>,
+    /// Command whose input and output are the connection to the first host.
+    pub command: Option<String>,
+    /// Private key files that are tried when they exist, in order.
+    pub keys: Vec<String>,
+    /// What `~/.ssh/config` says and is not honoured.
+    pub warnings: Vec<String>,
+}
+
+/// Answer of `remote/show`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct RemoteShowOutput {
+    /// The remote as it is stored.
+    #[serde(flatten)]
+    pub remote: RemoteRow,
+    /// How it is reached; absent when that cannot be told.
+    pub way: Option<RemoteWay>,
+    /// Why it cannot be told how it is reached.
+    pub problem: Option<Error>,
+}
+
+/// Parameters of `remote/import`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct RemoteImportParams {
+    /// Hosts of `~/.ssh/config` to add as remotes; without any, all are listed
+    #[cfg_attr(feature = "cli", arg(value_name = "HOST", conflicts_with = "all"))]
+    pub hosts: Vec<String>,
+    /// Add every host that is no remote yet
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub all: bool,
+}
+
+/// A host of `~/.ssh/config`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct RemoteImportRow {
+    /// Its name there.
+    pub alias: String,
+    /// How it is reached; absent when that cannot be told.
+    pub way: Option<RemoteWay>,
+    /// The remote that it is.
+    pub remote: Option<String>,
+    /// Whether that was added just now.
+    pub added: bool,
+    /// Why it cannot be a remote.
+    pub problem: Option<Error>,
+}
+
+/// Answer of `remote/import`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct RemoteImportOutput {
+    /// The hosts that were asked for, in the order of the configuration.
+    pub hosts: Vec<RemoteImportRow>,
 }
 
 /// Answer of `remote/list`.
@@ -107,6 +188,8 @@ pub struct RemoteListOutput {
 pub struct RemoteTestOutput {
     /// Its name.
     pub name: String,
+    /// How it was reached.
+    pub way: RemoteWay,
     /// Milliseconds from the first packet to the end of authentication.
     pub connect_ms: f64,
     /// Milliseconds of one round trip over the live connection, median of several.

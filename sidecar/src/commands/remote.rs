@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use protocol::editor::{
-    NoParams, RemoteAddParams, RemoteConnectParams, RemoteListOutput, RemoteNameParams, RemoteRow, RemoteTestOutput,
-    RemoteTestParams, SyncStartParams, SyncStatus, SyncWatchParams,
+    NoParams, RemoteAddParams, RemoteConnectParams, RemoteListOutput, RemoteNameParams, RemoteRow, RemoteShowOutput,
+    RemoteTestOutput, RemoteTestParams, SyncStartParams, SyncStatus, SyncWatchParams,
 };
 use protocol::error::Result;
 
 pub(crate) mod address;
 pub(crate) mod choice;
+pub(crate) mod import;
 mod machine;
+mod way;
+
+pub(super) use import::import;
 
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::sessions;
-use address::{Address, RemoteError};
+use crate::transport::ssh_config::{self, Address};
+use address::RemoteError;
 
 /// Round trips whose median is shown: enough to leave out a single slow one.
 const ROUND_TRIPS: usize = 5;
@@ -34,8 +39,12 @@ pub(super) async fn list(cx: Cx, _params: NoParams) -> Result<RemoteListOutput> 
 }
 
 /// Returns all that is known about a remote without reaching it.
-pub(super) async fn show(cx: Cx, params: RemoteNameParams) -> Result<RemoteRow> {
-    sessions::known(&cx, &params.name).await
+pub(super) async fn show(cx: Cx, params: RemoteNameParams) -> Result<RemoteShowOutput> {
+    let remote = sessions::known(&cx, &params.name).await?;
+    Ok(match cx.sessions.identity().resolve(&remote).await {
+        Ok(host) => RemoteShowOutput { remote, way: Some(way::of(&host)), problem: None },
+        Err(error) => RemoteShowOutput { remote, way: None, problem: Some(error.into()) },
+    })
 }
 
 /// Connects to a remote and measures it. Installs nothing.
@@ -44,6 +53,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
         Some(name) => sessions::known(&cx, &name).await?,
         None => choice::chosen(&cx).await?,
     };
+    let way = way::of(&cx.sessions.identity().resolve(&remote).await?);
     let session = cx.sessions.get(&cx, &remote.name).await?;
     let transport = session.transport().await?;
     let mut trips = Vec::with_capacity(ROUND_TRIPS);
@@ -65,6 +75,7 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     }
     Ok(RemoteTestOutput {
         name: remote.name,
+        way,
         connect_ms: milliseconds(about.connect),
         round_trip_ms: milliseconds(median(trips)),
         authentication: about.authentication,
@@ -103,9 +114,9 @@ pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<S
     let remote = match cx.store.remote(&params.host).await? {
         Some(remote) => remote,
         None => match Address::parse(&params.host) {
-            Some(address) if address.looks_like_an_address() => {
-                let row = address::row(&cx, address.into_params()).await?;
-                let known = cx.store.remotes().await?.into_iter().find(|known| is_same_account(known, &row));
+            Some(address) if address::looks_like_one(&address) || is_alias(&cx, &address).await => {
+                let row = address::row(&cx, address::params(address)).await?;
+                let known = same_account(&cx, &row).await?;
                 is_new = known.is_none();
                 match known {
                     Some(known) => known,
@@ -133,16 +144,34 @@ async fn reach(cx: &Cx, remote: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether both log in to the same account of the same machine; their keys may differ.
-fn is_same_account(one: &RemoteRow, other: &RemoteRow) -> bool {
-    (&one.host, one.port, &one.user) == (&other.host, other.port, &other.user)
+/// Returns whether the configuration of SSH has a host of that name.
+async fn is_alias(cx: &Cx, address: &Address) -> bool {
+    let names = ssh_config::aliases(&cx.sessions.identity().settings()).await;
+    names.is_ok_and(|names| names.contains(&address.host))
+}
+
+/// Returns the remote that logs in to the same account of the same machine as `row`; their keys may differ.
+async fn same_account(cx: &Cx, row: &RemoteRow) -> Result<Option<RemoteRow>> {
+    let identity = cx.sessions.identity();
+    let account = |row: &RemoteRow| {
+        let row = row.clone();
+        async move { identity.resolve(&row).await.ok().map(|host| (host.hostname, host.port, host.user)) }
+    };
+    let new = account(row).await;
+    for known in cx.store.remotes().await? {
+        let typed_alike = (&known.host, known.port, &known.user) == (&row.host, row.port, &row.user);
+        if typed_alike || new.is_some() && known.host.eq_ignore_ascii_case(&row.host) && account(&known).await == new {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
 }
 
 /// Stores a new remote, or returns the one that is there with the same settings.
 async fn put(cx: &Cx, row: RemoteRow) -> Result<RemoteRow> {
     if let Some(there) = cx.store.remote(&row.name).await? {
-        let same = (&there.host, there.port, &there.user, &there.key, there.accept_new)
-            == (&row.host, row.port, &row.user, &row.key, row.accept_new);
+        let same = (&there.host, there.port, &there.user, &there.jump, &there.key, there.accept_new)
+            == (&row.host, row.port, &row.user, &row.jump, &row.key, row.accept_new);
         return if same { Ok(there) } else { Err(RemoteError::Exists { there: Box::new(there) }.into()) };
     }
     cx.store.put_remote(&row).await?;

@@ -1,12 +1,14 @@
 //! Answers as a person reads them: one function per answer, 80 columns, no colour.
 
 use protocol::editor::{
-    AgentLogsOutput, AgentProgram, AgentState, AgentStatus, DoctorLevel, DoctorOutput, RemoteListOutput, RemoteRow,
-    RemoteTestOutput, SyncAction, SyncConflictsOutput, SyncListOutput, SyncPushOutput, SyncResolveOutput, SyncState,
-    SyncStatus, TextOutput, TryOutput,
+    AgentLogsOutput, AgentProgram, AgentState, AgentStatus, DoctorLevel, DoctorOutput, RemoteImportOutput,
+    RemoteListOutput, RemoteRow, RemoteShowOutput, RemoteTestOutput, RemoteWay, SyncAction, SyncConflictsOutput,
+    SyncListOutput, SyncPushOutput, SyncResolveOutput, SyncState, SyncStatus, TextOutput, TryOutput,
 };
 use protocol::error::Error;
 use protocol::hello::Facts;
+
+use super::remote::address::typed;
 
 pub mod text;
 
@@ -45,14 +47,50 @@ pub(super) fn tried(output: &TryOutput, text: &mut Text) {
 
 pub(super) fn remote(remote: &RemoteRow, text: &mut Text) {
     text.pair("name", &remote.name);
-    text.pair("address", &address(remote));
-    text.pair("key", remote.key.as_deref().unwrap_or("the SSH agent's and the usual files"));
+    text.pair("address", &typed(remote));
+    if let Some(jump) = &remote.jump {
+        text.pair("jump", jump);
+    }
+    text.pair("key", remote.key.as_deref().unwrap_or("as ~/.ssh/config says, the SSH agent's, the usual files"));
     text.pair("unseen host key", if remote.accept_new { "accepted" } else { "asked about" });
     text.pair("agent", if remote.agent_allowed { "may be installed" } else { "asks before it is installed" });
     if let Some(facts) = &remote.facts {
         text.pair("machine", &machine(facts));
     }
     text.pair("last reached", &remote.last_reached.map_or_else(|| "never".to_owned(), ago));
+}
+
+pub(super) fn shown(output: &RemoteShowOutput, text: &mut Text) {
+    remote(&output.remote, text);
+    if let Some(known) = &output.way {
+        way(known, text);
+    }
+    if let Some(problem) = &output.problem {
+        error(problem, text);
+    }
+}
+
+pub(super) fn imported(output: &RemoteImportOutput, text: &mut Text) {
+    if output.hosts.is_empty() {
+        text.line("`~/.ssh/config` names no host. Add one with `mltoolbox-sidecar remote add NAME --host HOST`.");
+        return;
+    }
+    let rows = output.hosts.iter().map(|host| {
+        let state = match (&host.remote, host.added, &host.problem) {
+            (Some(remote), true, _) => format!("added as `{remote}`"),
+            (Some(remote), false, _) => format!("is `{remote}`"),
+            (None, _, Some(problem)) => problem.message.clone(),
+            (None, _, None) => "not added".to_owned(),
+        };
+        let over = host.way.as_ref().map(|way| way.command.iter().chain(&way.jumps).cloned().collect::<Vec<_>>());
+        let reached = host.way.as_ref().map(reached_as).unwrap_or_default();
+        vec![host.alias.clone(), reached, over.unwrap_or_default().join(" → "), state]
+    });
+    text.table(&["HOST", "REACHED AS", "OVER", "REMOTE"], rows.collect());
+    if output.hosts.iter().any(|host| host.remote.is_none() && host.problem.is_none()) {
+        text.line("");
+        text.line("Add some with `mltoolbox-sidecar remote import HOST...`, all with `--all`.");
+    }
 }
 
 pub(super) fn remotes(output: &RemoteListOutput, text: &mut Text) {
@@ -63,13 +101,14 @@ pub(super) fn remotes(output: &RemoteListOutput, text: &mut Text) {
     let rows = output.remotes.iter().map(|remote| {
         let mark = if output.chosen.as_ref() == Some(&remote.name) { "*" } else { "" };
         let reached = remote.last_reached.map_or_else(|| "never".to_owned(), ago);
-        vec![mark.to_owned(), remote.name.clone(), address(remote), reached]
+        vec![mark.to_owned(), remote.name.clone(), typed(remote), reached]
     });
     text.table(&["", "NAME", "ADDRESS", "LAST REACHED"], rows.collect());
 }
 
 pub(super) fn tested(output: &RemoteTestOutput, text: &mut Text) {
     text.pair("remote", &output.name);
+    way(&output.way, text);
     text.pair("connect", &milliseconds(output.connect_ms));
     text.pair("round trip", &milliseconds(output.round_trip_ms));
     text.pair("signed in with", &output.authentication);
@@ -85,7 +124,7 @@ pub(super) fn tested(output: &RemoteTestOutput, text: &mut Text) {
 }
 
 pub(super) fn removed(remote: &RemoteRow, text: &mut Text) {
-    text.line(&format!("Removed `{}` ({}).", remote.name, address(remote)));
+    text.line(&format!("Removed `{}` ({}).", remote.name, typed(remote)));
 }
 
 pub(super) fn agent(status: &AgentStatus, text: &mut Text) {
@@ -267,12 +306,23 @@ fn error_below(error: &Error, indent: &str, text: &mut Text) {
     }
 }
 
-fn address(remote: &RemoteRow) -> String {
-    if remote.port == 22 {
-        format!("{}@{}", remote.user, remote.host)
-    } else {
-        format!("{}@{}:{}", remote.user, remote.host, remote.port)
+/// Writes how a remote is reached, below what was typed for it.
+fn way(way: &RemoteWay, text: &mut Text) {
+    text.pair("reached as", &reached_as(way));
+    if !way.jumps.is_empty() {
+        text.pair("over", &way.jumps.join(" → "));
     }
+    if let Some(command) = &way.command {
+        text.pair("by command", command);
+    }
+    for warning in &way.warnings {
+        text.pair("note", warning);
+    }
+}
+
+fn reached_as(way: &RemoteWay) -> String {
+    let host = if way.host.contains(':') { format!("[{}]", way.host) } else { way.host.clone() };
+    format!("{}@{host}:{}", way.user, way.port)
 }
 
 fn machine(facts: &Facts) -> String {

@@ -99,6 +99,7 @@ async fn connect(stage: &Stage, output: &mut TryOutput) -> Result<()> {
         user: Some(REMOTE.to_owned()),
         key: Some(stage.key.to_string_lossy().into_owned()),
         accept_new: true,
+        ..RemoteAddParams::default()
     };
     remote::add(cx.clone(), added).await?;
     let tested = remote::test(cx.clone(), RemoteTestParams { name: Some(REMOTE.to_owned()) }).await?;

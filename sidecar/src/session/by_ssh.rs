@@ -13,7 +13,8 @@ use super::{Connector, Failed, Lane, install};
 use crate::env;
 use crate::frontend::{Frontend, Progress};
 use crate::store::Store;
-use crate::transport::{Transport, ssh};
+use crate::transport::ssh_config::{self, ConfigError, Host, Overrides, Settings};
+use crate::transport::{Transport, TransportError, ssh};
 
 /// Whose keys and known hosts are used.
 #[derive(Clone, Debug)]
@@ -22,6 +23,30 @@ pub struct Identity {
     pub home: PathBuf,
     /// The socket of an SSH agent.
     pub agent: Option<PathBuf>,
+    /// The SSH configuration to read instead of the usual files; `none` for none at all.
+    pub config: Option<PathBuf>,
+}
+
+impl Identity {
+    /// Returns where the configuration of SSH is.
+    pub fn settings(&self) -> Settings {
+        Settings { file: self.config.clone(), ..Settings::new(&self.home) }
+    }
+
+    /// Returns how a remote is reached now: what the user said of it, and the configuration of SSH for the rest.
+    pub async fn resolve(&self, remote: &RemoteRow) -> Result<Host, ConfigError> {
+        let overrides = Overrides {
+            user: remote.user.clone(),
+            port: remote.port,
+            jump: remote.jump.clone(),
+            key: remote.key.as_deref().map(|key| match key.strip_prefix("~/") {
+                Some(below) => self.home.join(below),
+                None => PathBuf::from(key),
+            }),
+            accept_new: remote.accept_new,
+        };
+        ssh_config::resolve(&remote.host, &overrides, &self.settings()).await
+    }
 }
 
 impl Default for Identity {
@@ -30,6 +55,7 @@ impl Default for Identity {
         Self {
             home: env::home().unwrap_or_else(|| PathBuf::from("/")),
             agent: env::get(env::SSH_AUTH_SOCK).map(PathBuf::from),
+            config: env::get(env::SSH_CONFIG).map(PathBuf::from),
         }
     }
 }
@@ -59,13 +85,24 @@ impl Connector for BySsh {
             Lane::Priority => ssh::Purpose::Control,
             Lane::Bulk => ssh::Purpose::Bulk,
         };
-        let Identity { home, agent } = &self.identity;
+        let Identity { home, agent, .. } = &self.identity;
         let options = ssh::Options { yes: self.yes, ..ssh::Options::new(home, agent.clone(), purpose) };
         if lane == Lane::Priority {
             let title = format!("Connecting to {}", self.remote.name);
             frontend.report(Progress { title, ..Progress::default() });
         }
-        match ssh::connect(&self.remote, &options, frontend, cancel).await {
+        let resolved = self.identity.resolve(&self.remote);
+        let cancelled = || TransportError::Cancelled { host: self.remote.host.clone() };
+        let mut host = match cancel.run_until_cancelled(resolved).await {
+            Some(Ok(host)) => host,
+            Some(Err(error)) => return Err(Failed { transient: false, error: error.into() }),
+            None => return Err(Failed { transient: false, error: cancelled().into() }),
+        };
+        if lane == Lane::Bulk {
+            // They were told for the first connection.
+            host.warnings.clear();
+        }
+        match ssh::connect(&host, &options, frontend, cancel).await {
             Ok(connected) => Ok(Arc::new(connected)),
             Err(error) => Err(Failed { transient: error.is_transient(), error: error.into() }),
         }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use super::StoreError;
 
 /// One script per version, in order; `user_version` says how many of them a file has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// How long a statement waits for another process. The longest transaction of ours (a base of 100 000 rows)
 /// takes well under a second on a slow disk.
@@ -31,8 +31,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY).map_err(failed)?;
     set_journal(&connection, path)?;
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-    connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
+    // A migration that makes a table anew must not delete what refers to the old one. Within a transaction this
+    // cannot be changed.
+    connection.pragma_update(None, "foreign_keys", "OFF").map_err(failed)?;
     migrate(&mut connection, path)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
     Ok(connection)
 }
 

@@ -35,16 +35,17 @@ impl Store {
             let facts = remote.facts.as_ref().map(rows::to_json).transpose()?;
             // Not `insert or replace`, which would delete the row and with it its pairs.
             write.execute(
-                "insert into remote (name, host, port, user, key, accept_new, agent_allowed, facts, last_reached)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                "insert into remote (name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                  on conflict (name) do update set host = excluded.host, port = excluded.port, user = excluded.user,
-                     key = excluded.key, accept_new = excluded.accept_new, agent_allowed = excluded.agent_allowed,
+                     jump = excluded.jump, key = excluded.key, accept_new = excluded.accept_new, agent_allowed = excluded.agent_allowed,
                      facts = excluded.facts, last_reached = excluded.last_reached",
                 params![
                     remote.name,
                     remote.host,
                     remote.port,
                     remote.user,
+                    remote.jump,
                     remote.key,
                     remote.accept_new,
                     remote.agent_allowed,

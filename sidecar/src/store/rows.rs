@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::{Base, Pair};
 
 /// Columns of [`remote`].
-pub(super) const REMOTE: &str = "name, host, port, user, key, accept_new, agent_allowed, facts, last_reached";
+pub(super) const REMOTE: &str = "name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached";
 /// Columns of [`pair`].
 pub(super) const PAIR: &str = "id, workspace, remote, remote_dir, copy, root_inode, root_device, exclude, include, \
      paused, wanted, last_visible, last_durable";
@@ -28,11 +28,12 @@ pub(super) fn remote(row: &Row<'_>) -> Result<RemoteRow> {
         host: row.get(1)?,
         port: row.get(2)?,
         user: row.get(3)?,
-        key: row.get(4)?,
-        accept_new: row.get(5)?,
-        agent_allowed: row.get(6)?,
-        facts: row.get::<_, Option<String>>(7)?.map(|text| from_json(7, &text)).transpose()?,
-        last_reached: row.get(8)?,
+        jump: row.get(4)?,
+        key: row.get(5)?,
+        accept_new: row.get(6)?,
+        agent_allowed: row.get(7)?,
+        facts: row.get::<_, Option<String>>(8)?.map(|text| from_json(8, &text)).transpose()?,
+        last_reached: row.get(9)?,
     })
 }
 

@@ -15,7 +15,7 @@ fn path(text: &str) -> RelPath {
 }
 
 fn remote(name: &str) -> RemoteRow {
-    RemoteRow { name: name.to_owned(), host: "198.51.100.7".to_owned(), port: 22, ..RemoteRow::default() }
+    RemoteRow { name: name.to_owned(), host: "198.51.100.7".to_owned(), port: Some(22), ..RemoteRow::default() }
 }
 
 fn file(number: u64) -> Base {
@@ -188,13 +188,60 @@ async fn a_newer_file_is_refused_untouched() {
     let location = store.path().to_owned();
     store.run(|connection| connection.pragma_update(None, "user_version", 99)).await.expect("set");
     let error = Store::open(&location).await.expect_err("a version from the future");
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error:?}");
     assert_eq!(error.code(), Code::StoreNewer);
     let version: i64 = store
         .read(|read| read.pragma_query_value(None, "user_version", |row| row.get(0)))
         .await
         .expect("still readable");
     assert_eq!(version, 99);
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_is_brought_up_to_date_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = folder.path().join("mltoolbox.db");
+    let old = Connection::open(&location).expect("a new file");
+    old.execute_batch(include_str!("schema.sql")).expect("version 1");
+    old.execute_batch(
+        "insert into remote values ('gpu1', 'gpu.lab', 2222, 'ada', '/k', 1, 1, null, 7);
+         insert into choice values (x'2f77', 'gpu1');
+         insert into pair (id, workspace, remote, remote_dir, paused) values (1, x'2f77', 'gpu1', '~/x', 1);
+         insert into base (pair, path, kind, mode) values (1, 'a', 1, 493);
+         insert into conflict values (1, 'b', 3);
+         pragma user_version = 1;",
+    )
+    .expect("rows of version 1");
+    drop(old);
+    let store = Store::open(&location).await.expect("it is brought up to date");
+    let row = store.remote("gpu1").await.expect("readable").expect("there");
+    let as_before = RemoteRow {
+        name: "gpu1".to_owned(),
+        host: "gpu.lab".to_owned(),
+        port: Some(2222),
+        user: Some("ada".to_owned()),
+        key: Some("/k".to_owned()),
+        accept_new: true,
+        agent_allowed: true,
+        last_reached: Some(7),
+        ..RemoteRow::default()
+    };
+    assert_eq!(row, as_before);
+    assert_eq!(store.choice(Path::new("/w")).await.expect("readable").as_deref(), Some("gpu1"));
+    let kept = |table: &'static str| {
+        store.read(move |read| read.query_row(&format!("select count(*) from {table}"), [], |row| row.get::<_, i64>(0)))
+    };
+    for table in ["pair", "base", "conflict"] {
+        assert_eq!(kept(table).await.expect("a count"), 1, "{table}");
+    }
+    // What refers to a remote goes with it, as before.
+    store.remove_remote("gpu1").await.expect("removed");
+    for table in ["choice", "pair", "base", "conflict"] {
+        assert_eq!(kept(table).await.expect("a count"), 0, "{table}");
+    }
+    let open = RemoteRow { port: None, user: None, jump: Some("gate".to_owned()), ..as_before };
+    store.put_remote(&open).await.expect("stored");
+    assert_eq!(store.remote("gpu1").await.expect("readable"), Some(open));
 }
 
 #[tokio::test]

@@ -47,6 +47,38 @@ pub enum TransportError {
         /// What was wrong.
         source: Cause,
     },
+    /// A host on the way cannot be passed.
+    #[error("cannot pass the jump host `{hop}` on the way to `{host}`")]
+    Jump {
+        /// The jump host as configured.
+        hop: String,
+        /// Host as configured.
+        host: String,
+        /// Why.
+        source: Box<TransportError>,
+    },
+    /// A jump host that was passed does not reach the next one.
+    #[error("the jump host `{hop}` cannot reach `{host}` on port {port}")]
+    Beyond {
+        /// The jump host as configured.
+        hop: String,
+        /// The name or address that it was asked for.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// The command that should have made the connection did not.
+    #[error("the `ProxyCommand` for `{host}` failed: {reason}")]
+    ProxyCommand {
+        /// Host as configured.
+        host: String,
+        /// The command, its tokens expanded.
+        command: String,
+        /// How it ended, and what it said.
+        reason: String,
+        /// Whether it might do better another time.
+        transient: bool,
+    },
     /// A connection that was up is gone.
     #[error("the connection to `{host}` was lost: {reason}")]
     Lost {
@@ -92,11 +124,23 @@ pub enum TransportError {
         /// Its line.
         line: usize,
     },
-    /// A host certificate, which is not supported.
-    #[error("`{host}` offers a host certificate, which is not supported")]
+    /// A host certificate that does not hold, of a host whose plain key is not recorded either.
+    #[error("the host certificate of `{host}` is not accepted: {why}")]
     HostCertificate {
         /// `host` or `[host]:port`.
         host: String,
+        /// `SHA256:…` of the certified key.
+        fingerprint: String,
+        /// `it expired` and the like.
+        why: String,
+    },
+    /// An unknown host key where the configuration wants known ones only.
+    #[error("the host key of `{host}` ({fingerprint}) is not known, and `StrictHostKeyChecking` allows no new one")]
+    HostKeyStrict {
+        /// `host` or `[host]:port`.
+        host: String,
+        /// `SHA256:…`.
+        fingerprint: String,
     },
     /// A `known_hosts` file that cannot be used.
     #[error("cannot use the known hosts in `{}`", file.display())]
@@ -119,12 +163,33 @@ pub enum TransportError {
         tried: Vec<String>,
         /// What the server would accept, when it said so.
         accepted: String,
+        /// Keys that were left, because a server hangs up after a few.
+        untried: usize,
+    },
+    /// The server wants an answer that nobody is there to give.
+    #[error(transparent)]
+    LoginUnanswered(Unanswered),
+    /// The server wants a new password before it lets anybody in.
+    #[error("`{host}` wants a new password for `{user}`")]
+    PasswordChange {
+        /// Host as configured.
+        host: String,
+        /// Port.
+        port: u16,
+        /// User as configured.
+        user: String,
     },
     /// There is nothing to offer.
     #[error("there is no SSH key to log in to `{host}` with")]
     NoKey {
         /// Host as configured.
         host: String,
+    },
+    /// A key that only the SSH agent can use.
+    #[error("the key `{}` is on a hardware key, which only an SSH agent can use", path.display())]
+    KeyHardware {
+        /// The file.
+        path: PathBuf,
     },
     /// A key file that cannot be read.
     #[error("cannot read the key `{}`", path.display())]
@@ -174,6 +239,18 @@ pub enum TransportError {
         host: String,
         /// `to run commands` and the like.
         what: String,
+    },
+    /// The account is there for something else than running commands.
+    #[error("`{host}` runs no commands for `{user}`: {reason}")]
+    NoCommands {
+        /// Host as configured.
+        host: String,
+        /// User as configured.
+        user: String,
+        /// What happened instead.
+        reason: String,
+        /// Whether files can be transferred by SFTP all the same.
+        sftp: bool,
     },
     /// The server has no room for one more session.
     #[error("`{host}` opens no further session on this connection")]
@@ -234,16 +311,22 @@ impl TransportError {
     /// mend first (keys, host keys, permissions) is never transient.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } | Self::Beyond { .. } => true,
+            Self::Jump { source, .. } => source.is_transient(),
+            Self::ProxyCommand { transient, .. } => *transient,
             Self::Protocol { .. }
             | Self::HostKeyDeclined { .. }
             | Self::HostKeyUnknown(_)
             | Self::HostKeyChanged { .. }
             | Self::HostKeyRevoked { .. }
             | Self::HostCertificate { .. }
+            | Self::HostKeyStrict { .. }
             | Self::KnownHosts { .. }
             | Self::Refused { .. }
+            | Self::LoginUnanswered(_)
+            | Self::PasswordChange { .. }
             | Self::NoKey { .. }
+            | Self::KeyHardware { .. }
             | Self::KeyUnreadable { .. }
             | Self::KeyGarbage { .. }
             | Self::KeyPublic { .. }
@@ -251,6 +334,7 @@ impl TransportError {
             | Self::KeyEncrypted(_)
             | Self::Passphrase { .. }
             | Self::Forbidden { .. }
+            | Self::NoCommands { .. }
             | Self::Sessions { .. }
             | Self::SlowReader { .. }
             | Self::NoStatus { .. }
@@ -265,20 +349,29 @@ impl TransportError {
 impl Explain for TransportError {
     fn code(&self) -> Code {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } => Code::SshUnreachable,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Beyond { .. } | Self::ProxyCommand { .. } => {
+                Code::SshUnreachable
+            }
+            Self::Jump { source, .. } => source.code(),
             Self::Protocol { .. } => Code::SshProtocol,
             Self::Lost { .. } => Code::SshLost,
-            Self::HostKeyDeclined { .. } | Self::HostKeyUnknown(_) | Self::HostCertificate { .. } => {
-                Code::SshHostKeyUnknown
-            }
+            Self::HostKeyDeclined { .. }
+            | Self::HostKeyUnknown(_)
+            | Self::HostCertificate { .. }
+            | Self::HostKeyStrict { .. } => Code::SshHostKeyUnknown,
             Self::HostKeyChanged { .. } => Code::SshHostKeyChanged,
             Self::HostKeyRevoked { .. } => Code::SshHostKeyRevoked,
             Self::KnownHosts { .. } => Code::SshKnownHosts,
-            Self::Refused { .. } | Self::NoKey { .. } => Code::SshAuthRefused,
-            Self::KeyUnreadable { .. } | Self::KeyGarbage { .. } | Self::KeyPublic { .. } => Code::SshKeyUnreadable,
+            Self::Refused { .. } | Self::NoKey { .. } | Self::LoginUnanswered(_) | Self::PasswordChange { .. } => {
+                Code::SshAuthRefused
+            }
+            Self::KeyUnreadable { .. }
+            | Self::KeyGarbage { .. }
+            | Self::KeyPublic { .. }
+            | Self::KeyHardware { .. } => Code::SshKeyUnreadable,
             Self::KeyOpen { .. } => Code::SshKeyPermissions,
             Self::KeyEncrypted(_) | Self::Passphrase { .. } => Code::SshKeyEncrypted,
-            Self::Forbidden { .. } | Self::Sessions { .. } => Code::SshForbidden,
+            Self::Forbidden { .. } | Self::NoCommands { .. } | Self::Sessions { .. } => Code::SshForbidden,
             Self::SlowReader { .. } | Self::NoStatus { .. } => Code::CommandFailed,
             Self::LocalFile { .. } => Code::FileFailed,
             Self::RemoteFile { .. } => Code::RemoteFileFailed,
@@ -295,6 +388,15 @@ impl Explain for TransportError {
             Self::Protocol { host, port, .. } => format!(
                 "Check with `ssh -v -p {port} {host}` that an OpenSSH server answers there and not another service."
             ),
+            Self::Jump { source, .. } => source.help(),
+            Self::Beyond { hop, host, port } => format!(
+                "Check that `{host}` is on and that a connection to its port {port} is allowed from `{hop}`: `ssh {hop}`, \
+                 and there `ssh -p {port} {host}`."
+            ),
+            Self::ProxyCommand { host, command, .. } => format!(
+                "Run {} in a terminal to see what it says, or change `ProxyCommand` for `{host}` in `~/.ssh/config`.",
+                protocol::error::word(command)
+            ),
             Self::Lost { .. } => {
                 "Run the command again once the machine can be reached; nothing that was confirmed is lost.".to_owned()
             }
@@ -302,7 +404,9 @@ impl Explain for TransportError {
                 "Run `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on `{host}` itself, compare the fingerprint, \
                  and answer yes if it is the same."
             ),
-            Self::HostKeyUnknown(unanswered) | Self::KeyEncrypted(unanswered) => unanswered.help(),
+            Self::HostKeyUnknown(unanswered) | Self::KeyEncrypted(unanswered) | Self::LoginUnanswered(unanswered) => {
+                unanswered.help()
+            }
             Self::HostKeyChanged { host, file, line, .. } => format!(
                 "Either the machine was set up anew or somebody stands between you and it. If you know that it was \
                  set up anew, run `ssh-keygen -R {} -f {}` (it removes line {line}) and connect again.",
@@ -313,15 +417,25 @@ impl Explain for TransportError {
                 "Do not connect: whoever manages `{host}` declared this key stolen. Ask them for the machine's new \
                  key, and let them replace it there."
             ),
-            Self::HostCertificate { host } => {
-                format!("Let the server of `{host}` offer a plain host key too (`HostKey` in its `sshd_config`).")
-            }
+            Self::HostCertificate { host, fingerprint, .. } => format!(
+                "Ask whoever manages `{host}` for a new host certificate, or connect in a terminal and accept the plain \
+                 key if its fingerprint there is {fingerprint}."
+            ),
+            Self::HostKeyStrict { host, .. } => format!(
+                "Add the key that whoever manages `{host}` names to your `known_hosts`, or set `StrictHostKeyChecking \
+                 ask` for it in `~/.ssh/config`."
+            ),
             Self::KnownHosts { file, .. } => {
                 format!(
                     "Run `ls -l {0}` to see whose it is, and `chmod u+rw {0}` if it is yours.",
                     quote(&file.display().to_string())
                 )
             }
+            Self::Refused { host, untried: untried @ 1.., .. } => format!(
+                "Name the right key, since {untried} more were not tried before the server would have hung up: add the \
+                 remote again with `--key PATH`, or set `IdentityFile PATH` and `IdentitiesOnly yes` for `{host}` in \
+                 `~/.ssh/config`."
+            ),
             Self::Refused { host, port, user, accepted, .. } => {
                 let accepted =
                     if accepted.is_empty() { String::new() } else { format!(" The server accepts: {accepted}.") };
@@ -330,9 +444,16 @@ impl Explain for TransportError {
                      remote again with another `--key PATH`.{accepted}"
                 )
             }
+            Self::PasswordChange { host, port, user } => {
+                format!("Run `ssh -p {port} {user}@{host}` in a terminal, set the new password, and connect again.")
+            }
             Self::NoKey { host } => format!(
                 "Run `ssh-keygen -t ed25519` to make a key and `ssh-copy-id {host}` to allow it there, or add the \
                  remote again with `--key PATH`."
+            ),
+            Self::KeyHardware { path } => format!(
+                "Run `ssh-add {}` with the hardware key plugged in, so that the SSH agent can use it.",
+                quote(&path.display().to_string())
             ),
             Self::KeyUnreadable { path, .. } => {
                 format!(
@@ -355,6 +476,13 @@ impl Explain for TransportError {
                 "Use an account on `{host}` that is allowed {what}, or change its `sshd_config` or the key's options \
                  in `authorized_keys`."
             ),
+            Self::NoCommands { host, user, sftp, .. } => {
+                let left = if *sftp { " SFTP works for this account." } else { "" };
+                format!(
+                    "Use an account on `{host}` with a login shell: `{user}` is held by its shell, by `ForceCommand` in \
+                     the `sshd_config` there, or by the options of the key in `authorized_keys`.{left}"
+                )
+            }
             Self::Sessions { host } => {
                 format!(
                     "End other commands on this connection, or raise `MaxSessions` in the `sshd_config` of `{host}`."

@@ -16,15 +16,18 @@ mod authenticate;
 mod channel;
 pub(super) mod ciphers;
 mod connect;
+mod dial;
 mod host_key;
 mod identity;
 pub mod known_hosts;
+mod proxy;
 pub(super) mod queue;
 mod record;
 pub(super) mod signal;
 #[cfg(all(test, unix))]
 mod tests;
 mod upload;
+mod wire;
 
 pub use connect::connect;
 
@@ -62,26 +65,24 @@ impl SlowReader {
     pub const WINDOW: usize = 4 * 1024 * 1024;
 }
 
-/// Everything a connection depends on beside the remote itself.
+/// Everything a connection depends on beside the host itself.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Whether every question is answered with yes.
     pub yes: bool,
-    /// The user's home: `~` of key paths, and where the usual keys are.
+    /// The user's home.
     pub home: PathBuf,
-    /// The `known_hosts` files that are read.
-    pub known_hosts: Vec<PathBuf>,
-    /// The one that an accepted key is written to.
-    pub new_hosts: PathBuf,
-    /// The SSH agent's socket.
+    /// The socket of the SSH agent that the environment names.
     pub agent: Option<PathBuf>,
     /// What the connection is for.
     pub purpose: Purpose,
     /// What happens when nobody reads a command's output.
     pub slow_reader: SlowReader,
-    /// How long each address may take to answer, and then the handshake, without the time a person needs.
+    /// How long each address may take to answer, and then the handshake, without the time a person needs, unless the
+    /// host's configuration says so.
     pub connect_timeout: Duration,
-    /// After this much silence a sign of life is asked for; after three times this the connection is dead.
+    /// After this much silence a sign of life is asked for, unless the host's configuration says so; after three times
+    /// this the connection is dead.
     pub keepalive: Duration,
 }
 
@@ -96,13 +97,6 @@ impl Options {
         Self {
             yes: false,
             home: home.to_owned(),
-            known_hosts: vec![
-                home.join(".ssh/known_hosts"),
-                home.join(".ssh/known_hosts2"),
-                PathBuf::from("/etc/ssh/ssh_known_hosts"),
-                PathBuf::from("/etc/ssh/ssh_known_hosts2"),
-            ],
-            new_hosts: home.join(".ssh/known_hosts"),
             agent,
             purpose,
             slow_reader: SlowReader::EndCommand,
@@ -123,13 +117,18 @@ pub struct Ssh {
 struct Connection {
     handle: russh::client::Handle<connect::Client>,
     host: String,
+    user: String,
     slow_reader: SlowReader,
     /// Cancelled when the connection's task has ended.
     ended: CancellationToken,
     /// Why it ended, once that is known.
     farewell: Arc<Mutex<Option<String>>>,
-    /// Shuts the socket when the last part is dropped.
-    socket: connect::Socket,
+    /// Cuts the line when the last part is dropped.
+    cut: wire::Cut,
+    /// The command that is the line.
+    _proxy: Option<proxy::Proxy>,
+    /// The connection to the host before this one, which carries it.
+    below: Option<Arc<Connection>>,
 }
 
 impl fmt::Debug for Connection {
@@ -150,7 +149,13 @@ impl Connection {
 
     fn lost(&self, reason: Option<&str>) -> TransportError {
         let reason = reason.map(str::to_owned).or_else(|| self.farewell_said());
-        let reason = reason.unwrap_or_else(|| "it was closed".to_owned());
+        let reason = match self.below.as_deref().filter(|below| below.is_closed()) {
+            Some(below) => {
+                let why = below.farewell_said().unwrap_or_else(|| "it was closed".to_owned());
+                format!("the connection to the jump host `{}` ended: {why}", below.host)
+            }
+            None => reason.unwrap_or_else(|| "it was closed".to_owned()),
+        };
         TransportError::Lost { host: self.host.clone(), reason }
     }
 
@@ -158,6 +163,17 @@ impl Connection {
     fn failed(&self, error: &russh::Error) -> TransportError {
         let sending = matches!(error, russh::Error::SendError | russh::Error::RecvError);
         if sending || self.is_closed() { self.lost(None) } else { self.lost(Some(&error.to_string())) }
+    }
+
+    /// Says goodbye and sees to it that this is the end.
+    async fn end(&self) {
+        let farewell = self.handle.disconnect(russh::Disconnect::ByApplication, "", "");
+        if !matches!(timeout(FAREWELL_TIMEOUT, farewell).await, Ok(Ok(()))) {
+            tracing::debug!(host = self.host, "the connection ended without a farewell");
+        }
+        if timeout(FAREWELL_TIMEOUT, self.ended.cancelled()).await.is_err() {
+            self.cut.now();
+        }
     }
 
     fn forbidden(&self, what: &str) -> TransportError {
@@ -207,12 +223,10 @@ impl Transport for Ssh {
     }
 
     async fn close(&self) {
-        let farewell = self.connection.handle.disconnect(russh::Disconnect::ByApplication, "", "");
-        if !matches!(timeout(FAREWELL_TIMEOUT, farewell).await, Ok(Ok(()))) {
-            tracing::debug!(host = self.connection.host, "the connection ended without a farewell");
-        }
-        if timeout(FAREWELL_TIMEOUT, self.connection.ended.cancelled()).await.is_err() {
-            self.connection.socket.shut();
+        let mut next = Some(&self.connection);
+        while let Some(connection) = next {
+            connection.end().await;
+            next = connection.below.as_ref();
         }
     }
 }

@@ -7,9 +7,7 @@ use protocol::error::{Code, Example, Explain, Result, word};
 
 use crate::cx::Cx;
 use crate::env;
-
-/// Port of SSH servers.
-const SSH_PORT: u16 = 22;
+use crate::transport::ssh_config::{self, Address};
 
 /// Longest name of a remote and of a host (RFC 1035).
 const MAX_NAME: usize = 253;
@@ -35,11 +33,11 @@ pub(crate) enum RemoteError {
         /// The user.
         user: String,
     },
-    /// Nobody knows whom to log in as.
-    #[error("it is not known whom to log in as on `{host}`")]
-    NoUser {
-        /// The host.
-        host: String,
+    /// A list of jumps with an entry that cannot be one.
+    #[error("`{entry}` cannot be a host to jump over")]
+    Jump {
+        /// The entry.
+        entry: String,
     },
     /// Port 0.
     #[error("0 is no port that can be reached")]
@@ -53,7 +51,7 @@ pub(crate) enum RemoteError {
         source: std::io::Error,
     },
     /// The name is taken.
-    #[error("the remote `{}` exists with other settings: {}@{}:{}", there.name, there.user, there.host, there.port)]
+    #[error("the remote `{}` exists with other settings: {}", there.name, typed(there))]
     Exists {
         /// What is stored.
         there: Box<RemoteRow>,
@@ -71,7 +69,7 @@ pub(crate) enum RemoteError {
 impl Explain for RemoteError {
     fn code(&self) -> Code {
         match self {
-            Self::Name { .. } | Self::Host { .. } | Self::User { .. } | Self::NoUser { .. } | Self::Port => {
+            Self::Name { .. } | Self::Host { .. } | Self::User { .. } | Self::Jump { .. } | Self::Port => {
                 Code::RemoteInvalid
             }
             Self::Key { .. } => Code::SshKeyUnreadable,
@@ -83,9 +81,11 @@ impl Explain for RemoteError {
     fn help(&self) -> String {
         match self {
             Self::Name { .. } => "Use letters, digits, `-`, `_` and `.`, and begin with a letter or digit.".to_owned(),
-            Self::Host { .. } => "Give a host name or an address alone: `--host 203.0.113.7`.".to_owned(),
+            Self::Host { .. } => "Give an alias of `~/.ssh/config`, a host name or an address: `--host gpu`, \
+                                  `--host ubuntu@203.0.113.7:2222`, `--host ubuntu@[2001:db8::7]:22`."
+                .to_owned(),
             Self::User { .. } => "Give the user alone: `--user ubuntu`.".to_owned(),
-            Self::NoUser { .. } => "Name the user with `--user USER`.".to_owned(),
+            Self::Jump { .. } => "Give the hosts in order, with commas: `--jump ada@gate:2222,inner`.".to_owned(),
             Self::Port => "Give a port between 1 and 65535; SSH servers usually listen on 22.".to_owned(),
             Self::Key { path, .. } => {
                 format!("Check with `ls -l {}` that the key is there and yours.", word(path.display()))
@@ -108,16 +108,16 @@ pub(crate) fn examples() -> Vec<Example> {
     let row = RemoteRow {
         name: "gpu1".to_owned(),
         host: "203.0.113.7".to_owned(),
-        port: 22,
-        user: "ubuntu".to_owned(),
+        port: Some(2222),
+        user: Some("ubuntu".to_owned()),
         ..RemoteRow::default()
     };
     let key = "/home/ada/.ssh/gpu".into();
     vec![
         RemoteError::Name { name: "gpu 1".to_owned() }.into(),
-        RemoteError::Host { host: "ubuntu@203.0.113.7".to_owned() }.into(),
+        RemoteError::Host { host: "203.0.113.7:ssh".to_owned() }.into(),
         RemoteError::User { user: "-l".to_owned() }.into(),
-        RemoteError::NoUser { host: row.host.clone() }.into(),
+        RemoteError::Jump { entry: "-oProxyCommand=x".to_owned() }.into(),
         RemoteError::Port.into(),
         RemoteError::Key { path: key, source: std::io::ErrorKind::NotFound.into() }.into(),
         RemoteError::Exists { there: Box::new(row) }.into(),
@@ -125,75 +125,62 @@ pub(crate) fn examples() -> Vec<Example> {
     ]
 }
 
-/// `user@host:port` as typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    user: Option<String>,
-    host: String,
-    port: Option<u16>,
+/// Returns whether it can be nothing but an address; a bare word may be the mistyped name of a remote.
+pub(super) fn looks_like_one(address: &Address) -> bool {
+    address.user.is_some() || address.port.is_some() || address.host.contains(['.', ':'])
 }
 
-impl Address {
-    /// Returns the parts of `[user@]host[:port]`; addresses of IPv6 with a port stand in brackets.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (user, rest) = match text.rsplit_once('@') {
-            Some((user, rest)) => (Some(user.to_owned()), rest),
-            None => (None, text),
-        };
-        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':')?)),
-            // More than one colon is an address of IPv6 without a port.
-            None if rest.matches(':').count() > 1 => (rest, None),
-            None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-        };
-        let port = port.map(str::parse).transpose().ok()?;
-        (!host.is_empty()).then(|| Self { user, host: host.to_owned(), port })
-    }
+/// Returns what adds an address under the name of its host.
+pub(super) fn params(address: Address) -> RemoteAddParams {
+    let Address { user, host, port } = address;
+    RemoteAddParams { name: name(&host), host, user, port, ..RemoteAddParams::default() }
+}
 
-    /// Returns whether it can be nothing but an address; a bare word may be the mistyped name of a remote.
-    pub(crate) fn looks_like_an_address(&self) -> bool {
-        self.user.is_some() || self.port.is_some() || self.host.contains(['.', ':'])
-    }
+/// Returns the name for a remote that looks most like a host's; empty when nothing is left of it.
+pub(super) fn name(host: &str) -> String {
+    let name = host.replace(|c| !is_plain(c), "-");
+    name.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}
 
-    /// Returns what adds it under the name of its host.
-    pub(crate) fn into_params(self) -> RemoteAddParams {
-        let name = self.host.replace([':', '%'], "-");
-        let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
-        RemoteAddParams { name, host: self.host, user: self.user, port: self.port, ..RemoteAddParams::default() }
-    }
+/// Returns how a remote was typed: `user@host:port` with what was named.
+pub(crate) fn typed(remote: &RemoteRow) -> String {
+    Address { user: remote.user.clone(), host: remote.host.clone(), port: remote.port }.to_jump()
+}
+
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.')
 }
 
 /// Returns the remote that the parameters describe, or why it cannot be.
 pub(super) async fn row(cx: &Cx, params: RemoteAddParams) -> Result<RemoteRow> {
-    let RemoteAddParams { name, host, user, port, key, accept_new } = params;
-    check(&name, &host, user.as_deref(), port)?;
-    let user = user.or_else(env::user).ok_or_else(|| RemoteError::NoUser { host: host.clone() })?;
+    let RemoteAddParams { name, host, user, port, jump, key, accept_new } = params;
+    let address = Address::parse(&host).ok_or(RemoteError::Host { host })?;
+    // What was named by itself wins over what stands in the address.
+    let address = Address { user: user.or(address.user), host: address.host, port: port.or(address.port) };
+    check(&name, &address, jump.as_deref())?;
     let key = match key {
         Some(key) => Some(readable(cx, &key).await?),
         None => None,
     };
-    let port = port.unwrap_or(SSH_PORT);
-    Ok(RemoteRow { name, host, port, user, key, accept_new, ..RemoteRow::default() })
+    let Address { user, host, port } = address;
+    Ok(RemoteRow { name, host, port, user, jump, key, accept_new, ..RemoteRow::default() })
 }
 
-fn check(name: &str, host: &str, user: Option<&str>, port: Option<u16>) -> Result<(), RemoteError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) || name.len() > MAX_NAME {
+fn check(name: &str, address: &Address, jump: Option<&str>) -> Result<(), RemoteError> {
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(is_plain) || name.len() > MAX_NAME {
         return Err(RemoteError::Name { name: name.to_owned() });
     }
-    // What begins with a dash would be an option to programs that are given it.
-    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '/' | '[' | ']');
-    let colons = host.matches(':').count();
-    if host.is_empty() || host.starts_with('-') || host.contains(bad) || colons == 1 || host.len() > MAX_NAME {
-        return Err(RemoteError::Host { host: host.to_owned() });
+    let Address { user, host, port } = address;
+    if !ssh_config::is_host(host) || host.matches(':').count() == 1 || host.len() > MAX_NAME {
+        return Err(RemoteError::Host { host: host.clone() });
     }
-    if let Some(user) = user
-        && (user.is_empty() || user.starts_with('-') || user.contains(|c: char| c.is_whitespace() || c.is_control()))
-    {
-        return Err(RemoteError::User { user: user.to_owned() });
+    if let Some(user) = user.as_ref().filter(|user| !ssh_config::is_user(user)) {
+        return Err(RemoteError::User { user: user.clone() });
     }
-    if port == Some(0) { Err(RemoteError::Port) } else { Ok(()) }
+    if let Some(jump) = jump {
+        Address::parse_jumps(jump).map_err(|entry| RemoteError::Jump { entry })?;
+    }
+    if *port == Some(0) { Err(RemoteError::Port) } else { Ok(()) }
 }
 
 /// Returns the absolute path of a key that is there.
@@ -213,38 +200,37 @@ async fn readable(cx: &Cx, key: &str) -> Result<String, RemoteError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn addresses_are_taken_apart() {
-        let parts = |text: &str| Address::parse(text).map(|address| (address.user, address.host, address.port));
-        let some = |user: Option<&str>, host: &str, port| Some((user.map(str::to_owned), host.to_owned(), port));
-        assert_eq!(parts("ada@gpu1.example.org:2222"), some(Some("ada"), "gpu1.example.org", Some(2222)));
-        assert_eq!(parts("203.0.113.7"), some(None, "203.0.113.7", None));
-        assert_eq!(parts("ada@[2001:db8::7]:22"), some(Some("ada"), "2001:db8::7", Some(22)));
-        assert_eq!(parts("2001:db8::7"), some(None, "2001:db8::7", None));
-        for text in ["", "ada@", "gpu1:", "gpu1:99999", "gpu1:ssh", "[::1]x"] {
-            assert_eq!(Address::parse(text), None, "{text}");
-        }
+    fn parse(text: &str) -> Address {
+        Address::parse(text).expect("a host")
     }
 
     #[test]
     fn a_bare_word_is_a_name() {
-        assert!(!Address::parse("gpu1").expect("a host").looks_like_an_address());
-        assert!(Address::parse("gpu1.example.org").expect("a host").looks_like_an_address());
-        assert!(Address::parse("ada@gpu1").expect("a host").looks_like_an_address());
-        assert_eq!(Address::parse("[::1]:22").expect("a host").into_params().name, "1");
+        assert!(!looks_like_one(&parse("gpu1")));
+        assert!(looks_like_one(&parse("gpu1.example.org")));
+        assert!(looks_like_one(&parse("ada@gpu1")));
+        assert_eq!(params(parse("[::1]:22")).name, "1");
+        assert_eq!((name("a/b c"), name("-x-"), name("ü")), ("a-b-c".to_owned(), "x".to_owned(), String::new()));
     }
 
     #[test]
     fn what_could_be_an_option_or_a_trick_is_refused() {
+        let check = |name: &str, host: &str, user: Option<&str>, port| {
+            super::check(name, &Address { user: user.map(str::to_owned), host: host.to_owned(), port }, None)
+        };
         assert!(check("gpu1", "203.0.113.7", Some("ada"), Some(22)).is_ok());
         assert!(check("gpu1", "2001:db8::7", None, None).is_ok());
         for name in ["", "-x", "a b", "a/b", ".x"] {
             assert!(matches!(check(name, "h", None, None), Err(RemoteError::Name { .. })), "{name}");
         }
-        for host in ["", "-oProxyCommand=x", "a b", "ada@h", "h:22", "h\n"] {
+        for host in ["", "-oProxyCommand=x", "a b", "ada@h", "h:22", "h\n", "$(x)", "h;x"] {
             assert!(matches!(check("n", host, None, None), Err(RemoteError::Host { .. })), "{host}");
         }
         assert!(matches!(check("n", "h", Some("-l"), None), Err(RemoteError::User { .. })));
+        assert!(matches!(check("n", "h", Some("$(x)"), None), Err(RemoteError::User { .. })));
         assert!(matches!(check("n", "h", None, Some(0)), Err(RemoteError::Port)));
+        assert!(matches!(super::check("n", &parse("h"), Some("a,-x")), Err(RemoteError::Jump { .. })));
+        assert!(super::check("n", &parse("h"), Some("ada@a:7,none,[::1]:9")).is_ok());
+        assert!(super::check("n", &parse("h"), Some("none")).is_ok());
     }
 }

@@ -76,7 +76,7 @@ impl Stage {
             scope,
             folder: workspace.clone(),
             store,
-            sessions: Sessions::of(Identity { home: here, agent: None }),
+            sessions: Sessions::of(Identity { home: here, agent: None, config: Some("none".into()) }),
             syncs: Syncs::default(),
             frontend: Arc::new(Quiet(Arc::clone(&cx.frontend))),
             // The end of the tour is told by the tour, which then has something to clear away.

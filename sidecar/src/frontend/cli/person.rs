@@ -220,9 +220,17 @@ fn ask(question: &Question) -> io::Result<Answer> {
     wrapped.line(&question.text());
     let text = wrapped.as_str().trim_end();
     match question {
-        Question::Passphrase { .. } => {
+        Question::Passphrase { .. } | Question::Password { .. } | Question::Prompt { echo: false, .. } => {
             terminal::remember();
             Ok(Answer::Secret(Secret::new(rpassword::prompt_password(format!("{text}: "))?)))
+        }
+        Question::Prompt { echo: true, .. } => {
+            write!(tty, "{text}: ")?;
+            let mut typed = String::new();
+            if BufReader::new(typing).read_line(&mut typed)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(Answer::Secret(Secret::new(typed.trim_end_matches(['\n', '\r']).to_owned())))
         }
         Question::HostKey { .. }
         | Question::InstallAgent { .. }

@@ -11,10 +11,25 @@ fn every_error() -> Vec<TransportError> {
     let text = || "text".to_owned();
     let fingerprint = || "SHA256:abc".to_owned();
     let question = Question::Passphrase { key: text() };
+    let jump = |source| TransportError::Jump { hop: text(), host: host(), source: Box::new(source) };
+    let refused = |untried| TransportError::Refused {
+        host: host(),
+        port: 22,
+        user: text(),
+        tried: vec![text()],
+        accepted: text(),
+        untried,
+    };
+    let proxy = |transient| TransportError::ProxyCommand { host: host(), command: text(), reason: text(), transient };
     vec![
         TransportError::Unreachable { host: host(), port: 22, source: io() },
         TransportError::Silent { host: host(), port: 22, seconds: 10 },
         TransportError::Protocol { host: host(), port: 22, source: "why".into() },
+        jump(TransportError::NoKey { host: host() }),
+        jump(TransportError::Silent { host: host(), port: 22, seconds: 10 }),
+        TransportError::Beyond { hop: text(), host: host(), port: 22 },
+        proxy(true),
+        proxy(false),
         TransportError::Lost { host: host(), reason: text() },
         TransportError::HostKeyDeclined { host: address(), fingerprint: fingerprint() },
         TransportError::HostKeyUnknown(question.unanswered()),
@@ -26,9 +41,14 @@ fn every_error() -> Vec<TransportError> {
             line: 3,
         },
         TransportError::HostKeyRevoked { host: address(), fingerprint: fingerprint(), file: path(), line: 3 },
-        TransportError::HostCertificate { host: address() },
+        TransportError::HostCertificate { host: address(), fingerprint: fingerprint(), why: text() },
+        TransportError::HostKeyStrict { host: address(), fingerprint: fingerprint() },
         TransportError::KnownHosts { file: path(), source: io() },
-        TransportError::Refused { host: host(), port: 22, user: text(), tried: vec![text()], accepted: text() },
+        refused(0),
+        refused(3),
+        TransportError::LoginUnanswered(question.unanswered()),
+        TransportError::PasswordChange { host: host(), port: 22, user: text() },
+        TransportError::KeyHardware { path: path() },
         TransportError::NoKey { host: host() },
         TransportError::KeyUnreadable { path: path(), source: io() },
         TransportError::KeyGarbage { path: path(), source: "why".into() },
@@ -37,6 +57,7 @@ fn every_error() -> Vec<TransportError> {
         TransportError::KeyEncrypted(question.unanswered()),
         TransportError::Passphrase { path: path(), tries: 3 },
         TransportError::Forbidden { host: host(), what: "to run commands".to_owned() },
+        TransportError::NoCommands { host: host(), user: text(), reason: text(), sftp: true },
         TransportError::Sessions { host: host() },
         TransportError::SlowReader { host: host(), mebibytes: 64 },
         TransportError::NoStatus { host: host() },
@@ -62,5 +83,6 @@ fn every_error_reads_as_the_others_do() {
 #[test]
 fn only_the_line_is_worth_another_attempt() {
     let transient: Vec<_> = every_error().iter().filter(|error| error.is_transient()).map(Explain::code).collect();
-    assert_eq!(transient, [Code::SshUnreachable, Code::SshUnreachable, Code::SshLost]);
+    let (unreachable, lost) = (Code::SshUnreachable, Code::SshLost);
+    assert_eq!(transient, [unreachable, unreachable, unreachable, unreachable, unreachable, lost]);
 }

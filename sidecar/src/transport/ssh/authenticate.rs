@@ -1,35 +1,44 @@
-//! Logs in: the named key, or the agent's, or the usual files; never a password, never more than five offers.
+//! Logs in: by keys first, then by what a person types, in the order that the host's configuration wants and as far
+//! as the server goes along; at most five keys, and nothing is asked while a key may still do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::editor::RemoteRow;
-use russh::MethodKind;
 use russh::client::AuthResult;
-use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::{AgentClient, AgentStream};
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
-use tokio::time::timeout;
+use russh::keys::{HashAlg, PublicKey};
+use russh::{MethodKind, MethodSet};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::identity::{self, Identity};
+use super::connect::printable;
+use super::identity::is_hardware;
 use super::{Connection, Options};
-use crate::frontend::Frontend;
+use crate::frontend::{Frontend, Unanswered};
 use crate::transport::TransportError;
+use crate::transport::ssh_config::{Authentication, Host};
+
+mod agent;
+mod keys;
+mod questions;
+mod signer;
+
+use agent::Agent;
+use keys::{By, Keys, Offer};
+use signer::{SignError, Signer};
 
 /// OpenSSH hangs up at the sixth failure (`MaxAuthTries`).
 const MAX_OFFERS: usize = 5;
+/// A server that wants more than these one after the other makes no sense.
+const MAX_PARTS: usize = 8;
 /// A server answers an offer within this, even one that looks the user up over a network.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An agent answers within this; some ask a person to touch a device.
 const AGENT_TIMEOUT: Duration = Duration::from_mins(1);
-/// An agent that lists its keys asks nobody.
-const AGENT_LIST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The files that are tried when no key is named, in this order.
-const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+/// What a server has to say while one logs in fits into these many lines.
+const BANNER_LINES: usize = 40;
 
 /// How the login went.
 pub(super) struct Login {
-    /// `agent` or `key` with the key's name.
+    /// `agent` or `key` with the key's name, `password`; several with `and`.
     pub(super) name: String,
     /// Whether a person had to type something.
     pub(super) interactive: bool,
@@ -38,159 +47,228 @@ pub(super) struct Login {
 /// Logs in with what there is.
 pub(super) async fn log_in(
     connection: &mut Connection,
-    remote: &RemoteRow,
+    host: &Host,
     options: &Options,
     frontend: &dyn Frontend,
+    banners: &mut mpsc::Receiver<String>,
 ) -> Result<Login, TransportError> {
-    let mut agent = Agent::open(connection, options).await;
-    let mut attempt = Attempt { connection, remote, frontend, tried: Vec::new(), offered: Vec::new(), accepted: None };
-    if let Some(named) = &remote.key {
-        let path = identity::expand(named, &options.home);
-        let identity = read(path).await?;
-        return match attempt.file(identity, &mut agent).await? {
-            Some(login) => Ok(login),
-            None => Err(attempt.refused()),
-        };
+    let by_key = host.authentications.contains(&Authentication::PublicKey);
+    let mut agent = if by_key { Agent::open(connection, host, options).await } else { None };
+    let held = agent.as_ref().map(|agent| agent.identities.clone()).unwrap_or_default();
+    let keys = if by_key { keys::gather(host, &held, frontend).await? } else { Keys::default() };
+    let mut attempt = Attempt::new(connection, host, frontend, banners);
+    if keys.offers.is_empty() && attempt.without_anything().await? == Part::All {
+        return Ok(attempt.login());
     }
-    let mut usual = Vec::new();
-    for name in USUAL_KEYS {
-        match read(options.home.join(".ssh").join(name)).await {
-            Err(TransportError::KeyUnreadable { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            identity => usual.push(identity),
-        }
-    }
-    let mut held = agent.as_ref().map(|agent| agent.identities.clone()).unwrap_or_default();
-    // As OpenSSH does it: an agent may hold more keys than a server lets one offer.
-    held.sort_by_key(|held| !usual.iter().flatten().any(|usual| usual.is(&held.key)));
-    for identity in held {
-        if attempt.is_over() {
-            break;
-        }
-        if let Some(agent) = &mut agent
-            && let Some(login) = attempt.agent(agent, &identity).await?
-        {
-            return Ok(login);
-        }
-    }
-    let mut obstacle = None;
-    for identity in usual {
-        if attempt.is_over() {
-            break;
-        }
-        let found = match identity {
-            Ok(identity) => attempt.file(identity, &mut None).await,
-            Err(error) => Err(error),
-        };
-        match found {
-            Ok(Some(login)) => return Ok(login),
-            Ok(None) => {}
-            Err(error) if error.is_transient() => return Err(error),
-            // A key that cannot be used must not keep the next one from being tried.
-            Err(error) => {
-                frontend.tell(format!("Skipped a key: {error}"));
-                obstacle.get_or_insert(error);
+    let Keys { mut offers, mut obstacle } = keys;
+    let mut parts = 0;
+    'parts: while parts < MAX_PARTS {
+        parts += 1;
+        for way in &host.authentications {
+            if !attempt.may(*way) {
+                continue;
+            }
+            let part = match way {
+                Authentication::PublicKey => attempt.by_keys(&mut offers, &mut agent, &mut obstacle).await?,
+                Authentication::KeyboardInteractive => attempt.by_answers().await?,
+                Authentication::Password => attempt.by_password().await?,
+            };
+            match part {
+                Part::All => return Ok(attempt.login()),
+                Part::Some => continue 'parts,
+                Part::None => {}
             }
         }
+        break;
     }
-    Err(match obstacle {
-        Some(error) if attempt.tried.is_empty() => error,
-        None if attempt.tried.is_empty() => TransportError::NoKey { host: remote.host.clone() },
-        Some(_) | None => attempt.refused(),
-    })
+    Err(attempt.failure(obstacle, offers.len()))
 }
 
-async fn read(path: std::path::PathBuf) -> Result<Identity, TransportError> {
-    let read = tokio::task::spawn_blocking(move || Identity::read(&path)).await;
-    read.expect("reading a key does not panic")
+/// How far a way to log in led.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The server lets us in.
+    All,
+    /// The server took it and wants more.
+    Some,
+    /// It led nowhere.
+    None,
 }
 
-/// One login, key after key.
+/// One login, way after way.
 struct Attempt<'a> {
     connection: &'a mut Connection,
-    remote: &'a RemoteRow,
+    host: &'a Host,
     frontend: &'a dyn Frontend,
+    banners: &'a mut mpsc::Receiver<String>,
+    /// Lines of the server that may still be shown.
+    lines: usize,
+    /// Every key and way that was refused.
     tried: Vec<String>,
-    offered: Vec<PublicKey>,
+    offered: usize,
+    /// What the server took.
+    passed: Vec<String>,
     /// What the server would accept, as of its last answer.
-    accepted: Option<russh::MethodSet>,
+    accepted: Option<MethodSet>,
+    /// Wrong answers so far.
+    wrong: u32,
+    interactive: bool,
+    unanswered: Option<Unanswered>,
 }
 
-impl Attempt<'_> {
-    /// Returns whether another offer makes no sense.
-    fn is_over(&self) -> bool {
-        let no_keys = self.accepted.as_ref().is_some_and(|methods| !methods.contains(&MethodKind::PublicKey));
-        self.tried.len() >= MAX_OFFERS || no_keys || self.connection.is_closed()
+impl<'a> Attempt<'a> {
+    fn new(
+        connection: &'a mut Connection,
+        host: &'a Host,
+        frontend: &'a dyn Frontend,
+        banners: &'a mut mpsc::Receiver<String>,
+    ) -> Self {
+        Self {
+            connection,
+            host,
+            frontend,
+            banners,
+            lines: BANNER_LINES,
+            tried: Vec::new(),
+            offered: 0,
+            passed: Vec::new(),
+            accepted: None,
+            wrong: 0,
+            interactive: false,
+            unanswered: None,
+        }
     }
 
-    /// Offers the key of a file; through the agent when that holds it, which spares the passphrase.
-    async fn file(&mut self, identity: Identity, agent: &mut Option<Agent>) -> Result<Option<Login>, TransportError> {
-        if let Some(public) = &identity.public {
-            if self.offered.iter().any(|offered| offered.key_data() == public.key_data()) {
-                return Ok(None);
-            }
-            if let Some(agent) = agent
-                && let Some(held) = agent.find(public)
-                && let Some(login) = self.agent(agent, &held).await?
-            {
-                return Ok(Some(login));
-            }
-            if self.offered.iter().any(|offered| offered.key_data() == public.key_data()) {
-                return Ok(None);
-            }
-        }
-        let name = format!("key `{}`", identity.path.display());
-        let (key, interactive) = identity.unlock(self.frontend).await?;
-        let hash = self.hash(key.public_key()).await?;
-        self.offered.push(key.public_key().clone());
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
-        let offer = self.connection.handle.authenticate_publickey(&self.remote.user, key);
-        let result = timeout(OFFER_TIMEOUT, offer).await;
-        let result = result.map_err(|_| self.connection.lost(Some("the server stopped answering")))?;
+    fn login(&self) -> Login {
+        Login { name: self.passed.join(" and "), interactive: self.interactive }
+    }
+
+    /// Returns whether the server would listen to this way, as far as is known.
+    fn may(&self, way: Authentication) -> bool {
+        let kind = match way {
+            Authentication::PublicKey => MethodKind::PublicKey,
+            Authentication::KeyboardInteractive => MethodKind::KeyboardInteractive,
+            Authentication::Password => MethodKind::Password,
+        };
+        self.accepted.as_ref().is_none_or(|methods| methods.contains(&kind)) && !self.connection.is_closed()
+    }
+
+    /// Asks to be let in without anything, which tells what the server wants.
+    async fn without_anything(&mut self) -> Result<Part, TransportError> {
+        let offer = self.connection.handle.authenticate_none(&self.host.user);
+        let result = timeout(OFFER_TIMEOUT, offer).await.map_err(|_| silent(self.connection))?;
         let result = result.map_err(|error| self.connection.failed(&error))?;
-        self.judge(result, name, interactive)
+        let tried = self.tried.len();
+        let part = self.judge(result, "no key at all".to_owned())?;
+        self.tried.truncate(tried);
+        Ok(part)
     }
 
-    /// Offers a key that the agent holds.
-    async fn agent(&mut self, agent: &mut Agent, identity: &Held) -> Result<Option<Login>, TransportError> {
-        let hash = self.hash(&identity.key).await?;
-        let offer = self.connection.handle.authenticate_publickey_with(
-            &self.remote.user,
-            identity.key.clone(),
-            hash,
-            &mut agent.client,
-        );
-        let name = format!("agent `{}`", identity.comment);
-        match timeout(AGENT_TIMEOUT, offer).await {
-            Ok(Ok(result)) => {
-                self.offered.push(identity.key.clone());
-                self.judge(result, name, false)
-            }
-            Ok(Err(error)) => {
-                if self.connection.is_closed() {
-                    return Err(self.connection.lost(None));
+    /// Offers key after key.
+    async fn by_keys(
+        &mut self,
+        offers: &mut std::collections::VecDeque<Offer>,
+        agent: &mut Option<Agent>,
+        obstacle: &mut Option<TransportError>,
+    ) -> Result<Part, TransportError> {
+        while self.offered < MAX_OFFERS && self.may(Authentication::PublicKey) {
+            let Some(offer) = offers.pop_front() else { break };
+            match self.offer(&offer, agent).await {
+                Ok(Part::None) => {}
+                Ok(part) => return Ok(part),
+                Err(error) if error.is_transient() || self.host.key.is_some() => return Err(error),
+                // A key that cannot be used must not keep the next one from being tried.
+                Err(error) => {
+                    self.frontend.tell(format!("Skipped a key: {error}"));
+                    obstacle.get_or_insert(error);
                 }
-                // A locked agent or a declined touch: the next key may do.
-                tracing::debug!(%error, name, "the agent did not sign");
-                Ok(None)
             }
-            Err(_) => Err(self.connection.lost(Some("the agent or the server stopped answering"))),
+        }
+        Ok(Part::None)
+    }
+
+    /// Offers one key.
+    async fn offer(&mut self, offer: &Offer, agent: &mut Option<Agent>) -> Result<Part, TransportError> {
+        let (typing, typed_now) = watch::channel(false);
+        let mut typed = false;
+        let mut unlocked = None;
+        let key = match (&offer.by, offer.key()) {
+            (_, Some(key)) => key,
+            // An old container shows nothing of its key while it is locked.
+            (By::File(identity), None) => {
+                let (key, by_hand) = identity.unlock(self.frontend).await?;
+                self.interactive |= by_hand;
+                unlocked.insert(key).public_key().clone()
+            }
+            (By::Agent(_), None) => return Ok(Part::None),
+        };
+        let hash = self.hash(&key).await?;
+        let (mut signer, limit) = match (&offer.by, &unlocked, agent) {
+            (By::File(_), Some(key), _) => (Signer::Key(key), OFFER_TIMEOUT),
+            (By::File(identity), None, _) => {
+                let frontend = self.frontend;
+                (Signer::File { identity, frontend, typing: &typing, typed: &mut typed }, OFFER_TIMEOUT)
+            }
+            (By::Agent(identity), _, Some(agent)) => {
+                if is_hardware(&key) {
+                    self.frontend.tell(format!("Touch the hardware key `{}` if it blinks.", identity.comment()));
+                }
+                (Signer::Agent { client: &mut agent.client, identity: identity.clone() }, AGENT_TIMEOUT)
+            }
+            (By::Agent(_), _, None) => return Ok(Part::None),
+        };
+        self.offered += 1;
+        let user = &self.host.user;
+        let handle = &mut self.connection.handle;
+        let offering = async {
+            match &offer.certificate {
+                Some(certificate) => {
+                    handle.authenticate_certificate_with(user, certificate.clone(), hash, &mut signer).await
+                }
+                None => handle.authenticate_publickey_with(user, key, hash, &mut signer).await,
+            }
+        };
+        let (frontend, lines) = (self.frontend, &mut self.lines);
+        let result = answered(offering, typed_now, self.banners, lines, frontend, limit).await;
+        self.interactive |= typed;
+        match result {
+            Some(Ok(result)) => self.judge(result, offer.name()),
+            Some(Err(_)) if self.connection.is_closed() => Err(self.connection.lost(None)),
+            Some(Err(SignError::Key(error))) => Err(error),
+            Some(Err(error @ (SignError::Agent(_) | SignError::Unable(_) | SignError::Connection(_)))) => {
+                // A locked agent or a declined touch: the next key may do.
+                tracing::debug!(%error, name = offer.name(), "there is no signature");
+                self.tried.push(format!("{}, which did not sign", offer.name()));
+                Ok(Part::None)
+            }
+            None => Err(self.connection.lost(Some("the agent or the server stopped answering"))),
         }
     }
 
-    fn judge(&mut self, result: AuthResult, name: String, interactive: bool) -> Result<Option<Login>, TransportError> {
+    /// Notes the server's answer to what goes by `name`.
+    fn judge(&mut self, result: AuthResult, name: String) -> Result<Part, TransportError> {
         match result {
-            AuthResult::Success => Ok(Some(Login { name, interactive })),
-            AuthResult::Failure { remaining_methods, partial_success } => {
-                self.tried.push(if partial_success { format!("{name} alone") } else { name });
+            AuthResult::Success => {
+                self.passed.push(name);
+                Ok(Part::All)
+            }
+            AuthResult::Failure { remaining_methods, partial_success: true } => {
+                self.passed.push(name);
+                self.accepted = Some(remaining_methods);
+                self.wrong = 0;
+                Ok(Part::Some)
+            }
+            AuthResult::Failure { remaining_methods, partial_success: false } => {
+                self.tried.push(name);
                 if remaining_methods.is_empty() && self.connection.is_closed() {
                     // Refusal by hanging up is refusal; a cut line is not.
                     return match self.connection.farewell_said() {
-                        Some(said) if said.starts_with("the server said") => Err(self.refused()),
+                        Some(said) if said.starts_with("the server said") => Err(self.refused(0)),
                         Some(_) | None => Err(self.connection.lost(None)),
                     };
                 }
                 self.accepted = Some(remaining_methods);
-                Ok(None)
+                Ok(Part::None)
             }
         }
     }
@@ -201,81 +279,80 @@ impl Attempt<'_> {
             return Ok(None);
         }
         let asked = timeout(OFFER_TIMEOUT, self.connection.handle.best_supported_rsa_hash()).await;
-        let asked = asked.map_err(|_| self.connection.lost(Some("the server stopped answering")))?;
+        let asked = asked.map_err(|_| silent(self.connection))?;
         let best = asked.map_err(|error| self.connection.failed(&error))?;
         Ok(Some(best.flatten().unwrap_or(HashAlg::Sha512)))
     }
 
-    fn refused(&self) -> TransportError {
+    /// Returns why nobody was let in.
+    fn failure(mut self, obstacle: Option<TransportError>, untried: usize) -> TransportError {
+        let nothing = self.tried.is_empty() && self.passed.is_empty();
+        match (obstacle, self.unanswered.take()) {
+            (_, Some(unanswered)) => TransportError::LoginUnanswered(unanswered),
+            (Some(obstacle), None) if nothing => obstacle,
+            (None, None) if nothing && self.accepts_keys() => TransportError::NoKey { host: self.host.alias.clone() },
+            (Some(_) | None, None) => self.refused(untried),
+        }
+    }
+
+    fn accepts_keys(&self) -> bool {
+        self.host.authentications.contains(&Authentication::PublicKey) && self.may(Authentication::PublicKey)
+    }
+
+    fn refused(&self, untried: usize) -> TransportError {
         let accepted = self.accepted.iter().flat_map(|methods| methods.iter()).map(String::from);
+        let passed = self.passed.iter().map(|name| format!("{name} alone"));
         TransportError::Refused {
-            host: self.remote.host.clone(),
-            port: self.remote.port,
-            user: self.remote.user.clone(),
-            tried: self.tried.clone(),
+            host: self.host.alias.clone(),
+            port: self.host.port,
+            user: self.host.user.clone(),
+            tried: passed.chain(self.tried.iter().cloned()).collect(),
             accepted: accepted.collect::<Vec<_>>().join(", "),
+            untried,
         }
     }
 }
 
-/// A key that the agent holds.
-#[derive(Clone, Debug)]
-struct Held {
-    key: PublicKey,
-    comment: String,
+fn silent(connection: &Connection) -> TransportError {
+    connection.lost(Some("the server stopped answering"))
 }
 
-/// The SSH agent with the keys it said it holds.
-struct Agent {
-    client: AgentClient<Box<dyn AgentStream + Send + Unpin>>,
-    identities: Vec<Held>,
-}
-
-impl Agent {
-    /// Returns the agent, or `None` when there is none that answers: it is a help and no condition.
-    async fn open(connection: &Connection, options: &Options) -> Option<Self> {
-        let socket = options.agent.as_ref()?;
-        let opened = timeout(AGENT_LIST_TIMEOUT, Self::list(connection, socket)).await;
-        match opened {
-            Ok(Ok(agent)) => Some(agent),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, socket = %socket.display(), "the SSH agent cannot be used");
-                None
+/// Waits for the server's answer and returns `None` when it takes longer than `limit`, without the time in which a
+/// person types. What the server has to say meanwhile is shown.
+async fn answered<T>(
+    answer: impl Future<Output = T>,
+    mut typing: watch::Receiver<bool>,
+    banners: &mut mpsc::Receiver<String>,
+    lines: &mut usize,
+    frontend: &dyn Frontend,
+    limit: Duration,
+) -> Option<T> {
+    tokio::pin!(answer);
+    let mut deadline = Instant::now() + limit;
+    let mut asks = true;
+    loop {
+        let is_typing = *typing.borrow_and_update();
+        tokio::select! {
+            answer = &mut answer => return Some(answer),
+            Some(banner) = banners.recv() => show(&banner, lines, frontend),
+            changed = typing.changed(), if asks => {
+                asks = changed.is_ok();
+                deadline = Instant::now() + limit;
             }
-            Err(_) => {
-                tracing::debug!(socket = %socket.display(), "the SSH agent does not answer");
-                None
-            }
+            () = sleep_until(deadline), if !is_typing => return None,
         }
     }
+}
 
-    #[cfg(unix)]
-    async fn list(connection: &Connection, socket: &std::path::Path) -> Result<Self, russh::keys::Error> {
-        let mut client = AgentClient::connect_uds(socket).await?.dynamic();
-        if let Some(binding) = connection.handle.agent_session_binding()
-            && let Err(error) = client.bind_session(binding, false).await
-        {
-            tracing::trace!(%error, "the SSH agent knows no session binding");
+/// Shows a text of the server, as far as it has not said enough.
+fn show(text: &str, lines: &mut usize, frontend: &dyn Frontend) {
+    for line in text.lines().map(printable) {
+        if *lines == 0 {
+            return;
         }
-        Self::ask(client).await
-    }
-
-    #[cfg(windows)]
-    async fn list(_connection: &Connection, socket: &std::path::Path) -> Result<Self, russh::keys::Error> {
-        Self::ask(AgentClient::connect_named_pipe(socket).await?.dynamic()).await
-    }
-
-    async fn ask(mut client: AgentClient<Box<dyn AgentStream + Send + Unpin>>) -> Result<Self, russh::keys::Error> {
-        let identities = client.request_identities().await?;
-        let identities = identities.into_iter().filter_map(|identity| match identity {
-            AgentIdentity::PublicKey { key, comment } => Some(Held { key, comment }),
-            // A certificate needs its own offer; its plain key is listed beside it.
-            AgentIdentity::Certificate { .. } => None,
-        });
-        Ok(Self { identities: identities.collect(), client })
-    }
-
-    fn find(&self, key: &PublicKey) -> Option<Held> {
-        self.identities.iter().find(|held| held.key.key_data() == key.key_data()).cloned()
+        *lines -= 1;
+        if !line.trim().is_empty() {
+            frontend.tell(line);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Which host keys are known: the reading of `known_hosts` files, without any input or output.
 //!
 //! Patterns, hashes, markers and several files mean what OpenSSH means by them; what it does not understand is
-//! skipped with a warning. Certificates are never accepted.
+//! skipped with a warning. What they say of a certificate is in `certificate.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use russh::keys::ssh_encoding::base64::{Base64, Encoding as _};
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyBase64 as _};
 use sha1::Sha1;
+
+pub mod certificate;
 
 /// Mark of a hashed host name.
 const HASH_MARK: &str = "|1|";

@@ -9,9 +9,9 @@ use russh::keys::ssh_key::rand_core::Rng as _;
 
 use super::known_hosts::{self, SALT_LENGTH};
 
-/// Appends the line of `key`, hashed if the file keeps its names hashed. Makes the file (0600) and its folder
+/// Appends the line of `key`, hashed if that is wanted or the file keeps its names hashed. Makes the file (0600) and its folder
 /// (0700) when they are missing. On an error the file holds what it held.
-pub(super) fn append(path: &Path, name: &str, key: &PublicKey) -> io::Result<()> {
+pub(super) fn append(path: &Path, name: &str, key: &PublicKey, hashed: bool) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -27,7 +27,7 @@ pub(super) fn append(path: &Path, name: &str, key: &PublicKey) -> io::Result<()>
     let mut held = Vec::new();
     file.read_to_end(&mut held)?;
     let text = String::from_utf8_lossy(&held);
-    let salt = known_hosts::is_hashed(&text).then(|| {
+    let salt = (hashed || known_hosts::is_hashed(&text)).then(|| {
         let mut salt = [0; SALT_LENGTH];
         russh::keys::key::safe_rng().fill_bytes(&mut salt);
         salt
@@ -59,7 +59,7 @@ mod tests {
     fn makes_what_is_missing_for_this_user_alone() {
         let home = tempfile::tempdir().expect("a folder");
         let path = home.path().join(".ssh/known_hosts");
-        append(&path, "[h]:2200", &key()).expect("it can be written");
+        append(&path, "[h]:2200", &key(), false).expect("it can be written");
         let mode = |path: &Path| std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().expect("it has a folder"))), (0o600, 0o700));
     }
@@ -76,7 +76,7 @@ mod tests {
                 known_hosts::entry("old", &old, None)
             );
             std::fs::write(&path, &before).expect("it can be written");
-            append(&path, "new", &new).expect("it can be written");
+            append(&path, "new", &new, false).expect("it can be written");
             let text = std::fs::read_to_string(&path).expect("it can be read");
             assert!(text.starts_with(&format!("{before}\n")) && text.ends_with('\n'), "{text:?}");
             assert_eq!(text.lines().last().is_some_and(|line| line.starts_with("|1|")), hashed);

@@ -16,9 +16,10 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, Purpose, Ssh, connect};
+use super::{Options, Purpose, Ssh};
 use crate::frontend::{Answer, Frontend, Progress, Question, Terminal};
 use crate::secrets::Secret;
+use crate::transport::ssh_config::{Host, StrictHostKey};
 use crate::transport::ssh_server::Server;
 use crate::transport::{Exit, Process, Transport as _, TransportError};
 
@@ -110,10 +111,12 @@ impl Home {
     }
 
     fn options(&self) -> Options {
-        let mut options = Options::new(self.path(), None, Purpose::Control);
-        // Nothing of the machine that the tests run on.
-        options.known_hosts.retain(|path| path.starts_with(self.path()));
-        options
+        Options::new(self.path(), None, Purpose::Control)
+    }
+
+    /// Returns a server as its user's configuration has it, without anything of the machine that the tests run on.
+    fn host(&self, address: SocketAddr) -> Host {
+        host(&remote(address), self.path())
     }
 
     fn accepting(&self) -> Options {
@@ -125,10 +128,31 @@ fn remote(address: SocketAddr) -> RemoteRow {
     RemoteRow {
         name: "there".to_owned(),
         host: address.ip().to_string(),
-        port: address.port(),
-        user: "root".to_owned(),
+        port: Some(address.port()),
+        user: Some("root".to_owned()),
         ..RemoteRow::default()
     }
+}
+
+/// Returns a remote as a host without any configuration.
+fn host(remote: &RemoteRow, home: &Path) -> Host {
+    let user = remote.user.as_deref().unwrap_or_default();
+    let mut host = Host::plain(&remote.host, remote.port.unwrap_or_default(), user, home);
+    host.key = remote.key.as_ref().map(|key| home.join(key.trim_start_matches("~/")));
+    host.global_known_hosts.clear();
+    if remote.accept_new {
+        host.strict_host_key = StrictHostKey::AcceptNew;
+    }
+    host
+}
+
+async fn connect(
+    remote: &RemoteRow,
+    options: &Options,
+    person: &Person,
+    cancel: &CancellationToken,
+) -> Result<Ssh, TransportError> {
+    super::connect(&host(remote, &options.home), options, person, cancel).await
 }
 
 async fn reach(address: SocketAddr, options: &Options) -> Result<Ssh, TransportError> {

@@ -20,7 +20,7 @@ fn known_hosts(home: &Home, text: &str) {
 async fn an_unknown_host_is_asked_for_once() {
     let Embedded { server, home, there: _there } = &Embedded::start().await;
     let (remote, cancel) = (remote(server.address()), CancellationToken::new());
-    let name = recorded_name(&remote.host, remote.port);
+    let name = recorded_name(&remote.host, remote.port.expect("a port"));
 
     let nobody = Person::default();
     let error = connect(&remote, &home.options(), &nobody, &cancel).await.expect_err("nobody said yes");
@@ -56,7 +56,7 @@ async fn accept_new_accepts_the_new_and_nothing_else() {
     let remote = RemoteRow { accept_new: true, ..remote(server.address()) };
     let (person, cancel) = (Person::default(), CancellationToken::new());
     connect(&remote, &home.options(), &person, &cancel).await.expect("new is accepted");
-    let name = recorded_name(&remote.host, remote.port);
+    let name = recorded_name(&remote.host, remote.port.expect("a port"));
     let other = home.public("id_ed25519");
     known_hosts(home, &format!("# mine\n{name} ssh-ed25519 {}\n", other.public_key_base64()));
     for options in [home.options(), home.accepting()] {

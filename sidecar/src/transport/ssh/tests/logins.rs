@@ -132,8 +132,9 @@ async fn a_crowded_agent_stops_before_the_server_does() {
     let sshd = Sshd::start(&[&home.public("id_ed25519")], &["ed25519"], "");
     let options = Options { agent: Some(agent.socket.clone()), ..home.accepting() };
     let error = reach(sshd.address, &options).await.expect_err("its key would be the ninth");
-    let TransportError::Refused { tried, accepted, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((tried.len(), accepted.as_str()), (5, "publickey"));
+    let TransportError::Refused { tried, accepted, untried, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((tried.len(), accepted.as_str(), *untried), (5, "publickey", 4));
+    assert!(error.help().contains("IdentitiesOnly"), "{}", error.help());
     // Naming the key is what helps, or giving it to the agent under its usual name.
     let named = RemoteRow { key: Some("~/.ssh/id_ed25519".to_owned()), ..remote(sshd.address) };
     connect(&named, &options, &Person::default(), &CancellationToken::new()).await.expect("it is offered first");

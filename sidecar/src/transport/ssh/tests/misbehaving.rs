@@ -175,7 +175,7 @@ async fn names_and_both_kinds_of_addresses_lead_there() {
         }
     });
     for host in ["::1", "[::1]"] {
-        let sixth = RemoteRow { host: host.to_owned(), port, ..named.clone() };
+        let sixth = RemoteRow { host: host.to_owned(), port: Some(port), ..named.clone() };
         let ssh = connect(&sixth, &options, &person, &cancel).await.expect("it leads to the same server");
         assert_eq!(run(&ssh, "echo there").await.out, "there\n");
     }
