@@ -40,6 +40,8 @@ pub mod source;
 pub mod target;
 pub mod via_agent;
 #[cfg(unix)]
+pub mod via_either;
+#[cfg(unix)]
 pub mod via_sftp;
 pub mod watch;
 
@@ -296,7 +298,18 @@ pub fn examples() -> Vec<protocol::error::Example> {
         AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
         AskError::NoConflict { patterns: patterns() }.into(),
     ];
-    [own, resolve::examples(), scan::examples(), target::examples(), watch::examples()].concat()
+    [own, resolve::examples(), scan::examples(), target::examples(), watch::examples(), over_sftp()].concat()
+}
+
+#[cfg(unix)]
+fn over_sftp() -> Vec<protocol::error::Example> {
+    via_sftp::examples()
+}
+
+/// Elsewhere there is no sync.
+#[cfg(not(unix))]
+fn over_sftp() -> Vec<protocol::error::Example> {
+    Vec::new()
 }
 
 impl Handle {

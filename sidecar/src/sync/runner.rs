@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch as published};
 
 use super::ignored::{Options, Rules};
 use super::source::Source;
-use super::via_agent::ViaAgent;
+use super::target::SyncTarget;
 use super::watch::{Change, Health, Paths, Watch};
 use super::{Config, Cookie, Handle, Notice, Watching, start};
 use crate::cx::Cx;
-use crate::session::State;
+use crate::session::{self, State};
 use crate::store::Pair;
 
 /// Notices that wait for the actor; the watcher gathers what does not fit.
@@ -44,8 +44,20 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
         keep: state_folder(cx).join("kept").join(pair.id.to_string()),
         pair,
     };
-    let target = if settings.watch { ViaAgent::new(session) } else { ViaAgent::by_one_link(session) };
-    Ok(start(config, cx.store.clone(), source, Arc::new(target), watching))
+    let target = target(session, !settings.watch);
+    Ok(start(config, cx.store.clone(), source, target, watching))
+}
+
+/// Returns the target behind a session; `one_link` is for work that nobody's save has to overtake.
+#[cfg(unix)]
+pub(crate) fn target(session: session::Handle, one_link: bool) -> Arc<dyn SyncTarget> {
+    Arc::new(super::via_either::ViaEither::new(session, one_link))
+}
+
+/// Returns the target behind a session; what is behind it is never opened, since there is no workspace.
+#[cfg(not(unix))]
+pub(crate) fn target(session: session::Handle, _: bool) -> Arc<dyn SyncTarget> {
+    Arc::new(super::via_agent::ViaAgent::new(session))
 }
 
 /// Returns the workspace of a pair.

@@ -1,6 +1,6 @@
 //! A sync target behind a plain SFTP server, for machines that can run no agent.
 //!
-//! The same preconditions, trash, lease and identity as the agent's, as far as SFTP can: [`LIMITS`] says where it
+//! The same preconditions, trash, lease and identity X where it
 //! cannot. Requests travel one behind the other without waiting; memory is bounded whatever the server answers.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use protocol::sync::{Content, Differs, Expect, Found, Hash, Known, Rejected};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::target::{Abilities, Batch, Done, OpenTarget, SyncError, SyncTarget};
+use super::target::{Abilities, Batch, Done, OpenTarget, SyncError, SyncTarget, WITHOUT_AGENT};
 use crate::session::{Handle, Lane};
 use crate::transport::Transport;
 
@@ -45,20 +45,12 @@ use side::Side;
 use trash::Trash;
 use wire::{Fault, Wire};
 
-/// What a person has to know about a sync without an agent, once.
-pub const LIMITS: &[&str] = &[
-    "The sync goes over SFTP, because no agent runs there: it is slower, and changed files travel whole.",
-    "Over SFTP, an edit made there that keeps a file's length and the second of its modification time may not be noticed.",
-    "Over SFTP, an edit made there in the moment in which the same file is replaced is kept, but may lose its name.",
-    "Over SFTP, a power cut there may undo the newest changes: names are not flushed, and neither is a very large transfer.",
-];
-
 /// Operations under way at a time.
 const AT_ONCE: usize = 96;
 /// Small files that are held in memory at a time, each of at most 255 KiB.
 const IN_MEMORY: usize = 64;
 /// Files that [`SyncTarget::flush`] makes durable one by one; after a larger transfer the server's disk is left to
-/// itself, as [`LIMITS`] says.
+/// itself, as [`WITHOUT_AGENT`] says.
 const FLUSHED: usize = 2000;
 
 /// A folder behind an SFTP server.
@@ -141,7 +133,7 @@ impl SyncTarget for ViaSftp {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { moves: false, copies: false, patches: false, appends: false, limits: LIMITS }
+        Abilities { moves: false, copies: false, patches: false, appends: false, limits: WITHOUT_AGENT }
     }
 
     async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {

@@ -1,0 +1,86 @@
+//! The best target that a remote allows: its agent, or its SFTP server where no agent can run or none is wanted.
+//!
+//! Decided anew at each opening, so that an agent that was installed meanwhile takes over.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use protocol::agent::Opened;
+use protocol::error::Code;
+use protocol::path::RelPath;
+use protocol::sync::{Differs, Found, Known};
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+
+use super::target::{Abilities, Batch, Done, OpenTarget, SyncError, SyncTarget};
+use super::via_agent::ViaAgent;
+use super::via_sftp::ViaSftp;
+use crate::session::Handle;
+
+/// A folder on a remote, by whatever way there is to it.
+#[derive(Debug)]
+pub struct ViaEither {
+    agent: ViaAgent,
+    sftp: ViaSftp,
+    over_sftp: AtomicBool,
+}
+
+impl ViaEither {
+    /// Returns the target behind a session; nothing is opened yet. `one_link` is for work that nobody's save has to
+    /// overtake, as [`ViaAgent::by_one_link`] is.
+    pub fn new(session: Handle, one_link: bool) -> Self {
+        let agent = if one_link { ViaAgent::by_one_link(session.clone()) } else { ViaAgent::new(session.clone()) };
+        Self { agent, sftp: ViaSftp::new(session), over_sftp: AtomicBool::new(false) }
+    }
+
+    fn present(&self) -> &dyn SyncTarget {
+        if self.over_sftp.load(Ordering::Relaxed) { &self.sftp } else { &self.agent }
+    }
+}
+
+#[async_trait]
+impl SyncTarget for ViaEither {
+    async fn open(&self, open: &OpenTarget) -> Result<Opened, SyncError> {
+        let opened = self.agent.open(open).await;
+        let none = matches!(&opened, Err(SyncError::Session(error)) if error.code == Code::AgentNone);
+        self.over_sftp.store(none, Ordering::Relaxed);
+        if none { self.sftp.open(open).await } else { opened }
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.present().abilities()
+    }
+
+    async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
+        self.present().verify(entries).await
+    }
+
+    async fn apply(&self, batch: Batch, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        self.present().apply(batch, done).await
+    }
+
+    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        self.present().apply_all(batches, done).await
+    }
+
+    async fn read(
+        &self,
+        path: &RelPath,
+        most: u64,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError> {
+        self.present().read(path, most, to).await
+    }
+
+    async fn flush(&self) -> Result<(), SyncError> {
+        self.present().flush().await
+    }
+
+    async fn empty_trash(&self) -> Result<(), SyncError> {
+        self.present().empty_trash().await
+    }
+
+    async fn close(&self) -> Result<(), SyncError> {
+        self.present().close().await
+    }
+}
