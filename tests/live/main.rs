@@ -17,3 +17,4 @@ mod sync;
 mod terminal;
 mod trial;
 mod watchers;
+mod without_agent;
