@@ -188,7 +188,8 @@ pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
         count(output.removed, "path"),
         milliseconds(output.milliseconds)
     ));
-    status(&output.status, text);
+    // Limits are for who asks how it stands, and not for each push.
+    status(&SyncStatus { limits: Vec::new(), ..output.status.clone() }, text);
 }
 
 pub(super) fn status(status: &SyncStatus, text: &mut Text) {

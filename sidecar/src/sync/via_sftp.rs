@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::Opened;
-use protocol::error::{Error, Example, Family};
+use protocol::error::{Code, Error, Example, Family};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Expect, Found, Hash, Known, Rejected};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -47,6 +48,8 @@ use wire::{Fault, Wire};
 
 /// Operations under way at a time.
 const AT_ONCE: usize = 96;
+/// How long a connection that is lost may take to be known as lost, after the first request on it failed.
+const CLOSES_WITHIN: Duration = Duration::from_millis(500);
 /// Small files that are held in memory at a time, each of at most 255 KiB.
 const IN_MEMORY: usize = 64;
 /// Files that [`SyncTarget::flush`] makes durable one by one; after a larger transfer the server's disk is left to
@@ -58,6 +61,8 @@ const FLUSHED: usize = 2000;
 pub struct ViaSftp {
     session: Handle,
     root: Mutex<Option<Arc<Root>>>,
+    /// What the last conversation was begun on.
+    transport: Mutex<Option<Arc<dyn Transport>>>,
 }
 
 /// The folder as it is open.
@@ -79,11 +84,24 @@ struct Root {
 impl ViaSftp {
     /// Returns the target behind a session; nothing is opened yet.
     pub fn new(session: Handle) -> Self {
-        Self { session, root: Mutex::new(None) }
+        Self { session, root: Mutex::new(None), transport: Mutex::new(None) }
     }
 
     fn root(&self) -> Result<Arc<Root>, SyncError> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(not_open)
+    }
+
+    /// Takes a conversation that ended early for a lost connection, when that is what it was.
+    async fn settled<T>(&self, result: Result<T, SyncError>) -> Result<T, SyncError> {
+        let Err(SyncError::Session(error)) = result else { return result };
+        let transport = self.transport.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (Some(transport), Code::SshProtocol) = (transport, error.code) else {
+            return Err(SyncError::Session(error));
+        };
+        match tokio::time::timeout(CLOSES_WITHIN, transport.closed()).await {
+            Ok(()) => Err(SyncError::Lost(error)),
+            Err(_) => Err(SyncError::Session(error)),
+        }
     }
 
     async fn connect(&self) -> Result<(Arc<Wire>, Arc<Wire>), SyncError> {
@@ -96,8 +114,9 @@ impl ViaSftp {
             | Family::Bug
             | Family::Cancelled => SyncError::Session(error),
         })?;
-        let priority = Arc::new(begin(&*transport).await?);
-        let bulk = match begin(&*transport).await {
+        *self.transport.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&transport));
+        let priority = Arc::new(begin(&transport).await?);
+        let bulk = match begin(&transport).await {
             Ok(wire) => Arc::new(wire),
             Err(error @ SyncError::Lost(_)) => return Err(error),
             Err(error) => {
@@ -109,13 +128,21 @@ impl ViaSftp {
     }
 }
 
-async fn begin(transport: &dyn Transport) -> Result<Wire, SyncError> {
+async fn begin(transport: &Arc<dyn Transport>) -> Result<Wire, SyncError> {
     let process = transport.subsystem("sftp").await.map_err(|error| {
         let error = Error::from(error);
         if error.code.family() == Family::Unreachable { SyncError::Lost(error) } else { SyncError::Session(error) }
     })?;
     let wire = Wire::begin(process.stdout, process.stdin).await;
-    wire.map_err(|fault| RootError::failed("speak SFTP about", "~", fault).of_sync("~"))
+    let wire = wire.map_err(|fault| RootError::failed("speak SFTP about", "~", fault).of_sync("~"))?;
+    let (ended, transport) = (wire.ended(), Arc::clone(transport));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = transport.closed() => ended.cancel(),
+            () = ended.cancelled() => {}
+        }
+    });
+    Ok(wire)
 }
 
 #[async_trait]
@@ -125,9 +152,9 @@ impl SyncTarget for ViaSftp {
         if let Some(before) = before {
             before.end();
         }
-        let (priority, bulk) = self.connect().await?;
-        let root = Root::open(priority, bulk, open).await.map_err(|error| error.of_sync(open.path.as_str()))?;
-        let (root, opened) = root;
+        let (priority, bulk) = self.settled(self.connect().await).await?;
+        let root = Root::open(priority, bulk, open).await.map_err(|error| error.of_sync(open.path.as_str()));
+        let (root, opened) = self.settled(root).await?;
         *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(root));
         Ok(opened)
     }
@@ -138,14 +165,17 @@ impl SyncTarget for ViaSftp {
 
     async fn verify(&self, entries: Vec<Known>) -> Result<Vec<Differs>, SyncError> {
         let root = self.root()?;
-        root.check(&root.bulk).await?;
+        self.settled(root.check(&root.bulk).await).await?;
         let folders = Folders::new(&root.bulk, &root.side);
         let (opened, folders) = (&root, &folders);
         let answers = entries.into_iter().map(|entry| async move { opened.verify(folders, &entry).await });
         let mut answers = stream::iter(answers).buffered(AT_ONCE);
         let mut differs = Vec::new();
         while let Some(answer) = answers.next().await {
-            differs.extend(answer.map_err(|fault| root.lost(fault))?);
+            match answer {
+                Ok(answer) => differs.extend(answer),
+                Err(fault) => return self.settled(Err(root.lost(fault))).await,
+            }
         }
         Ok(differs)
     }
@@ -156,16 +186,7 @@ impl SyncTarget for ViaSftp {
 
     async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
         let root = self.root()?;
-        let Some(first) = batches.first() else { return Ok(()) };
-        let wire = root.wire(first.lane);
-        root.check(wire).await?;
-        root.lease.check(wire, &root.side).await.map_err(|error| error.of_sync(&root.asked))?;
-        let mut before = 0;
-        for batch in batches {
-            root.apply(&batch, before, &done).await?;
-            before += batch.ops.len();
-        }
-        root.trash.purge(wire, &root.side).await.map_err(|fault| root.lost(fault))
+        self.settled(root.apply_all(batches, done).await).await
     }
 
     async fn read(
@@ -175,14 +196,14 @@ impl SyncTarget for ViaSftp {
         to: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<Found, SyncError> {
         let root = self.root()?;
-        let found = root.read(path, most, to).await;
+        let found = self.settled(root.read(path, most, to).await).await;
         to.flush().await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
         found
     }
 
     async fn flush(&self) -> Result<(), SyncError> {
         let root = self.root()?;
-        root.flush().await.map_err(|fault| root.lost(fault))
+        self.settled(root.flush().await.map_err(|fault| root.lost(fault))).await
     }
 
     async fn empty_trash(&self) -> Result<(), SyncError> {
@@ -273,7 +294,14 @@ impl Root {
     async fn verify(&self, folders: &Folders<'_>, entry: &Known) -> Result<Option<Differs>, Fault> {
         let differs = |found| Some(Differs { path: entry.path.clone(), found, problem: None });
         let problem = |rejected: &Rejected| {
-            let reason = super::target::refusal(rejected);
+            let reason = match rejected {
+                Rejected::Unsafe { reason } | Rejected::Failed { reason } => reason.clone(),
+                Rejected::Changed { .. }
+                | Rejected::NotEmpty { .. }
+                | Rejected::Torn
+                | Rejected::Full
+                | Rejected::TrashFull { .. } => super::target::refusal(rejected),
+            };
             Some(Differs { path: entry.path.clone(), found: None, problem: Some(reason) })
         };
         let there = match folders.reach(&entry.path).await {
@@ -289,6 +317,19 @@ impl Root {
             Err(fault @ Fault::Lost { .. }) => Err(fault),
             Err(fault) => Ok(problem(&error::rejected(&fault))),
         }
+    }
+
+    async fn apply_all(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
+        let Some(first) = batches.first() else { return Ok(()) };
+        let wire = self.wire(first.lane);
+        self.check(wire).await?;
+        self.lease.check(wire, &self.side).await.map_err(|error| error.of_sync(&self.asked))?;
+        let mut before = 0;
+        for batch in &batches {
+            self.apply(batch, before, &done).await?;
+            before += batch.ops.len();
+        }
+        self.trash.purge(wire, &self.side).await.map_err(|fault| self.lost(fault))
     }
 
     async fn apply(&self, batch: &Batch, before: usize, done: &mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {

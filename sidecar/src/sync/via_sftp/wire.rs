@@ -14,6 +14,7 @@ use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::seen::Seen;
 
@@ -94,6 +95,9 @@ pub(super) struct Wire {
     /// Places for open files.
     files: Semaphore,
     begun: Instant,
+    /// Cancelled when no answer can come any more; the library may keep a request waiting that was made meanwhile.
+    ended: CancellationToken,
+    _end: DropGuard,
 }
 
 impl std::fmt::Debug for Wire {
@@ -156,7 +160,10 @@ impl Wire {
             }
             sftp.set_limits(limits);
         }
+        let ended = CancellationToken::new();
         Ok(Self {
+            _end: ended.clone().drop_guard(),
+            ended,
             sftp,
             offers,
             chunk: usize::try_from(chunk).expect("at most 255 KiB"),
@@ -167,8 +174,14 @@ impl Wire {
         })
     }
 
+    /// Returns what to cancel when no answer can come any more; it is cancelled with the conversation, too.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
     /// Ends the conversation; what was not answered is answered as lost.
     pub(super) fn end(&self) {
+        self.ended.cancel();
         if let Err(error) = self.sftp.close_session() {
             tracing::trace!(%error, "the SFTP session is closed already");
         }
@@ -305,7 +318,10 @@ impl Wire {
             async { if finish.sync && self.offers.fsync { self.sftp.fsync(handle).await.map(drop) } else { Ok(()) } };
         let look = self.sftp.fstat(handle);
         let all = join5(write, set(finish.mode.map(permissions)), set(times), sync, look);
-        let ((written, mode, times, synced, seen), closed) = join(all, self.sftp.close(handle)).await;
+        let all = self.ended.run_until_cancelled(join(all, self.sftp.close(handle))).await;
+        let Some(((written, mode, times, synced, seen), closed)) = all else {
+            return Err(fault(over(), self.begun));
+        };
         for done in [written, mode, synced] {
             done.map_err(|error| fault(error, self.begun))?;
         }
@@ -418,12 +434,20 @@ impl Wire {
 
     async fn raw<T>(&self, request: impl Future<Output = Result<T, SftpError>>) -> Result<T, SftpError> {
         let _slot = self.slots.acquire().await.expect("the slots are never closed");
-        request.await
+        let answer = self.ended.run_until_cancelled(request).await.unwrap_or_else(|| Err(over()));
+        if let Err(SftpError::IO(_) | SftpError::Timeout | SftpError::UnexpectedBehavior(_)) = &answer {
+            self.ended.cancel();
+        }
+        answer
     }
 
     async fn ask<T>(&self, request: impl Future<Output = Result<T, SftpError>>) -> Result<T, Fault> {
         self.raw(request).await.map_err(|error| fault(error, self.begun))
     }
+}
+
+fn over() -> SftpError {
+    SftpError::UnexpectedBehavior("it is over".to_owned())
 }
 
 fn permissions(mode: u32) -> FileAttributes {
