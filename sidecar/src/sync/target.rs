@@ -83,6 +83,7 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
 
 /// What a target can do beside making folders, files and links, setting modes and removing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each says whether one action can be done")]
 pub struct Abilities {
     /// [`protocol::sync::Action::Move`].
     pub moves: bool,

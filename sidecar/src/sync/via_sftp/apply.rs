@@ -119,9 +119,8 @@ impl<'a> Work<'a> {
         }
         match self.wire.space(&self.root.side.root).await {
             Ok(Some(space)) if space.bytes < FULL || space.no_inodes => Ok(Rejected::Full),
-            Ok(_) => Ok(rejected(&fault)),
             Err(lost @ Fault::Lost { .. }) => Err(lost),
-            Err(_) => Ok(rejected(&fault)),
+            Ok(_) | Err(_) => Ok(rejected(&fault)),
         }
     }
 

@@ -150,10 +150,10 @@ pub(super) async fn move_away(wire: &Wire, shelf: &Shelf<'_>, there: &str, path:
     }
     // The same path twice in one transfer.
     let place = Shelf::new(shelf.bin, wire).place(path).await?;
-    match rename_new(wire, there, &place).await? {
-        true => Ok(place),
-        false => Err(Fault::Failed("the trash has no free name".to_owned())),
+    if rename_new(wire, there, &place).await? {
+        return Ok(place);
     }
+    Err(Fault::Failed("the trash has no free name".to_owned()))
 }
 
 /// Gives what was moved away its name back, or one beside what took its place.

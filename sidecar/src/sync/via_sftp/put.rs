@@ -170,7 +170,7 @@ impl Work<'_> {
             let seal = reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)?;
             Ok(Body::Small(bytes, seal))
         });
-        opened.await.map_err(died)?.map_err(Halt::Unread)
+        opened.await.map_err(|error| died(&error))?.map_err(Halt::Unread)
     }
 
     /// Writes a body to a temporary file and returns its path, what it is there, and what was sent.
@@ -237,7 +237,7 @@ impl Work<'_> {
         }
         // The reader ends when nobody takes its pieces.
         drop(read);
-        let sealed = reader.await.map_err(|error| died(std::io::Error::other(error)))?;
+        let sealed = reader.await.map_err(|error| died(&std::io::Error::other(error)))?;
         match failed {
             Some(fault) => Err(fault.into()),
             None => sealed.map_err(Halt::Unread),
@@ -269,7 +269,7 @@ fn unreadable(error: &std::io::Error) -> Unread {
 }
 
 /// A task of ours that died.
-fn died(error: std::io::Error) -> Halt {
+fn died(error: &std::io::Error) -> Halt {
     Rejected::Failed { reason: error.to_string() }.into()
 }
 

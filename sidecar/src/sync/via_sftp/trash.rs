@@ -146,7 +146,7 @@ impl<'a> Shelf<'a> {
 
     /// Returns a place for `path`, whose folder is there.
     pub(super) async fn place(&self, path: &RelPath) -> Result<String, Fault> {
-        let shelf = self.folder.get_or_try_init(|| self.fresh()).await?;
+        let top = self.folder.get_or_try_init(|| self.fresh()).await?;
         let mut above: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent).collect();
         above.reverse();
         for folder in above {
@@ -154,10 +154,10 @@ impl<'a> Shelf<'a> {
                 let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
                 Arc::clone(made.entry(folder.clone()).or_default())
             };
-            let make = || async { self.wire.make_folder(&under(shelf, folder.as_str()), 0o700).await.map(drop) };
+            let make = || async { self.wire.make_folder(&under(top, folder.as_str()), 0o700).await.map(drop) };
             cell.get_or_try_init(make).await?;
         }
-        Ok(under(shelf, path.as_str()))
+        Ok(under(top, path.as_str()))
     }
 
     async fn fresh(&self) -> Result<String, Fault> {

@@ -29,7 +29,7 @@ const MOST_CHUNK: u64 = 255 * 1024;
 /// Longest answer: OpenSSH's packets hold 256 KiB; what is announced longer ends the conversation.
 const MAX_PACKET: u32 = 256 * 1024 + 1024;
 /// One answer may take this long: a whole window may be ahead of it on a line of 40 KB/s, and a busy disk.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 /// A conversation that ended earlier than this is not begun again at once.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 /// Longest text of a link (`PATH_MAX` of Linux).
@@ -70,6 +70,7 @@ pub(super) enum Fault {
 
 /// What a server can do beyond the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one extension")]
 pub(super) struct Offers {
     pub(super) posix_rename: bool,
     pub(super) hardlink: bool,
@@ -249,7 +250,7 @@ impl Wire {
             }
             for file in files {
                 match file.filename.as_str() {
-                    "." | ".." => continue,
+                    "." | ".." => {}
                     name if name.is_empty() || name.contains(['/', '\0']) => {
                         return Err(Fault::Nonsense("an entry of a folder has no name"));
                     }
