@@ -15,10 +15,20 @@ const SSH: &[&str] = &[
     "sidecar/src/transport/ssh_server/",
 ];
 
+/// Where SFTP is spoken.
+const SFTP: &[&str] = &[
+    "sidecar/src/transport/ssh.rs",
+    "sidecar/src/transport/ssh/",
+    "sidecar/src/transport/ssh_server.rs",
+    "sidecar/src/transport/ssh_server/",
+    "sidecar/src/sync/via_sftp.rs",
+    "sidecar/src/sync/via_sftp/",
+];
+
 /// A dependency and the only files that may name it: a path, or a folder with `/` at its end.
 const DOORS: &[(&str, &[&str])] = &[
     ("russh", SSH),
-    ("russh_sftp", SSH),
+    ("russh_sftp", SFTP),
     ("rusqlite", &["sidecar/src/store.rs", "sidecar/src/store/"]),
     ("tower_lsp", &["sidecar/src/frontend/lsp.rs", "sidecar/src/frontend/lsp/"]),
     ("notify", &["sidecar/src/sync/watch.rs", "sidecar/src/sync/watch/"]),

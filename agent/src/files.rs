@@ -7,11 +7,12 @@ mod batch;
 mod body;
 mod copy;
 mod error;
+pub mod layout;
 mod lease;
 mod list;
 mod look;
 mod mirror;
-mod mode;
+pub mod mode;
 mod partial;
 mod patch;
 mod place;
@@ -111,12 +112,12 @@ impl Root {
         let workshop = Workshop::open(&side, &partials, &locked)?;
         let trash = Trash::open(&side)?;
         let clock = side.clock(&workshop.folder)?;
-        let reserved = side.inside.then_some(side::INSIDE);
+        let reserved = side.inside.then_some(layout::INSIDE);
         let space = rustix::fs::fstatvfs(&folder).map_err(|error| failed(error.into()))?;
         let opened = Opened {
             root: id,
             path: path.clone(),
-            copy: side.copy(&folder, &locked)?,
+            copy: side.copy(&folder, located.created, &locked)?,
             created: located.created,
             empty: root::is_empty(&folder, reserved).map_err(failed)?,
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),

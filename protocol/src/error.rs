@@ -183,6 +183,7 @@ codes! {
     SshKeyEncrypted = "ssh.key_encrypted", Configuration, "A private key needs a passphrase and nobody could be asked.";
     SshForbidden = "ssh.forbidden", Refused, "The SSH server forbids something that is needed.";
     AgentMissing = "agent.missing", Refused, "The agent is not installed on the remote.";
+    AgentNone = "agent.none", Refused, "No agent can run on the remote, or none is wanted there.";
     AgentPlatform = "agent.platform", Refused, "There is no agent build for the remote's platform.";
     AgentInstall = "agent.install", Refused, "The agent could not be installed.";
     AgentUnhealthy = "agent.unhealthy", Refused, "The agent did not become healthy.";

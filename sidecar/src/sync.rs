@@ -46,6 +46,10 @@ pub mod scan;
 pub mod source;
 pub mod target;
 pub mod via_agent;
+#[cfg(unix)]
+pub mod via_either;
+#[cfg(unix)]
+pub mod via_sftp;
 pub mod watch;
 
 use crate::frontend::Progress;
@@ -309,7 +313,19 @@ pub fn examples() -> Vec<protocol::error::Example> {
         AskError::Pattern { pattern: "a{b".to_owned(), source }.into(),
         AskError::NoConflict { patterns: patterns() }.into(),
     ];
-    [own, pull::examples(), resolve::examples(), scan::examples(), target::examples(), watch::examples()].concat()
+    [own, pull::examples(), resolve::examples(), scan::examples(), target::examples(), watch::examples(), over_sftp()]
+        .concat()
+}
+
+#[cfg(unix)]
+fn over_sftp() -> Vec<protocol::error::Example> {
+    via_sftp::examples()
+}
+
+/// Elsewhere there is no sync.
+#[cfg(not(unix))]
+fn over_sftp() -> Vec<protocol::error::Example> {
+    Vec::new()
 }
 
 impl Handle {

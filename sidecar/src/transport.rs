@@ -42,6 +42,9 @@ pub trait Transport: Send + Sync + fmt::Debug {
     ) -> Result<(), TransportError>;
     /// Removes one file that [`Transport::upload`] put there, by the same way: a shell may see other folders.
     async fn remove(&self, path: &RemotePath) -> Result<(), TransportError>;
+    /// Starts a named subsystem of the server, such as `sftp`, and returns its streams. A transport that has none
+    /// says that it is forbidden.
+    async fn subsystem(&self, name: &str) -> Result<Process, TransportError>;
     /// Returns the time of one round trip over the live connection.
     async fn round_trip(&self) -> Result<Duration, TransportError>;
     /// Returns what was learnt while connecting.

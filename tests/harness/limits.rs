@@ -1,4 +1,4 @@
-//! Machines with less than usual: a disk that is soon full, no network at all.
+//! Machines with less than usual: a disk that is soon full, a home that runs no program, no network at all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,32 @@ pub fn confined(root: &Path, program: &str) -> Result<Command, Reason> {
     }
     command.arg(format!("--root={}", root.display())).arg(program).env_clear();
     Ok(command)
+}
+
+/// A folder whose files cannot be executed. Unmounted when dropped.
+#[derive(Debug)]
+pub struct NoExec {
+    path: PathBuf,
+}
+
+impl NoExec {
+    /// Mounts an empty file system in memory over a folder, or says why this machine does not allow it.
+    pub fn mount(path: &Path) -> Result<Self, Reason> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "noexec,mode=0755", "tmpfs"]).arg(path).stderr(Stdio::null());
+        match mount.status() {
+            Ok(status) if status.success() => Ok(Self { path: path.to_owned() }),
+            Ok(_) | Err(_) => Err(Reason::OtherPlatform("mounting a tmpfs needs root on Linux".to_owned())),
+        }
+    }
+}
+
+impl Drop for NoExec {
+    fn drop(&mut self) {
+        // Lazily, so that a process that still has it open does not keep the test's folder.
+        let status = Command::new("umount").arg("--lazy").arg(&self.path).status();
+        assert!(status.is_ok_and(|status| status.success()), "cannot unmount {}", self.path.display());
+    }
 }
 
 /// Returns the same command in a network of its own that has only a loopback device, or why that cannot be.

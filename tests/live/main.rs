@@ -23,3 +23,4 @@ mod terminal;
 mod traps;
 mod trial;
 mod watchers;
+mod without_agent;

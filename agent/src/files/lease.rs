@@ -9,22 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use protocol::agent::Holder;
 use protocol::sync::Stamp;
 use rustix::fs::AtFlags;
-use serde::{Deserialize, Serialize};
 
 use super::error::RootError;
+use super::layout::{FORMAT, LEASE as NAME, LeaseRecord as Record};
 use super::look;
-use super::side::{FORMAT, Locked, Side};
-
-const NAME: &str = "lease.json";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    version: u32,
-    holder: String,
-    label: String,
-    /// Seconds since the Unix epoch.
-    since: u64,
-}
+use super::side::{Locked, Side};
 
 /// The lease that one open root holds.
 #[derive(Debug)]

@@ -11,24 +11,24 @@ pub(super) fn raw(bits: u32) -> Mode {
 }
 
 /// Returns the bits to create a file with; the kernel's umask narrows them further.
-pub(super) fn created(local: u32) -> u32 {
+pub fn created(local: u32) -> u32 {
     local & 0o777
 }
 
 /// Returns the bits to create a folder with: its owner must be able to fill it.
-pub(super) fn created_folder(local: u32) -> u32 {
+pub fn created_folder(local: u32) -> u32 {
     (local & 0o777) | 0o700
 }
 
 /// Returns the bits of a file that had `remote` and takes over the execute bits of `local`, and whom
 /// `local` shuts out: a class (group, others) with no access at all here gets none there.
-pub(super) fn updated(remote: u32, local: u32) -> u32 {
+pub fn updated(remote: u32, local: u32) -> u32 {
     let execute = if local & 0o111 == 0 { 0 } else { ((remote & 0o444) >> 2) & local & 0o111 };
     narrowed((remote & 0o666) | execute, local)
 }
 
 /// Returns the bits of a folder that had `remote`, closed to whom `local` shuts out.
-pub(super) fn updated_folder(remote: u32, local: u32) -> u32 {
+pub fn updated_folder(remote: u32, local: u32) -> u32 {
     narrowed(remote & 0o777, local)
 }
 

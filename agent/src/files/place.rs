@@ -13,10 +13,7 @@ use rustix::io::Errno;
 use super::look::{self, Kind, Seen};
 use super::temp::Temp;
 use super::trash::Shelf;
-use super::{Point, Root, error, side, utc};
-
-/// Longest file name in bytes.
-const MAX_NAME: usize = 255;
+use super::{Point, Root, error, layout, side};
 
 /// How a replacement went.
 #[derive(Debug)]
@@ -216,35 +213,13 @@ pub(super) fn keep_beside(
     parent: BorrowedFd<'_>,
     path: &RelPath,
 ) -> io::Result<RelPath> {
-    let time = utc::compact(SystemTime::now());
+    let time = SystemTime::now();
     for number in 1_u32.. {
-        let kept = conflict_name(path.name(), &time, number);
+        let kept = layout::conflict_name(path.name(), time, number);
         if rename_new(from, name, parent, &kept)? {
             let kept = path.parent().map_or_else(|| RelPath::new(kept.as_str()), |folder| folder.join(&kept));
             return kept.map_err(io::Error::other);
         }
     }
     Err(Errno::EXIST.into())
-}
-
-fn conflict_name(name: &str, time: &str, number: u32) -> String {
-    let suffix = match number {
-        1 => format!(".mltoolbox-conflict-{time}"),
-        _ => format!(".mltoolbox-conflict-{time}-{number}"),
-    };
-    let room = MAX_NAME - suffix.len();
-    let end = (0..=room.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}{suffix}", &name[..end])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn conflict_names_fit_and_stay_text() {
-        assert_eq!(conflict_name("a.py", "T", 1), "a.py.mltoolbox-conflict-T");
-        let long = conflict_name(&"ü".repeat(127), "20261120T070155Z", 12);
-        assert!(long.len() <= MAX_NAME && long.ends_with("-12"), "{long}");
-    }
 }

@@ -16,16 +16,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::RootError;
+use super::layout::{self, FORMAT, IDENTITY, INSIDE, Identity, MAX_RECORD};
 use super::look::{self, Clock, Seen};
 
-/// Name of the side directory inside a root.
-pub(super) const INSIDE: &str = ".mltoolbox";
-/// Format of `root.json` and `lease.json`.
-pub(super) const FORMAT: u32 = 1;
 /// How long another agent may hold the lock; it does so only while it opens or closes the root.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// Longest `root.json` or `lease.json` that is read.
-const MAX_RECORD: u64 = 64 * 1024;
 const PRIVATE: Mode = Mode::RWXU;
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -42,18 +37,6 @@ pub(super) struct Side {
 #[derive(Debug)]
 pub(super) struct Locked(#[allow(dead_code, reason = "closing it unlocks")] File);
 
-/// What `root.json` holds: which folder the copy id was given to.
-#[derive(Debug, Serialize, Deserialize)]
-struct Identity {
-    version: u32,
-    copy: String,
-    inode: u64,
-    device: u64,
-    /// Creation time in nanoseconds, where the file system knows it. An inode number alone comes back
-    /// when a folder is deleted and made again.
-    born: Option<i64>,
-}
-
 impl Side {
     /// Opens or makes the side directory of the root at `path`.
     pub(super) fn open(root: &File, path: &str) -> Result<Self, RootError> {
@@ -67,7 +50,7 @@ impl Side {
             }
         };
         let side = Self { folder, inside, path: path.to_owned() };
-        for name in ["tmp", "trash", "trash/removed", "trash/replaced"] {
+        for name in layout::FOLDERS {
             make_folder(side.folder.as_fd(), name).map_err(|error| side.failed(error))?;
         }
         Ok(side)
@@ -78,7 +61,7 @@ impl Side {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Err(Errno::INVAL.into());
         };
-        let name = format!(".{name}.mltoolbox");
+        let name = layout::beside(name);
         let parent = open_above(parent)?;
         let made = make_folder(parent.as_fd(), &name)?;
         let usable = open_private(parent.as_fd(), &name).and_then(|folder| {
@@ -126,10 +109,11 @@ impl Side {
     }
 
     /// Returns the id of this copy; makes a new one when the root is another folder than at the last time.
-    pub(super) fn copy(&self, root: &File, _: &Locked) -> Result<String, RootError> {
+    pub(super) fn copy(&self, root: &File, created: bool, _: &Locked) -> Result<String, RootError> {
         let seen = look::through(root).map_err(|error| self.failed(error))?;
         let born = born(root);
-        if let Some(known) = self.record::<Identity>("root.json")? {
+        let mut known_elsewhere = None;
+        if let Some(known) = self.record::<Identity>(IDENTITY)? {
             // A device number changes with a reboot on btrfs and NFS, so the birth decides where it is known.
             let same = match (known.born, born) {
                 // A folder of a lower layer is born anew when something below it is first written; only there
@@ -141,11 +125,13 @@ impl Side {
             if same && known.inode == seen.stamp.inode {
                 return Ok(known.copy);
             }
+            // Written over SFTP, which tells no inode: believed once, and from now on held to it.
+            known_elsewhere = Some(known.copy).filter(|_| known.inode == 0 && !created);
         }
-        let copy = random().map_err(|error| self.failed(error))?;
+        let copy = known_elsewhere.map_or_else(random, Ok).map_err(|error| self.failed(error))?;
         let identity =
             Identity { version: FORMAT, copy: copy.clone(), inode: seen.stamp.inode, device: seen.stamp.device, born };
-        self.put_record("root.json", &identity)?;
+        self.put_record(IDENTITY, &identity)?;
         Ok(copy)
     }
 

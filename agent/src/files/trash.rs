@@ -15,16 +15,10 @@ use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::error::RootError;
+use super::layout::{self, KEEP, REMOVED, REMOVED_CAP, REPLACED, REPLACED_CAP};
 use super::look::{self, Kind};
 use super::side::{self, Side};
-use super::utc;
 
-/// How long anything is kept.
-const KEEP: Duration = Duration::from_hours(24);
-/// Most bytes of replaced versions; the oldest go first.
-const REPLACED_CAP: u64 = 1 << 30;
-/// Most bytes of removed files; nothing more is removed above it.
-const REMOVED_CAP: u64 = 4 << 30;
 /// How often at most the age of what is kept is looked at.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
 /// How often at most too many bytes are looked at, and how old a shelf must be to go for them: a batch may
@@ -56,8 +50,8 @@ impl Trash {
             Ok(Bin { folder: side.subfolder(name)?, held: AtomicU64::new(0), cap })
         };
         let trash = Self {
-            removed: bin("trash/removed", REMOVED_CAP)?,
-            replaced: bin("trash/replaced", REPLACED_CAP)?,
+            removed: bin(REMOVED, REMOVED_CAP)?,
+            replaced: bin(REPLACED, REPLACED_CAP)?,
             last_purge: Mutex::new(None),
         };
         trash.purge();
@@ -200,9 +194,9 @@ impl<'a> Shelf<'a> {
     }
 
     fn fresh(&mut self) -> io::Result<Arc<File>> {
-        let time = utc::compact(SystemTime::now());
+        let time = SystemTime::now();
         for number in 1_u64.. {
-            let name = format!("{time}-{number}");
+            let name = layout::shelf(time, number);
             if side::make_folder(self.bin.folder.as_fd(), &name)? {
                 let folder = Arc::new(side::open_folder(self.bin.folder.as_fd(), &name)?);
                 self.folder = Some(Arc::clone(&folder));

@@ -1,5 +1,7 @@
 //! Commands about remotes: the machines we reach.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentState;
@@ -33,6 +35,35 @@ pub struct RemoteAddParams {
     /// Accept a host key that was never seen; a changed one is refused all the same
     #[cfg_attr(feature = "cli", arg(long))]
     pub accept_new: bool,
+    /// Install no agent there: the sync goes over SFTP, which is slower
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub no_agent: bool,
+}
+
+/// Why no agent is used on a remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum NoAgent {
+    /// The person does not want one there.
+    Refused,
+    /// There is none for that kind of machine.
+    Platform,
+    /// It was put there and does not run.
+    NoExec,
+    /// The account runs no commands.
+    NoShell,
+}
+
+impl fmt::Display for NoAgent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Refused => "none is wanted there",
+            Self::Platform => "there is none for that kind of machine",
+            Self::NoExec => "what is put into its home does not run, as where it is mounted `noexec`",
+            Self::NoShell => "its account runs no commands",
+        })
+    }
 }
 
 /// Parameters of commands that take a remote's name.
@@ -93,6 +124,8 @@ pub struct RemoteRow {
     pub facts: Option<Facts>,
     /// When it was last reached, in seconds since the Unix epoch.
     pub last_reached: Option<i64>,
+    /// Why no agent is used there, when none is.
+    pub no_agent: Option<NoAgent>,
 }
 
 /// How a remote is reached, with `~/.ssh/config` taken into account.

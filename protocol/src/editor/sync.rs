@@ -214,6 +214,8 @@ pub struct SyncStatus {
     pub drift: Vec<String>,
     /// Paths that cannot be synced, with the reason; at most 100 are listed.
     pub problems: Vec<SyncProblem>,
+    /// What does not work as usual over this connection, in full sentences; empty when all does.
+    pub limits: Vec<String>,
     /// Why it halts.
     pub brake: Option<SyncBrake>,
     /// When all was last visible on the remote, in seconds since the Unix epoch.

@@ -6,7 +6,7 @@ use protocol::editor::{
     NoParams, RemoteAddParams, RemoteConnectParams, RemoteListOutput, RemoteNameParams, RemoteRow, RemoteShowOutput,
     RemoteTestOutput, RemoteTestParams, SyncStartParams, SyncStatus, SyncWatchParams,
 };
-use protocol::error::Result;
+use protocol::error::{Code, Result};
 
 pub(crate) mod address;
 pub(crate) mod choice;
@@ -20,6 +20,7 @@ use super::agent::Found;
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::sessions;
+use crate::sync::target::WITHOUT_AGENT;
 use crate::transport::ssh_config::{self, Address};
 use crate::transport::{Limit, TransportError};
 use address::RemoteError;
@@ -76,6 +77,10 @@ pub(super) async fn test(cx: Cx, params: RemoteTestParams) -> Result<RemoteTestO
     }
     let mut limits: Vec<String> = forbidden.iter().map(Limit::text).collect();
     limits.extend(found.status.problem.iter().map(ToString::to_string));
+    if found.status.problem.is_some() || remote.no_agent.is_some() {
+        limits.extend(remote.no_agent.map(|why| format!("No agent is used, because {why}.")));
+        limits.extend(WITHOUT_AGENT.iter().map(ToString::to_string));
+    }
     if about.interactive {
         limits.push("A person had to answer to log in, so large transfers share the one connection.".to_owned());
     }
@@ -146,8 +151,12 @@ pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<S
 
 async fn reach(cx: &Cx, remote: &str) -> Result<()> {
     let session = cx.sessions.get(cx, remote).await?;
-    session.link(crate::session::Lane::Priority).await?;
-    Ok(())
+    match session.link(crate::session::Lane::Priority).await {
+        Ok(_) => Ok(()),
+        // The sync goes without one.
+        Err(error) if error.code == Code::AgentNone => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns whether the configuration of SSH has a host of that name.
@@ -178,7 +187,14 @@ async fn put(cx: &Cx, row: RemoteRow) -> Result<RemoteRow> {
     if let Some(there) = cx.store.remote(&row.name).await? {
         let same = (&there.host, there.port, &there.user, &there.jump, &there.key, there.accept_new)
             == (&row.host, row.port, &row.user, &row.jump, &row.key, row.accept_new);
-        return if same { Ok(there) } else { Err(RemoteError::Exists { there: Box::new(there) }.into()) };
+        if !same {
+            return Err(RemoteError::Exists { there: Box::new(there) }.into());
+        }
+        if row.no_agent.is_none() || row.no_agent == there.no_agent {
+            return Ok(there);
+        }
+        cx.store.no_agent(&row.name, row.no_agent).await?;
+        return Ok(RemoteRow { no_agent: row.no_agent, ..there });
     }
     cx.store.put_remote(&row).await?;
     Ok(row)

@@ -54,7 +54,11 @@ pub(super) fn remote(remote: &RemoteRow, text: &mut Text) {
     }
     text.pair("key", remote.key.as_deref().unwrap_or("as ~/.ssh/config says, the SSH agent's, the usual files"));
     text.pair("unseen host key", if remote.accept_new { "accepted" } else { "asked about" });
-    text.pair("agent", if remote.agent_allowed { "may be installed" } else { "asks before it is installed" });
+    match remote.no_agent {
+        Some(why) => text.pair("agent", &format!("none: {why}")),
+        None if remote.agent_allowed => text.pair("agent", "may be installed"),
+        None => text.pair("agent", "asks before it is installed"),
+    }
     if let Some(facts) = &remote.facts {
         text.pair("machine", &machine(facts));
     }
@@ -195,7 +199,8 @@ pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
     for problem in output.kept.iter().take(LISTED) {
         text.pair("stays", &format!("{}: {}", problem.path, problem.reason));
     }
-    status(&output.status, text);
+    // Limits are for who asks how it stands, and not for each push.
+    status(&SyncStatus { limits: Vec::new(), ..output.status.clone() }, text);
 }
 
 pub(super) fn status(status: &SyncStatus, text: &mut Text) {
@@ -236,6 +241,9 @@ pub(super) fn status(status: &SyncStatus, text: &mut Text) {
         text.pair("cannot sync", &format!("{}: {}", problem.path, problem.reason));
     }
     text.more(status.problems.len(), LISTED);
+    for limit in &status.limits {
+        text.pair("limit", limit);
+    }
     if let Some(brake) = &status.brake {
         text.pair("brake", &brake.reason);
         for example in brake.examples.iter().take(LISTED) {

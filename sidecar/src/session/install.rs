@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use agent::version::version_line;
-use protocol::editor::{AgentOrigin, AgentProgram};
-use protocol::error::Result;
+use protocol::editor::{AgentOrigin, AgentProgram, NoAgent};
+use protocol::error::{Error, Result};
 use protocol::hello::Facts;
 use protocol::path::RemotePath;
 use tokio::io::AsyncReadExt as _;
@@ -25,12 +25,12 @@ pub use error::examples;
 pub use platform::Platform;
 pub use sources::{Choice, Sources};
 
-use super::command::{self, Ran};
+use super::command::{self, CommandError, Ran};
 use super::link::{Link, LinkError};
 use super::policy;
 use crate::frontend::{Frontend, Progress, Question, confirm};
-use crate::store::Store;
-use crate::transport::{Exit, Process, Transport};
+use crate::store::{Store, StoreError};
+use crate::transport::{Exit, Process, Transport, TransportError};
 
 /// Marks the line of the probe's answer among what a chatty shell prints.
 const MARK: &str = "@mltoolbox";
@@ -58,22 +58,108 @@ pub async fn agent(
     frontend: &dyn Frontend,
     yes: bool,
 ) -> Result<Link> {
-    let known = store.remote(remote).await?.and_then(|row| row.facts);
+    let row = store.remote(remote).await?;
+    let before = row.as_ref().and_then(|row| row.no_agent);
+    let without = |why, source| InstallError::Without { remote: remote.to_owned(), why, source };
+    match before {
+        // A person's word, and what takes an upload to find out: `agent install` asks and tries again.
+        Some(why @ (NoAgent::Refused | NoAgent::NoExec)) => return Err(without(why, None).into()),
+        Some(NoAgent::Platform | NoAgent::NoShell) | None => {}
+    }
+    match bring(transport, remote, row.and_then(|row| row.facts), store, frontend, yes).await {
+        Ok(link) => {
+            if before.is_some() {
+                store.no_agent(remote, None).await?;
+            }
+            Ok(link)
+        }
+        Err(Failure::None(why, error)) => {
+            if before != Some(why) {
+                store.no_agent(remote, Some(why)).await?;
+                frontend.tell(format!(
+                    "No agent is used on `{remote}`, because {why}. The sync goes over SFTP, which is slower; \
+                     `mltoolbox-sidecar sync status` says what else that means."
+                ));
+            }
+            Err(without(why, Some(error)).into())
+        }
+        Err(Failure::Other(error)) => Err(error),
+    }
+}
+
+/// Why there is no link.
+enum Failure {
+    /// There can be no agent at all.
+    None(NoAgent, Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<InstallError> for Failure {
+    fn from(error: InstallError) -> Self {
+        match error.why_none() {
+            Some(why) => Self::None(why, error.into()),
+            None => Self::Other(error.into()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Transport(error) => InstallError::from(error).into(),
+            CommandError::Endless { .. } => Self::Other(error.into()),
+        }
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        InstallError::from(error).into()
+    }
+}
+
+/// Opens a link, installing and starting the agent when needed.
+async fn bring(
+    transport: &dyn Transport,
+    remote: &str,
+    known: Option<Facts>,
+    store: &Store,
+    frontend: &dyn Frontend,
+    yes: bool,
+) -> Result<Link, Failure> {
     // A guess saves a command of the remote's shell; one that is wrong finds no agent there.
     if let Some(platform) = known.as_ref().and_then(told).or_else(Platform::own) {
         let build = Build::of(platform, frontend).await?;
         match open(transport, &build).await {
             Err(InstallError::Missing) => {}
-            Err(error) => return Err(with_log(transport, &build, error).await),
+            Err(error) if error.why_none().is_some() => return Err(error.into()),
+            Err(error) => {
+                // An account whose every command is something else, an SFTP server for one, says so here.
+                probe_for(transport).await?;
+                return Err(with_log(transport, &build, error).await.into());
+            }
             Ok(link) => return Ok(link),
         }
     }
-    let build = install(transport, remote, store, frontend, yes).await?;
+    let build = place(transport, remote, store, frontend, yes).await?;
     let title = "Starting the agent".to_owned();
     frontend.report(Progress { title, ..Progress::default() });
     match open(transport, &build).await {
         Ok(link) => Ok(link),
-        Err(error) => Err(with_log(transport, &build, error).await),
+        Err(error) => Err(with_log(transport, &build, error).await.into()),
     }
 }
 
@@ -103,7 +189,27 @@ pub async fn install(
     frontend: &dyn Frontend,
     yes: bool,
 ) -> Result<Build> {
-    let Probed { platform, home } = probe(transport).await?;
+    match place(transport, remote, store, frontend, yes).await {
+        Ok(build) => {
+            store.no_agent(remote, None).await?;
+            Ok(build)
+        }
+        Err(Failure::None(why, error)) => {
+            store.no_agent(remote, Some(why)).await?;
+            Err(error)
+        }
+        Err(Failure::Other(error)) => Err(error),
+    }
+}
+
+async fn place(
+    transport: &dyn Transport,
+    remote: &str,
+    store: &Store,
+    frontend: &dyn Frontend,
+    yes: bool,
+) -> Result<Build, Failure> {
+    let Probed { platform, home } = probe_for(transport).await?;
     let build = Build::of(platform, frontend).await?;
     let shown = format!("{home}/{FOLDER}/bin/{}", build.name);
     let allowed = store.remote(remote).await?.is_some_and(|row| row.agent_allowed);
@@ -198,6 +304,12 @@ pub struct Probed {
 
 /// Asks what machine it is; refuses what no agent runs on.
 pub async fn probe(transport: &dyn Transport) -> Result<Probed> {
+    probe_for(transport).await.map_err(|failure| match failure {
+        Failure::None(_, error) | Failure::Other(error) => error,
+    })
+}
+
+async fn probe_for(transport: &dyn Transport) -> Result<Probed, Failure> {
     let ran = command::run(transport, &format!("sh -c 'echo; echo \"{MARK} $(uname -s) $(uname -m) $HOME\"'")).await?;
     let Some((system, machine, home)) = probed(&ran.stdout) else {
         return Err(InstallError::Probe { source: error::Said(ran.last_words()) }.into());

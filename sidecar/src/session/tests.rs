@@ -66,6 +66,9 @@ impl Transport for Wire {
         Err(TransportError::Cancelled { host: "gpu1".to_owned() })
     }
 
+    async fn subsystem(&self, _: &str) -> Result<Process, TransportError> {
+        Err(TransportError::Cancelled { host: "gpu1".to_owned() })
+    }
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use protocol::editor::RemoteRow;
+use protocol::editor::{NoAgent, RemoteRow};
 use protocol::hello::Facts;
 use rusqlite::{OptionalExtension as _, params};
 
@@ -33,13 +33,15 @@ impl Store {
         let remote = remote.clone();
         self.write(move |write| {
             let facts = remote.facts.as_ref().map(rows::to_json).transpose()?;
+            let no_agent = remote.no_agent.as_ref().map(rows::to_json).transpose()?;
             // Not `insert or replace`, which would delete the row and with it its pairs.
             write.execute(
-                "insert into remote (name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                "insert into remote (name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached,
+                     no_agent)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                  on conflict (name) do update set host = excluded.host, port = excluded.port, user = excluded.user,
                      jump = excluded.jump, key = excluded.key, accept_new = excluded.accept_new, agent_allowed = excluded.agent_allowed,
-                     facts = excluded.facts, last_reached = excluded.last_reached",
+                     facts = excluded.facts, last_reached = excluded.last_reached, no_agent = excluded.no_agent",
                 params![
                     remote.name,
                     remote.host,
@@ -50,7 +52,8 @@ impl Store {
                     remote.accept_new,
                     remote.agent_allowed,
                     facts,
-                    remote.last_reached
+                    remote.last_reached,
+                    no_agent
                 ],
             )
         })
@@ -83,6 +86,17 @@ impl Store {
         let name = name.to_owned();
         self.write(move |write| {
             write.execute("update remote set agent_allowed = ? where name = ?", params![allowed, name])
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Records why no agent is used on a remote; `None` that one is.
+    pub async fn no_agent(&self, name: &str, why: Option<NoAgent>) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(move |write| {
+            let why = why.as_ref().map(rows::to_json).transpose()?;
+            write.execute("update remote set no_agent = ? where name = ?", params![why, name])
         })
         .await
         .map(drop)

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use super::{Base, Pair};
 
 /// Columns of [`remote`].
-pub(super) const REMOTE: &str = "name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached";
+pub(super) const REMOTE: &str =
+    "name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached, no_agent";
 /// Columns of [`pair`].
 pub(super) const PAIR: &str = "id, workspace, remote, remote_dir, copy, root_inode, root_device, exclude, include, \
      paused, wanted, last_visible, last_durable, append, pull";
@@ -34,6 +35,7 @@ pub(super) fn remote(row: &Row<'_>) -> Result<RemoteRow> {
         agent_allowed: row.get(7)?,
         facts: row.get::<_, Option<String>>(8)?.map(|text| from_json(8, &text)).transpose()?,
         last_reached: row.get(9)?,
+        no_agent: row.get::<_, Option<String>>(10)?.map(|text| from_json(10, &text)).transpose()?,
     })
 }
 

@@ -8,6 +8,8 @@ use protocol::hello::Facts;
 use protocol::sync::Hash;
 use rusqlite::OptionalExtension as _;
 
+use protocol::editor::NoAgent;
+
 use super::*;
 
 fn path(text: &str) -> RelPath {
@@ -83,6 +85,10 @@ async fn everything_survives_a_reopening() {
     assert_eq!(second.choice(Path::new("/w")).await.expect("a choice").as_deref(), Some("gpu1"));
     let stored = second.remote("gpu1").await.expect("a remote").expect("stored above");
     assert!(stored.agent_allowed && stored.last_reached.is_some() && stored.facts == Some(facts));
+    assert_eq!(stored.no_agent, None);
+    second.no_agent("gpu1", Some(NoAgent::NoExec)).await.expect("stored");
+    let stored = second.remote("gpu1").await.expect("a remote").expect("stored above");
+    assert_eq!(stored.no_agent, Some(NoAgent::NoExec));
     // Storing it again must not take its pairs along.
     second.put_remote(&stored).await.expect("stored");
     assert_eq!(second.base(pair.id).await.expect("a base").len(), 4);

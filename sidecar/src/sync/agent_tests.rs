@@ -20,7 +20,7 @@ use crate::transport::{About, Process, Pty, Transport, TransportError};
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
-struct Nobody;
+pub(super) struct Nobody;
 
 #[async_trait]
 impl Frontend for Nobody {
@@ -59,6 +59,9 @@ impl Transport for Wire {
         Err(TransportError::Cancelled { host: "box".to_owned() })
     }
 
+    async fn subsystem(&self, _: &str) -> Result<Process, TransportError> {
+        Err(TransportError::Cancelled { host: "box".to_owned() })
+    }
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }
@@ -143,6 +146,18 @@ impl World {
     }
 
     pub(super) async fn start_with(&self, holder: &str, watch: bool, connector: Arc<dyn Connector>) -> Handle {
+        let (store, logs) = (self.store.clone(), Logs::new(&self.append));
+        let target = |session| -> Arc<dyn SyncTarget> { Arc::new(ViaAgent::new(session).remembering(store, logs)) };
+        self.start_by(holder, watch, connector, target).await
+    }
+
+    pub(super) async fn start_by(
+        &self,
+        holder: &str,
+        watch: bool,
+        connector: Arc<dyn Connector>,
+        target: impl FnOnce(session::Handle) -> Arc<dyn SyncTarget>,
+    ) -> Handle {
         let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
         let mut pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
         pair.append.clone_from(&self.append);
@@ -158,14 +173,13 @@ impl World {
             None
         };
         let source = Arc::new(Disk::new(pair.workspace.clone(), rules, CancellationToken::new()));
-        let target = ViaAgent::new(session).remembering(self.store.clone(), Logs::new(&pair.append));
         let config = Config {
             pair,
             holder: Holder { id: holder.to_owned(), label: holder.to_owned() },
             take_over: false,
             keep: self.folder.path().join("kept"),
         };
-        start(config, self.store.clone(), source, Arc::new(target), watching)
+        start(config, self.store.clone(), source, target(session), watching)
     }
 }
 

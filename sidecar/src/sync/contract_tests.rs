@@ -1,5 +1,5 @@
-//! What every target does, said once and asked of both: the folder in memory that other tests rely on, and a
-//! real agent over the real frames.
+//! What every target does, said once and asked of each: the folder in memory that other tests rely on, a real agent
+//! over the real frames, and SFTP servers.
 
 use std::path::Path;
 
@@ -9,6 +9,8 @@ use super::agent_tests::{SOON, World};
 use super::target::fake::{FakeSource, FakeTarget, locked, path};
 use super::target::{Batch, Done, OpenTarget, SyncTarget, Unread};
 use super::via_agent::ViaAgent;
+use super::via_sftp::ViaSftp;
+use super::via_sftp::tests::Server;
 use super::*;
 use crate::session::Lane;
 
@@ -364,5 +366,17 @@ async fn an_agent_keeps_the_contract() {
         let behind = Behind::Disk(PathBuf::from(&at));
         let bench = Bench { target: Arc::new(target), behind, source: FakeSource::default() };
         tokio::time::timeout(SOON, keeps_the_contract(&bench, &at)).await.expect("it answers");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sftp_servers_keep_the_contract() {
+    for server in Server::honest() {
+        let home = tempfile::tempdir().expect("a folder can be made");
+        let at = home.path().join("copy");
+        let target = Arc::new(ViaSftp::new(server.session(home.path())));
+        let bench = Bench { target, behind: Behind::Disk(at.clone()), source: FakeSource::default() };
+        let kept = keeps_the_contract(&bench, at.to_str().expect("it is text"));
+        tokio::time::timeout(SOON, kept).await.unwrap_or_else(|_| panic!("{server:?} does not answer"));
     }
 }

@@ -12,10 +12,9 @@ use super::candidates::Sizes;
 use super::logs::Logs;
 use super::look::{Ask, Request, look, read_through};
 use super::plan::{Direction, Input, Overlay, Plan, plan};
-use super::runner::{holder, rules, source};
+use super::runner::{holder, rules, source, target};
 use super::source::Source;
 use super::target::{OpenTarget, SyncError, SyncTarget};
-use super::via_agent::ViaAgent;
 use crate::cx::Cx;
 use crate::store::Pair;
 
@@ -42,7 +41,7 @@ pub async fn conflicts(cx: &Cx, pair: &Pair) -> Result<Vec<SyncConflict>> {
 async fn compared(cx: &Cx, pair: &Pair) -> Result<Compared> {
     let source = source(pair, rules(pair).await?)?;
     let session = cx.sessions.get(cx, &pair.remote).await?;
-    let target = Arc::new(ViaAgent::by_one_link(session));
+    let target: Arc<dyn SyncTarget> = Arc::new(target(session, true));
     let path = RemotePath::new(pair.remote_dir.clone())
         .map_err(|error| super::target::not_a_path(&pair.remote_dir, &error))?;
     let open = OpenTarget { path, create: false, holder: holder(cx, pair).await?, take_over: false };
@@ -53,7 +52,7 @@ async fn compared(cx: &Cx, pair: &Pair) -> Result<Compared> {
         Err(error) => return Err(error.into()),
     };
     let is_open = opened.is_some();
-    let compared = planned(cx, pair, ask, opened, source, Arc::clone(&target) as Arc<dyn SyncTarget>).await;
+    let compared = planned(cx, pair, ask, opened, source, Arc::clone(&target)).await;
     if is_open && let Err(error) = target.close().await {
         tracing::info!(%error, "the lease was not given back");
     }

@@ -10,11 +10,14 @@ use tokio::sync::{mpsc, watch as published};
 use super::ignored::{Options, Rules};
 use super::logs::Logs;
 use super::source::Source;
+#[cfg(not(unix))]
 use super::via_agent::ViaAgent;
+#[cfg(unix)]
+use super::via_either::ViaEither;
 use super::watch::{Change, Health, Paths, Watch};
 use super::{Config, Cookie, Handle, Notice, Watching, start};
 use crate::cx::Cx;
-use crate::session::State;
+use crate::session::{self, State};
 use crate::store::Pair;
 
 /// Notices that wait for the actor; the watcher gathers what does not fit.
@@ -41,9 +44,20 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
     };
     let config =
         Config { holder: holder(cx, &pair).await?, take_over: settings.take_over, keep: keep_folder(cx, &pair), pair };
-    let target = if settings.watch { ViaAgent::new(session) } else { ViaAgent::by_one_link(session) };
-    let target = target.remembering(cx.store.clone(), Logs::new(&config.pair.append));
+    let target = target(session, !settings.watch).remembering(cx.store.clone(), Logs::new(&config.pair.append));
     Ok(start(config, cx.store.clone(), source, Arc::new(target), watching))
+}
+
+/// Returns the target behind a session; `one_link` is for work that nobody's save has to overtake.
+#[cfg(unix)]
+pub(crate) fn target(session: session::Handle, one_link: bool) -> ViaEither {
+    ViaEither::new(session, one_link)
+}
+
+/// Returns the target behind a session; what is behind it is never opened, since there is no workspace.
+#[cfg(not(unix))]
+pub(crate) fn target(session: session::Handle, _: bool) -> ViaAgent {
+    ViaAgent::new(session)
 }
 
 /// Returns the workspace of a pair.

@@ -28,6 +28,14 @@ pub(crate) mod fake;
 /// Requests about the remote that are under way at a time: one is answered while the next one travels.
 const REQUESTS: usize = 4;
 
+/// What a person has to know about a sync without an agent, once.
+pub const WITHOUT_AGENT: &[&str] = &[
+    "The sync goes over SFTP, because no agent runs there: it is slower, and changed files travel whole.",
+    "Over SFTP, an edit made there that keeps a file's length and the second of its modification time may not be noticed.",
+    "Over SFTP, an edit made there in the moment in which the same file is replaced is kept, but may lose its name.",
+    "Over SFTP, a power cut there may undo the newest changes: names are not flushed, and neither is a very large transfer.",
+];
+
 /// A folder somewhere that can be made equal to ours. Calls may run concurrently. After
 /// [`SyncError::Lost`] every call fails until the target is opened again; what was under way then may or
 /// may not have been done.
@@ -72,6 +80,10 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     /// Returns what it can do beside the least, as it is open now.
     fn abilities(&self) -> Abilities {
         Abilities::default()
+    }
+    /// Returns what a person has to know of what it cannot, in full sentences.
+    fn limits(&self) -> &'static [&'static str] {
+        &[]
     }
 }
 

@@ -202,6 +202,10 @@ impl Transport for Ssh {
         upload::remove(&self.connection, path).await
     }
 
+    async fn subsystem(&self, name: &str) -> Result<Process, TransportError> {
+        channel::start(&self.connection, Request::Subsystem(name)).await
+    }
+
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         let start = Instant::now();
         match timeout(ROUND_TRIP_TIMEOUT, self.connection.handle.send_ping()).await {

@@ -100,6 +100,14 @@ pub fn write_key(path: &Path) -> io::Result<PublicKey> {
     Ok(key.public_key().clone())
 }
 
+/// Speaks SFTP over a stream, below `home`; `plain` as servers without OpenSSH's extensions do.
+#[cfg(test)]
+pub(crate) async fn speak_sftp(stream: tokio::io::DuplexStream, home: &Path, plain: bool) {
+    let home = home.canonicalize().expect("a test's own folder");
+    let files = if plain { sftp::Files::plain(home) } else { sftp::Files::new(home) };
+    russh_sftp::server::run(stream, files).await;
+}
+
 /// What every connection is given.
 #[derive(Clone, Debug)]
 struct Place {

@@ -73,6 +73,9 @@ impl Transport for Road {
     async fn remove(&self, _: &RemotePath) -> Result<(), TransportError> {
         Err(unused())
     }
+    async fn subsystem(&self, _: &str) -> Result<Process, TransportError> {
+        Err(unused())
+    }
     async fn round_trip(&self) -> Result<Duration, TransportError> {
         Ok(Duration::ZERO)
     }

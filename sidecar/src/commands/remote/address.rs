@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use protocol::editor::{RemoteAddParams, RemoteRow};
+use protocol::editor::{NoAgent, RemoteAddParams, RemoteRow};
 use protocol::error::{Code, Example, Explain, Result, word};
 
 use crate::cx::Cx;
@@ -153,7 +153,7 @@ fn is_plain(letter: char) -> bool {
 
 /// Returns the remote that the parameters describe, or why it cannot be.
 pub(super) async fn row(cx: &Cx, params: RemoteAddParams) -> Result<RemoteRow> {
-    let RemoteAddParams { name, host, user, port, jump, key, accept_new } = params;
+    let RemoteAddParams { name, host, user, port, jump, key, accept_new, no_agent } = params;
     let address = Address::parse(&host).ok_or(RemoteError::Host { host })?;
     // What was named by itself wins over what stands in the address.
     let address = Address { user: user.or(address.user), host: address.host, port: port.or(address.port) };
@@ -163,7 +163,8 @@ pub(super) async fn row(cx: &Cx, params: RemoteAddParams) -> Result<RemoteRow> {
         None => None,
     };
     let Address { user, host, port } = address;
-    Ok(RemoteRow { name, host, port, user, jump, key, accept_new, ..RemoteRow::default() })
+    let no_agent = no_agent.then_some(NoAgent::Refused);
+    Ok(RemoteRow { name, host, port, user, jump, key, accept_new, no_agent, ..RemoteRow::default() })
 }
 
 fn check(name: &str, address: &Address, jump: Option<&str>) -> Result<(), RemoteError> {

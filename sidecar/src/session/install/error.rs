@@ -1,5 +1,6 @@
 //! Why the agent cannot be brought to a remote or does not run there.
 
+use protocol::editor::NoAgent;
 use protocol::error::{Code, Example, Explain, word};
 
 use super::download::{self, DownloadError};
@@ -16,6 +17,16 @@ pub struct Said(pub String);
 /// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// It is known that there is none.
+    #[error("no agent is used on `{remote}`, because {why}")]
+    Without {
+        /// The remote.
+        remote: String,
+        /// Why.
+        why: NoAgent,
+        /// What was found out just now.
+        source: Option<protocol::error::Error>,
+    },
     /// The connection failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -136,10 +147,38 @@ pub enum InstallError {
     },
 }
 
+impl InstallError {
+    /// Returns why there can be no agent at all, when this says so.
+    pub(super) fn why_none(&self) -> Option<NoAgent> {
+        match self {
+            Self::Declined { .. } => Some(NoAgent::Refused),
+            Self::Platform { .. } | Self::NoBuild { .. } => Some(NoAgent::Platform),
+            Self::DoesNotRun { .. } => Some(NoAgent::NoExec),
+            Self::Probe { .. } | Self::Transport(TransportError::Forbidden { .. }) => Some(NoAgent::NoShell),
+            Self::Transport(_)
+            | Self::Without { .. }
+            | Self::Missing
+            | Self::Kept { .. }
+            | Self::Own(_)
+            | Self::WrongProgram { .. }
+            | Self::Download(_)
+            | Self::OtherVersion { .. }
+            | Self::Home { .. }
+            | Self::Folder { .. }
+            | Self::Damaged { .. }
+            | Self::Elsewhere { .. }
+            | Self::NoLoader { .. }
+            | Self::Failed { .. }
+            | Self::Unhealthy { .. } => None,
+        }
+    }
+}
+
 impl Explain for InstallError {
     fn code(&self) -> Code {
         match self {
             Self::Transport(error) => error.code(),
+            Self::Without { .. } => Code::AgentNone,
             Self::Missing | Self::Declined { .. } => Code::AgentMissing,
             Self::Kept { .. } => Code::Cancelled,
             Self::Platform { .. } | Self::NoBuild { .. } => Code::AgentPlatform,
@@ -167,6 +206,9 @@ impl Explain for InstallError {
     fn help(&self) -> String {
         match self {
             Self::Transport(error) => error.help(),
+            Self::Without { remote, .. } => {
+                format!("Sync without it, over SFTP; or run `mltoolbox-sidecar agent install --remote {remote}` to try again.")
+            }
             Self::Missing => "Run `mltoolbox-sidecar agent install`.".to_owned(),
             Self::Declined { remote } => {
                 format!("Run `mltoolbox-sidecar agent install --remote {remote}` when it may be installed.")
@@ -248,6 +290,8 @@ pub fn examples() -> Vec<Example> {
     let remote = || "gpu1".to_owned();
     let older = LinkError::AgentOlder { version: "0.0.9".to_owned(), protocol: 0 };
     vec![
+        InstallError::Without { remote: remote(), why: NoAgent::Refused, source: None }.into(),
+        InstallError::Without { remote: remote(), why: NoAgent::NoExec, source: None }.into(),
         InstallError::Transport(TransportError::NoStatus { host: "203.0.113.7".to_owned() }).into(),
         InstallError::Missing.into(),
         InstallError::Declined { remote: remote() }.into(),

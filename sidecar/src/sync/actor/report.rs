@@ -146,6 +146,12 @@ impl Actor {
         });
     }
 
+    /// Returns what the target cannot, once it is known which one it is.
+    fn limits(&self) -> Vec<String> {
+        let limits = self.opened.as_ref().map_or(&[][..], |_| self.target.limits());
+        limits.iter().map(ToString::to_string).collect()
+    }
+
     fn state(&self) -> SyncState {
         if self.halt.is_some() || self.leased {
             SyncState::Halted
@@ -189,6 +195,7 @@ impl Actor {
             conflicts: self.conflicts.len() as u64,
             drift: self.drift.iter().take(LISTED).map(ToString::to_string).collect(),
             problems,
+            limits: self.limits(),
             brake: self.halt.as_ref().map(brake),
             last_visible: pair.last_visible,
             last_durable: pair.last_durable,

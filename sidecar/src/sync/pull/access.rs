@@ -10,9 +10,8 @@ use super::Sides;
 use crate::cx::Cx;
 use crate::store::{BaseChange, Pair, Store};
 use crate::sync::Handle;
-use crate::sync::runner::{holder, keep_folder};
+use crate::sync::runner::{holder, keep_folder, target};
 use crate::sync::target::{OpenTarget, SyncTarget, not_a_path};
-use crate::sync::via_agent::ViaAgent;
 
 /// Both sides, open.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ impl Access {
     /// Opens the remote folder of a pair that no sync runs for. `looks` promises that nothing will be changed.
     pub async fn open(cx: &Cx, mut pair: Pair, looks: bool) -> Result<Self> {
         let session = cx.sessions.get(cx, &pair.remote).await?;
-        let target = Arc::new(ViaAgent::by_one_link(session));
+        let target = Arc::new(target(session, true));
         let path = RemotePath::new(pair.remote_dir.clone()).map_err(|error| not_a_path(&pair.remote_dir, &error))?;
         let open = OpenTarget { path, create: false, holder: holder(cx, &pair).await?, take_over: false };
         let opened = target.open(&open).await?;
