@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::error::Result;
 use protocol::path::RemotePath;
@@ -12,6 +13,9 @@ use crate::store::{BaseChange, Pair, Store};
 use crate::sync::Handle;
 use crate::sync::runner::{holder, keep_folder, target};
 use crate::sync::target::{OpenTarget, SyncTarget, not_a_path};
+
+/// Longest wait for the lease to be given back; past it the link is dead, and the agent frees the lease by itself.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Both sides, open.
 #[derive(Debug)]
@@ -69,11 +73,11 @@ impl Access {
     pub async fn close(self) {
         match self.through {
             Through::Running(_) => {}
-            Through::Own(_) => {
-                if let Err(error) = self.sides.target.close().await {
-                    tracing::info!(%error, "the lease was not given back");
-                }
-            }
+            Through::Own(_) => match tokio::time::timeout(CLOSE_WITHIN, self.sides.target.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::info!(%error, "the lease was not given back"),
+                Err(_) => tracing::info!("the lease was not given back in time"),
+            },
         }
     }
 }
