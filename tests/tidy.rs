@@ -325,12 +325,12 @@ fn every_variable_is_declared_once_with_its_meaning() {
 #[test]
 fn no_file_is_an_orphan() {
     let root = fresh::root();
-    let manifest = std::fs::read_to_string(root.join("tests/Cargo.toml")).expect("the manifest is there");
-    let mut reached: BTreeSet<String> = manifest
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("path = \"")?.strip_suffix('"'))
-        .map(|path| format!("tests/{path}"))
-        .collect();
+    let declared = |folder: &str| -> Vec<String> {
+        let manifest = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).expect("the manifest is there");
+        let paths = manifest.lines().filter_map(|line| line.trim().strip_prefix("path = \"")?.strip_suffix('"'));
+        paths.map(|path| format!("{folder}/{path}")).collect()
+    };
+    let mut reached: BTreeSet<String> = ["tests", "tests/fuzz"].into_iter().flat_map(declared).collect();
     let sources = sources();
     // The roots that Cargo finds by itself.
     let found_by_cargo = sources.iter().filter(|source| {

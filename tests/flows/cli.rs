@@ -67,17 +67,22 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
             Arguments:
               [DIR]  Project folder; the current one is the default
 
-        Options:
-              --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
-              --dry-run            Say what would be done and do nothing
-              --exclude <PATTERN>  Leave out what matches this pattern (as in
-                                   .gitignore); kept for later syncs, '' clears
-              --include <PATTERN>  Sync what matches this pattern even when it is
-                                   ignored; kept for later syncs, '' clears
-              --append <PATTERN>   Write additions to files that match this pattern in
-                                   place (logs); kept for later syncs, '' clears
-              --take-over          Take the remote folder over from another machine
-          -h, --help               Print help
+            Options:
+                  --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
+                  --dry-run            Say what would be done and do nothing
+                  --exclude <PATTERN>  Leave out what matches this pattern (as in
+                                       .gitignore); kept for later syncs, '' clears
+                  --include <PATTERN>  Sync what matches this pattern even when it is
+                                       ignored; kept for later syncs, '' clears
+                  --append <PATTERN>   Write additions to files that match this pattern in
+                                       place (logs); kept for later syncs, '' clears
+                  --pull <PATTERN>     While watching, bring home what matches this pattern
+                                       when the remote writes it; kept for later syncs, ''
+                                       clears
+                  --take-over          Take the remote folder over from another machine
+                  --mirror             Then move to the remote's trash what stands there and
+                                       is neither here nor ignored; lists it and asks
+              -h, --help               Print help
 
             For every command:
                   --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
