@@ -34,7 +34,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("notify", &["sidecar/src/sync/watch.rs", "sidecar/src/sync/watch/"]),
     ("ignore", &["sidecar/src/sync.rs", "sidecar/src/sync/"]),
     ("ureq", &["sidecar/src/session/install/download.rs"]),
-    ("getrandom", &["agent/src/files/side.rs"]),
     ("sha2", &["sidecar/src/session/install/download.rs"]),
     ("indicatif", &["sidecar/src/frontend/cli/"]),
     ("rpassword", &["sidecar/src/frontend/cli/"]),

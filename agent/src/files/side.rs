@@ -235,9 +235,12 @@ pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &str) -> io::Result<bool
 /// Returns 128 random bits as text. The kernel is asked itself: there may be no `/dev`.
 pub(super) fn random() -> io::Result<String> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        error.raw_os_error().map_or_else(|| io::ErrorKind::Unsupported.into(), io::Error::from_raw_os_error)
-    })?;
+    #[cfg(target_os = "linux")]
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())? < bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    #[cfg(not(target_os = "linux"))]
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
