@@ -126,6 +126,7 @@ impl Actor {
         self.refused.remove(&path);
         self.apart.remove(&path);
         self.overlay.remove(&path);
+        self.index_arrived(&path);
         if let Some(mut base) = step.base {
             if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
                 (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
