@@ -139,12 +139,15 @@ impl Rules {
         let (include, mut option_problems) = include.build();
         let (exclude, more) = exclude.build();
         option_problems.extend(more);
+        let mut options = options.clone();
         if options.git {
-            option_problems.extend(git::obstacles(root));
+            let obstacles = git::obstacles(root);
+            options.git = obstacles.is_empty();
+            option_problems.extend(obstacles);
         }
         Self {
             root: root.to_owned(),
-            options: options.clone(),
+            options,
             include,
             on_the_way: on_the_way.build().0,
             exclude,

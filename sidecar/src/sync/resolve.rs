@@ -47,10 +47,8 @@ pub(super) enum ResolveError {
     /// A repository is no file.
     #[error("the remote's repository cannot be taken as a whole")]
     Repository {
-        /// Where the remote's repository is, for git.
-        address: String,
-        /// The remote's name.
-        remote: String,
+        /// The line that brings its branches here.
+        command: String,
     },
     /// A version cannot be written here.
     #[error("cannot write `{path}` here")]
@@ -74,10 +72,8 @@ impl Explain for ResolveError {
                 "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
                 word(path)
             ),
-            Self::Repository { address, remote } => format!(
-                "Fetch its branches with `git fetch {} {}` and merge what you want of them; then let yours go there with `mltoolbox-sidecar sync resolve .git --take local`, which keeps theirs in the remote's trash.",
-                word(address),
-                word(format!("+refs/heads/*:refs/remotes/{remote}/*"))
+            Self::Repository { command } => format!(
+                "Fetch its branches with `{command}` and merge what you want of them; then let yours go there with `mltoolbox-sidecar sync resolve .git --take local`, which keeps theirs in the remote's trash."
             ),
             Self::Write { path, .. } => {
                 format!(
@@ -246,8 +242,7 @@ pub(super) fn examples() -> Vec<Example> {
         ResolveError::Kind { path: path(), what: "a folder".to_owned() }.into(),
         ResolveError::Again { path: path() }.into(),
         ResolveError::Repository {
-            address: "ssh://ada@gpu.lab:2222/data/project".to_owned(),
-            remote: "gpu1".to_owned(),
+            command: "git fetch ssh://ada@gpu.lab:2222/data/project '+refs/heads/*:refs/remotes/gpu1/*'".to_owned(),
         }
         .into(),
         ResolveError::Write { path: path(), source: std::io::ErrorKind::PermissionDenied.into() }.into(),

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::editor::SyncGit;
-use protocol::error::Error;
+use protocol::editor::{RemoteRow, SyncGit};
+use protocol::error::{Error, word};
 use protocol::path::RelPath;
-use protocol::sync::{Content, Found, Hash};
+use protocol::sync::{Action, Content, Found, Hash};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -227,7 +227,17 @@ impl Actor {
         let (count, bytes) = decide::measure(steps.iter().flatten());
         self.tally.planned(count as u64, bytes);
         let lane = decide::lane(count, bytes);
-        let is_objects = contents.is_empty();
+        let is_objects = steps.iter().flatten().all(|step| match step.op.action {
+            Action::MakeFolder { .. } => true,
+            Action::Put { .. }
+            | Action::Link { .. }
+            | Action::SetMode { .. }
+            | Action::Remove
+            | Action::Patch { .. }
+            | Action::Move { .. }
+            | Action::Copy { .. }
+            | Action::Append { .. } => git::part(&step.op.path) == Part::Object,
+        });
         if contents.keys().any(|path| path.as_str() == ".git/index") {
             self.repository.index = index;
         }
@@ -332,10 +342,19 @@ impl UnitAt {
             Ok(row) => row,
             Err(error) => return error.into(),
         };
-        let host = row.as_ref().map_or_else(|| remote.clone(), |row| row.host.clone());
-        let user = row.as_ref().and_then(|row| row.user.as_ref()).map_or_else(String::new, |user| format!("{user}@"));
-        let port = row.as_ref().and_then(|row| row.port).map_or_else(String::new, |port| format!(":{port}"));
-        ResolveError::Repository { address: format!("ssh://{user}{host}{port}{folder}"), remote }.into()
+        let part = |of: fn(&RemoteRow) -> Option<String>| row.as_ref().and_then(of);
+        let host = part(|row| Some(row.host.clone())).unwrap_or_else(|| remote.clone());
+        let user = part(|row| row.user.as_ref().map(|user| format!("{user}@"))).unwrap_or_default();
+        let port = part(|row| row.port.map(|port| format!(":{port}"))).unwrap_or_default();
+        let key = part(|row| row.key.as_ref().map(|key| format!(" -i {}", word(key)))).unwrap_or_default();
+        let jump = part(|row| row.jump.as_ref().map(|jump| format!(" -J {}", word(jump)))).unwrap_or_default();
+        let ssh = match format!("{key}{jump}").as_str() {
+            "" => String::new(),
+            options => format!("GIT_SSH_COMMAND={} ", word(format!("ssh{options}"))),
+        };
+        let address = word(format!("ssh://{user}{host}{port}{folder}"));
+        let branches = word(format!("+refs/heads/*:refs/remotes/{remote}/*"));
+        ResolveError::Repository { command: format!("{ssh}git fetch {address} {branches}") }.into()
     }
 }
 
