@@ -77,7 +77,7 @@ fn stays_here(rest: &str) -> bool {
                 ["tmp_", ".tmp-", "incoming-", "multi-pack-index"].iter().any(|prefix| name.starts_with(prefix))
             });
             let is_cache = rest.starts_with("objects/info/") && rest != ALTERNATES;
-            let is_bitmap = Path::new(name).extension().is_some_and(|extension| extension == "bitmap");
+            let is_bitmap = ends_as(name, "bitmap");
             temporary || is_bitmap || is_cache && !is_lock(rest)
         }
         "lfs" => !rest.starts_with("lfs/objects") && rest != "lfs",
@@ -87,7 +87,11 @@ fn stays_here(rest: &str) -> bool {
 
 /// Returns whether git has something in work as long as this is there.
 fn is_lock(rest: &str) -> bool {
-    rest.ends_with(".lock") || rest == "gc.pid"
+    ends_as(rest, "lock") || rest == "gc.pid"
+}
+
+fn ends_as(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, end)| end == extension)
 }
 
 /// What a path of the unit is.
@@ -351,7 +355,7 @@ fn stages(unit: Unit<'_>, plan: Plan, adopt: &mut Vec<BaseChange>) -> Vec<Vec<Ve
             Part::Lock => {}
             Part::Object => {
                 // What finds objects in a pack arrives after it.
-                let is_index = step.op.path.as_str().ends_with(".idx");
+                let is_index = ends_as(step.op.path.as_str(), "idx");
                 if is_index { packs.push(step) } else { objects.push(step) }
             }
             Part::Notes | Part::Shared => shared.push(step),

@@ -82,6 +82,7 @@ impl Actor {
     pub(super) fn is_ours(&mut self, path: RelPath, found: Found) {
         let base = based_on(self.base.get(&path), found);
         self.overlay.remove(&path);
+        self.index_is_other(&path);
         self.record(path, Some(base));
     }
 

@@ -96,7 +96,7 @@ pub(in super::super) fn conflict(conflict: &Conflict, since: i64) -> SyncConflic
 /// Says of the conflict about a `.git` folder what it is about; leaves others as they are.
 pub(in super::super) fn unit_conflict(mut conflict: SyncConflict, diverged: &[RelPath]) -> SyncConflict {
     if conflict.path == git::UNIT && !diverged.is_empty() {
-        conflict.local = "this machine's repository".to_owned();
+        "this machine's repository".clone_into(&mut conflict.local);
         conflict.remote = git::words(diverged);
     }
     conflict

@@ -101,6 +101,12 @@ impl Actor {
             self.is_ours(index, found);
             self.remember_index(seen.index_there);
         }
+        let content = self.base.get(&RelPath::new(".git/index").expect("a plain path")).map(|base| &base.content);
+        if let (Some(Content::File { hash, .. }), Some(file)) = (content, seen.index_file)
+            && *hash == file
+        {
+            self.remember_index(seen.index_here);
+        }
     }
 
     fn vanished_folders(&self) -> Vec<RelPath> {
@@ -318,6 +324,13 @@ impl Actor {
         resolved
     }
 
+    /// Notes that the index there is another file than was known, so that nothing is known of what it says.
+    pub(super) fn index_is_other(&mut self, path: &RelPath) {
+        if path.as_str() == ".git/index" {
+            self.remember_index(None);
+        }
+    }
+
     /// Notes what the index says that arrived.
     pub(super) fn index_arrived(&mut self, path: &RelPath) {
         if path.as_str() == ".git/index" {
@@ -342,12 +355,12 @@ impl UnitAt {
             Ok(row) => row,
             Err(error) => return error.into(),
         };
-        let part = |of: fn(&RemoteRow) -> Option<String>| row.as_ref().and_then(of);
-        let host = part(|row| Some(row.host.clone())).unwrap_or_else(|| remote.clone());
-        let user = part(|row| row.user.as_ref().map(|user| format!("{user}@"))).unwrap_or_default();
-        let port = part(|row| row.port.map(|port| format!(":{port}"))).unwrap_or_default();
-        let key = part(|row| row.key.as_ref().map(|key| format!(" -i {}", word(key)))).unwrap_or_default();
-        let jump = part(|row| row.jump.as_ref().map(|jump| format!(" -J {}", word(jump)))).unwrap_or_default();
+        let known = |of: fn(&RemoteRow) -> Option<String>| row.as_ref().and_then(of);
+        let host = known(|row| Some(row.host.clone())).unwrap_or_else(|| remote.clone());
+        let user = known(|row| row.user.as_ref().map(|user| format!("{user}@"))).unwrap_or_default();
+        let port = known(|row| row.port.map(|port| format!(":{port}"))).unwrap_or_default();
+        let key = known(|row| row.key.as_ref().map(|key| format!(" -i {}", word(key)))).unwrap_or_default();
+        let jump = known(|row| row.jump.as_ref().map(|jump| format!(" -J {}", word(jump)))).unwrap_or_default();
         let ssh = match format!("{key}{jump}").as_str() {
             "" => String::new(),
             options => format!("GIT_SSH_COMMAND={} ", word(format!("ssh{options}"))),

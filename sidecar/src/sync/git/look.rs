@@ -32,6 +32,8 @@ pub(in crate::sync) struct Seen {
     pub(in crate::sync) watched: BTreeSet<RelPath>,
     /// What the index here says.
     pub(in crate::sync) index_here: Option<Hash>,
+    /// The bytes of the index here.
+    pub(in crate::sync) index_file: Option<Hash>,
     /// What the remote's index says, when it is another file than the base's.
     pub(in crate::sync) index_there: Option<Hash>,
 }
@@ -53,6 +55,7 @@ pub(in crate::sync) async fn see(
     let reader = Arc::clone(source);
     let read = blocking(move || (names(&*reader), contents(&*reader, "index", MAX_INDEX)));
     let (watched, index_here) = read.await.unwrap_or_default();
+    seen.index_file = index_here.as_ref().map(|bytes| Hash(*blake3::hash(bytes).as_bytes()));
     seen.index_here = index_here.and_then(|bytes| index::entries(&bytes));
     seen.watched = watched;
     let mut questions: Vec<Known> = Vec::new();

@@ -170,26 +170,27 @@ fn only_objects_travel_while_git_is_at_work() {
     assert!(matches!(world.decide().verdict, Verdict::Send(steps) if steps.len() == 3), "what is missing first");
 }
 
+#[track_caller]
+fn check_divergence(changes: &[(&str, &str, &str, &str)], expected: &[&str]) {
+    match World::new(changes).decide().verdict {
+        Verdict::Diverged(paths) => assert_eq!(paths, expected.iter().map(|name| path(name)).collect::<Vec<_>>()),
+        other => assert!(expected.is_empty(), "{other:?}"),
+    }
+}
+
 #[test]
 fn a_change_there_is_one_divergence_and_holds_everything() {
     let ours = (".git/objects/cd", "-", "/", "=");
-    #[track_caller]
-    fn check(changes: &[(&str, &str, &str, &str)], expected: &[&str]) {
-        match World::new(changes).decide().verdict {
-            Verdict::Diverged(paths) => assert_eq!(paths, expected.iter().map(|name| path(name)).collect::<Vec<_>>()),
-            other => assert!(expected.is_empty(), "{other:?}"),
-        }
-    }
-    check(&[(".git/refs/heads/main", "ab01", "ab01", "ee05"), ours], &[".git/refs/heads/main"]);
-    check(&[(".git/refs/heads/main", "ab01", "ab01", "-")], &[".git/refs/heads/main"]);
-    check(&[(".git/config", "-", "ours", "theirs"), ours], &[".git/config"]);
-    check(&[(".git/HEAD", "ref: refs/heads/main", "ref: refs/heads/main", "/")], &[".git/HEAD"]);
-    check(&[(".git/index", "index", "index", "index there")], &[".git/index"]);
+    check_divergence(&[(".git/refs/heads/main", "ab01", "ab01", "ee05"), ours], &[".git/refs/heads/main"]);
+    check_divergence(&[(".git/refs/heads/main", "ab01", "ab01", "-")], &[".git/refs/heads/main"]);
+    check_divergence(&[(".git/config", "-", "ours", "theirs"), ours], &[".git/config"]);
+    check_divergence(&[(".git/HEAD", "ref: refs/heads/main", "ref: refs/heads/main", "/")], &[".git/HEAD"]);
+    check_divergence(&[(".git/index", "index", "index", "index there")], &[".git/index"]);
     // What is no change of the repository.
-    check(&[(".git/refs/heads/main", "ab01", "ab02", "ab02")], &[]);
-    check(&[(".git/refs/heads/theirs", "-", "-", "ee05")], &[]);
-    check(&[(".git/logs/HEAD", "log", "log", "log there"), (".git/ORIG_HEAD", "-", "a", "b")], &[]);
-    check(&[(".git/objects/ab/01", "commit", "commit", "-"), (".git/objects/ab", "/", "/", "-")], &[]);
+    check_divergence(&[(".git/refs/heads/main", "ab01", "ab02", "ab02")], &[]);
+    check_divergence(&[(".git/refs/heads/theirs", "-", "-", "ee05")], &[]);
+    check_divergence(&[(".git/logs/HEAD", "log", "log", "log there"), (".git/ORIG_HEAD", "-", "a", "b")], &[]);
+    check_divergence(&[(".git/objects/ab/01", "commit", "commit", "-"), (".git/objects/ab", "/", "/", "-")], &[]);
     let mut world = World::new(&[(".git/refs/heads/packed", "-", "-", "ee05")]);
     world.watched.insert(path(".git/refs/heads/packed"));
     assert_eq!(world.decide().verdict, Verdict::Diverged(vec![path(".git/refs/heads/packed")]), "it hides ours");
