@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use protocol::editor::SyncGit;
 use protocol::path::RelPath;
-use protocol::sync::{Content, Stamp};
+use protocol::sync::{Content, Hash, Stamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,6 +60,10 @@ pub struct Pair {
     pub append: Vec<String>,
     /// Patterns of what is brought home while watching, in order.
     pub pull: Vec<String>,
+    /// Whether the `.git` folder is synced.
+    pub git: SyncGit,
+    /// What the entries of git's index were when both sides last had the same, as a hash of them.
+    pub git_index: Option<Hash>,
     /// Whether a person paused it.
     pub paused: bool,
     /// Whether an owner should run when the workspace is opened (set by `watch`, cleared by `stop`).

@@ -24,6 +24,7 @@ mod candidates;
 mod contract_tests;
 #[cfg(unix)]
 pub mod disk;
+pub mod git;
 pub mod guard;
 #[cfg(test)]
 mod hostile_tests;

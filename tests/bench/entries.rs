@@ -136,7 +136,7 @@ fn on_disk(bed: &Bed, report: &mut Report, case: &str, count: usize) -> Result<(
         }
         std::fs::File::create(file).map_err(text)?;
     }
-    let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
+    let options = Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false };
     let rules = Arc::new(Rules::load(&root, &options));
     let disk = Disk::new(root.clone(), rules, tokio_util::sync::CancellationToken::new());
     let scan = step(report, case, "scan", count, || disk.scan(None, &BTreeMap::new())).map_err(text)?;

@@ -17,6 +17,7 @@ mod limits;
 mod logins;
 mod owner;
 mod pull;
+mod repository;
 mod ssh_config;
 mod sync;
 mod terminal;

@@ -28,4 +28,6 @@ pub struct ContainerExecOutput {
     pub status: i32,
     /// Name of the signal that ended it, without `SIG`.
     pub signal: Option<String>,
+    /// What probably made it fail and what to do about it, in full sentences, when that is known.
+    pub note: Option<String>,
 }

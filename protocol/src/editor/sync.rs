@@ -31,9 +31,25 @@ pub struct SyncStartParams {
     /// While watching, bring home what matches this pattern when the remote writes it; kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub pull: Vec<String>,
+    /// Whether the project's `.git` folder is sent, as a whole and when git is quiet [default: off]; kept for later syncs
+    #[cfg_attr(feature = "cli", arg(long, value_enum, value_name = "MODE"))]
+    pub git: Option<SyncGit>,
     /// Take the remote folder over from another machine
     #[cfg_attr(feature = "cli", arg(long))]
     pub take_over: bool,
+}
+
+/// What a sync does with the `.git` folder of the project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum SyncGit {
+    /// It stays here.
+    #[default]
+    Off,
+    /// It is sent as a whole whenever git is quiet.
+    Push,
 }
 
 /// Parameters of `sync/push`.

@@ -1,5 +1,7 @@
 //! Runs a command on the remote machine itself, as if it were typed there.
 
+mod hint;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::hint::Words;
 use super::remote::choice;
 use crate::cx::Cx;
 use crate::env;
@@ -98,11 +101,19 @@ pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<Container
     let line = line(&params, mark.as_deref())?;
     let process = transport.exec(&line, pty.as_ref()).await?;
     let ending = Ending { transport: &*transport, mark: mark.as_deref(), cancel: &cx.cancel };
-    let exit = attend(process, terminal, &*cx.frontend, &ending).await?;
+    let words = Words::default();
+    let exit = attend(process, terminal, &*cx.frontend, &words, &ending).await?;
     if cx.cancel.is_cancelled() {
         return Err(ExecError::Cancelled.into());
     }
-    Ok(output(exit))
+    let mut output = output(exit);
+    if output.status != 0 && words.wants_repository() {
+        output.note = hint::no_repository(&cx, &remote.name).await;
+        if let Some(note) = &output.note {
+            cx.frontend.tell(note.clone());
+        }
+    }
+    Ok(output)
 }
 
 /// Returns a word that no other process has in its environment.
@@ -135,6 +146,7 @@ async fn attend(
     process: Process,
     terminal: Option<Terminal>,
     frontend: &dyn Frontend,
+    words: &Words,
     ending: &Ending<'_>,
 ) -> Result<Exit, TransportError> {
     let Process { mut stdin, stdout, stderr, control, exit } = process;
@@ -163,8 +175,8 @@ async fn attend(
     };
     let outputs = async {
         let ((), (), exit) = tokio::join!(
-            show(stdout, OutputStream::Stdout, frontend),
-            show(stderr, OutputStream::Stderr, frontend),
+            show(stdout, OutputStream::Stdout, frontend, words),
+            show(stderr, OutputStream::Stderr, frontend, words),
             exit
         );
         exit
@@ -214,12 +226,16 @@ impl Ending<'_> {
     }
 }
 
-async fn show(mut from: impl AsyncRead + Unpin, stream: OutputStream, frontend: &dyn Frontend) {
+async fn show(mut from: impl AsyncRead + Unpin, stream: OutputStream, frontend: &dyn Frontend, words: &Words) {
+    let mut listener = words.listener();
     let mut buffer = vec![0; PIECE];
     loop {
         match from.read(&mut buffer).await {
             Ok(0) => return,
-            Ok(length) => frontend.output(stream, Bytes::copy_from_slice(&buffer[..length])).await,
+            Ok(length) => {
+                listener.hear(&buffer[..length]);
+                frontend.output(stream, Bytes::copy_from_slice(&buffer[..length])).await;
+            }
             Err(error) => return tracing::debug!(%error, "an output broke off"),
         }
     }
@@ -227,8 +243,8 @@ async fn show(mut from: impl AsyncRead + Unpin, stream: OutputStream, frontend: 
 
 fn output(exit: Exit) -> ContainerExecOutput {
     match exit {
-        Exit::Status(status) => ContainerExecOutput { status, signal: None },
-        Exit::Signal(signal) => ContainerExecOutput { status: 128 + number(&signal), signal: Some(signal) },
+        Exit::Status(status) => ContainerExecOutput { status, signal: None, note: None },
+        Exit::Signal(signal) => ContainerExecOutput { status: 128 + number(&signal), signal: Some(signal), note: None },
     }
 }
 

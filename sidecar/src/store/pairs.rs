@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use protocol::editor::SyncGit;
 use protocol::path::RelPath;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
@@ -53,7 +54,7 @@ impl Store {
             write.execute(
                 "update pair set copy = ?, root_inode = ?, root_device = ?, exclude = ?, include = ?, paused = ?,
                      wanted = ?, last_visible = ?, last_durable = ?, append = ?,
-                     pull = ? where id = ?",
+                     pull = ?, git = ?, git_index = ? where id = ?",
                 params![
                     pair.copy,
                     pair.root.map(|(inode, _)| inode.cast_signed()),
@@ -66,6 +67,8 @@ impl Store {
                     pair.last_durable,
                     rows::to_json(&pair.append)?,
                     rows::to_json(&pair.pull)?,
+                    pair.git == SyncGit::Push,
+                    pair.git_index.map(|hash| hash.0),
                     pair.id
                 ],
             )

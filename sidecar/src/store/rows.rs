@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use protocol::editor::RemoteRow;
+use protocol::editor::{RemoteRow, SyncGit};
 use protocol::path::RelPath;
 use protocol::sync::{Content, Hash, Stamp};
 use rusqlite::types::Type;
@@ -18,7 +18,7 @@ pub(super) const REMOTE: &str =
     "name, host, port, user, jump, key, accept_new, agent_allowed, facts, last_reached, no_agent";
 /// Columns of [`pair`].
 pub(super) const PAIR: &str = "id, workspace, remote, remote_dir, copy, root_inode, root_device, exclude, include, \
-     paused, wanted, last_visible, last_durable, append, pull";
+     paused, wanted, last_visible, last_durable, append, pull, git, git_index";
 /// Columns of [`base`].
 pub(super) const BASE: &str = "path, kind, hash, size, executable, target, mode, local, remote";
 
@@ -58,6 +58,8 @@ pub(super) fn pair(row: &Row<'_>) -> Result<Pair> {
         last_durable: row.get(12)?,
         append: from_json(13, &row.get::<_, String>(13)?)?,
         pull: from_json(14, &row.get::<_, String>(14)?)?,
+        git: if row.get(15)? { SyncGit::Push } else { SyncGit::Off },
+        git_index: row.get::<_, Option<[u8; 32]>>(16)?.map(Hash),
     })
 }
 

@@ -34,7 +34,7 @@ use crate::store::{Base, BaseChange, Store};
 pub(super) use answers::based_on;
 use commits::{Committed, ended};
 pub(super) use decide::would_stop;
-pub(super) use report::{conflict, seconds as report_seconds};
+pub(super) use report::{conflict, seconds as report_seconds, unit_conflict};
 use waiters::Waiter;
 
 mod answers;
@@ -44,6 +44,7 @@ mod home;
 mod link;
 mod moves;
 mod report;
+mod repository;
 mod requests;
 mod waiters;
 
@@ -180,6 +181,8 @@ pub(super) struct Actor {
     look_not_before: Option<Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
+    /// The `.git` folder.
+    repository: repository::Repository,
     /// Whether the workspace is followed, and not only brought up to date once.
     watches: bool,
     /// Whether the remote was compared since its patterns last brought something home.
@@ -251,6 +254,7 @@ impl Actor {
             look_not_before: None,
             transfers: BTreeMap::new(),
             resolving: 0,
+            repository: repository::Repository::default(),
             watches: false,
             home_due: false,
             bringing: false,
@@ -385,6 +389,7 @@ impl Actor {
     fn touch(&mut self, paths: Vec<RelPath>, since: Option<Instant>) {
         self.ahead = None;
         for path in paths {
+            let path = self.looked_at_as(path);
             self.pending.touch(path, since);
         }
     }
@@ -485,14 +490,15 @@ impl Actor {
         let paths = match self.pending.take(now) {
             None => return,
             Some(Due::Everything) => None,
-            Some(Due::Paths(paths)) => Some(paths),
+            Some(Due::Paths(paths)) => Some(paths.into_iter().map(|path| self.looked_at_as(path)).collect()),
         };
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let ahead =
             self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
         let doubted = self.doubts.keys().cloned().collect();
         let logs = self.logs.clone();
-        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), logs, ahead };
+        let unit = self.has_unit();
+        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), logs, ahead, unit };
         let base = self.base_for(request.paths.as_ref());
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         self.looking = true;

@@ -161,7 +161,7 @@ impl World {
         let remote = self.folder.path().join("remote/copy").to_string_lossy().into_owned();
         let mut pair = self.store.pair(&self.here(""), "box", &remote).await.expect("the pair is stored");
         pair.append.clone_from(&self.append);
-        let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
+        let options = Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false };
         let rules = Arc::new(Rules::load(&pair.workspace, &options));
         let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
         let session = session::Handle::start(connector, &frontend);

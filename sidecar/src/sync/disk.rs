@@ -328,7 +328,7 @@ mod tests {
     }
 
     fn disk(root: &Path) -> Disk {
-        let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
+        let options = Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false };
         Disk::new(root.to_owned(), Arc::new(Rules::load(root, &options)), CancellationToken::new())
     }
 

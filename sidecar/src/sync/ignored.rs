@@ -1,6 +1,6 @@
 //! Which paths of a workspace are synced at all.
 //!
-//! In order, the first that says something wins: `.git` and our own names (never synced), include overrides,
+//! In order, the first that says something wins: `.git` (never synced, or as [`git`] says) and our own names (never synced), include overrides,
 //! exclude patterns, `.mltignore` files, `.gitignore` files, `.git/info/exclude`, the global ignore file.
 //! The files follow git's rule: nothing below an ignored folder comes back. An include override does bring it
 //! back, and a folder it matches comes with all it holds. Rule files above the workspace are not looked at.
@@ -21,6 +21,7 @@ use protocol::editor::SyncProblem;
 use protocol::path::RelPath;
 
 use self::patterns::Patterns;
+use super::git;
 
 /// Longest rule file that is read; git's own tests stay far below.
 const MAX_RULE_FILE: u64 = 1024 * 1024;
@@ -34,6 +35,8 @@ pub struct Options {
     pub include: Vec<String>,
     /// Git's global ignore file (`core.excludesFile`).
     pub global: Option<PathBuf>,
+    /// Whether the workspace's `.git` folder is synced, for all its rules say.
+    pub git: bool,
 }
 
 /// Whether a path is synced.
@@ -136,9 +139,15 @@ impl Rules {
         let (include, mut option_problems) = include.build();
         let (exclude, more) = exclude.build();
         option_problems.extend(more);
+        let mut options = options.clone();
+        if options.git {
+            let obstacles = git::obstacles(root);
+            options.git = obstacles.is_empty();
+            option_problems.extend(obstacles);
+        }
         Self {
             root: root.to_owned(),
-            options: options.clone(),
+            options,
             include,
             on_the_way: on_the_way.build().0,
             exclude,
@@ -230,7 +239,10 @@ impl Rules {
     }
 
     fn state(&self, folder: &Folder, path: &RelPath, is_folder: bool) -> State {
-        if folder.state == State::Hard || is_never_synced(path.name()) {
+        if self.options.git && git::is_sent(path, is_folder) {
+            return State::Included;
+        }
+        if folder.state == State::Hard || is_never_synced(path.name()) || git::is_inside(path) {
             return State::Hard;
         }
         if folder.state == State::Included || is_ignored(&self.include, path.as_str(), is_folder) {

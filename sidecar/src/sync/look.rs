@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Expect, Found, Known};
 
+use super::git::{self, Seen};
 use super::logs::{self, Logs};
 use super::plan::{Held, Overlay, joined};
 use super::source::{Scan, Source, hash};
@@ -28,6 +29,8 @@ pub(super) struct Request {
     pub(super) logs: Logs,
     /// A scan of everything that began before the remote could be asked.
     pub(super) ahead: Option<Ahead>,
+    /// Whether the `.git` folder is synced.
+    pub(super) unit: bool,
 }
 
 /// A scan under way.
@@ -59,6 +62,8 @@ pub(super) struct Look {
     pub(super) broken_off: Vec<(RelPath, Found)>,
     /// What the remote was given and still holds, which the base does not say.
     pub(super) given: Vec<(RelPath, Found)>,
+    /// What was found out about the `.git` folder, when it was looked at.
+    pub(super) git: Option<Seen>,
 }
 
 /// Looks at both sides; changes neither.
@@ -68,7 +73,7 @@ pub(super) async fn look(
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
 ) -> Look {
-    let Request { paths, ask, doubted, overlay, logs, ahead } = request;
+    let Request { paths, ask, doubted, overlay, logs, ahead, unit } = request;
     let scanned = async {
         match ahead {
             Some(ahead) => ahead.await.unwrap_or_else(|error| Err(io::Error::other(error))),
@@ -82,8 +87,15 @@ pub(super) async fn look(
             Ask::Base | Ask::All => target.compare(Arc::clone(&base)).await,
         }
     });
-    let mut look =
-        Look { scan, overlay: Ok(None), problems: Vec::new(), read: false, broken_off: Vec::new(), given: Vec::new() };
+    let mut look = Look {
+        scan,
+        overlay: Ok(None),
+        problems: Vec::new(),
+        read: false,
+        broken_off: Vec::new(),
+        given: Vec::new(),
+        git: None,
+    };
     let Ok(scan) = &mut look.scan else { return look };
     let mut known = overlay;
     let of_base = match of_base {
@@ -126,6 +138,19 @@ pub(super) async fn look(
         }
     }
     known.extend(look.given.iter().map(|(path, found)| (path.clone(), Some(found.clone()))));
+    if unit && scan.looked_at.as_ref().is_none_or(|paths| paths.contains(&git::unit())) {
+        read(&source, scan, git::unread(&scan.found)).await;
+        match git::see(ask, &base, scan, &known, &source, &*target).await {
+            Ok(seen) => {
+                known.extend(seen.differs.iter().map(|(path, found)| (path.clone(), found.clone())));
+                look.git = Some(seen);
+            }
+            Err(error) => {
+                look.overlay = Err(error);
+                return look;
+            }
+        }
+    }
     look.broken_off = logs::broken_off(&logs, &source, &scan.found, &base, &known).await;
     for (path, _) in &look.broken_off {
         known.remove(path);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::path::RelPath;
 use tokio::time::Instant;
 
-use super::plan::folders_above;
+use super::plan::{below, folders_above};
 
 /// First wait before a path that failed is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -80,6 +80,11 @@ impl Pending {
         self.again(path);
     }
 
+    /// Puts a path back that has nothing to wait for but time.
+    pub(super) fn later(&mut self, path: &RelPath, then: Instant) {
+        self.put_back(path, Some(then), 0);
+    }
+
     /// Puts a path back that has to be looked at again at once.
     pub(super) fn again(&mut self, path: &RelPath) {
         self.put_back(path, None, 0);
@@ -130,7 +135,9 @@ impl Pending {
             let asked = if looked.is_empty() {
                 None
             } else {
-                looked.get(&path).or_else(|| folders_above(&path).find_map(|folder| looked.get(&folder)))
+                let above = || folders_above(&path).find_map(|folder| looked.get(&folder));
+                let first_below = || below(&looked, &path).map(|(_, wait)| wait).min_by_key(|wait| wait.generation);
+                looked.get(&path).or_else(above).or_else(first_below)
             };
             let generation = everything.unwrap_or(self.generation);
             let wait = asked.copied().unwrap_or(Wait { generation, since: None, not_before: None, attempts: 0 });
@@ -191,7 +198,7 @@ impl Pending {
         self.flying.is_empty()
             && self.looking.is_empty()
             && !self.whole()
-            && self.waiting.values().all(|wait| wait.not_before.is_some())
+            && self.waiting.values().all(|wait| wait.not_before.is_some() && wait.attempts > 0)
     }
 
     /// Returns the number of paths that are left.
@@ -258,6 +265,19 @@ mod tests {
         assert_eq!(pending.take(now), None);
         pending.touch(path("a"), Some(now));
         assert!(pending.take(now).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_time_alone_has_not_failed_and_keeps_its_place() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        pending.touch(path("unit/inner"), Some(now));
+        let asked = pending.generation();
+        assert!(pending.take(now).is_some());
+        pending.looked([path("unit")]);
+        pending.later(&path("unit"), now + FIRST_WAIT);
+        assert!(!pending.only_failed() && !pending.done(asked), "whoever waits for the save goes on waiting");
+        assert_eq!((pending.take(now), pending.next()), (None, Some(now + FIRST_WAIT)));
     }
 
     #[tokio::test(start_paused = true)]

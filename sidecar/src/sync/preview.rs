@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::agent::Opened;
-use protocol::editor::{SyncAction, SyncBrake, SyncChange, SyncConflict, SyncPushOutput, SyncState, SyncStatus};
+use protocol::editor::{
+    SyncAction, SyncBrake, SyncChange, SyncConflict, SyncGit, SyncPushOutput, SyncState, SyncStatus,
+};
 use protocol::error::{Error, Result};
-use protocol::path::RemotePath;
+use protocol::path::{RelPath, RemotePath};
 
 use super::candidates::Sizes;
+use super::git;
 use super::logs::Logs;
 use super::look::{Ask, Request, look, read_through};
-use super::plan::{Direction, Input, Overlay, Plan, plan};
+use super::plan::{Abilities, Direction, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source, target};
 use super::source::Source;
 use super::target::{OpenTarget, SyncError, SyncTarget};
@@ -24,6 +27,8 @@ const LISTED: usize = 1000;
 /// Both sides, compared.
 struct Compared {
     plan: Plan,
+    /// What would be done with the `.git` folder.
+    unit: git::Survey,
     opened: Option<Opened>,
     /// Paths that were equal when last seen.
     synced: u64,
@@ -35,7 +40,11 @@ struct Compared {
 pub async fn conflicts(cx: &Cx, pair: &Pair) -> Result<Vec<SyncConflict>> {
     let compared = compared(cx, pair).await?;
     let since = super::actor::report_seconds();
-    Ok(compared.plan.conflicts.iter().map(|found| super::actor::conflict(found, since)).collect())
+    let conflicts = compared.plan.conflicts.iter().chain(&compared.unit.conflict).map(|found| {
+        let conflict = super::actor::conflict(found, since);
+        super::actor::unit_conflict(conflict, &compared.unit.diverged)
+    });
+    Ok(conflicts.collect())
 }
 
 async fn compared(cx: &Cx, pair: &Pair) -> Result<Compared> {
@@ -71,7 +80,8 @@ async fn planned(
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base: Arc<BTreeMap<_, _>> = Arc::new(base.into_iter().collect());
     let (overlay, logs) = (Overlay::new(), Logs::default());
-    let request = Request { paths: None, ask, doubted: Vec::new(), overlay, logs, ahead: None };
+    let request =
+        Request { paths: None, ask, doubted: Vec::new(), overlay, logs, ahead: None, unit: pair.git == SyncGit::Push };
     let able = target.abilities();
     let mut seen = look(request, Arc::clone(&base), Arc::clone(&source), target).await;
     if let Ok(scan) = &seen.scan {
@@ -89,28 +99,48 @@ async fn planned(
     let paths = base.keys().chain(scan.found.keys()).filter(|path| {
         !untold.contains(*path) && !super::plan::folders_above(path).any(|folder| untold.contains(&folder))
     });
-    let plan = plan(Input {
-        direction: Direction::Push,
-        base: &base,
-        local: &scan.found,
-        remote: &overlay,
-        paths: Some(&paths.cloned().collect()),
-        ignored: &scan.ignored,
-        ignores_case: opened.as_ref().is_some_and(|opened| opened.ignores_case),
-        keep_times: base.is_empty(),
-        able,
-        apart: &BTreeSet::new(),
+    let mut overlay = overlay;
+    let mut paths: BTreeSet<RelPath> = paths.cloned().collect();
+    let inside: BTreeSet<RelPath> = match &seen.git {
+        Some(seen) => {
+            overlay.extend(seen.differs.clone());
+            paths.extract_if(.., git::is_of_unit).collect()
+        }
+        None => BTreeSet::new(),
+    };
+    let planned = |paths: &BTreeSet<RelPath>, able: Abilities| {
+        plan(Input {
+            direction: Direction::Push,
+            base: &base,
+            local: &scan.found,
+            remote: &overlay,
+            paths: Some(paths),
+            ignored: &scan.ignored,
+            ignores_case: opened.as_ref().is_some_and(|opened| opened.ignores_case),
+            keep_times: base.is_empty(),
+            able,
+            apart: &BTreeSet::new(),
+        })
+    };
+    let plan = planned(&paths, able);
+    let unit = seen.git.as_ref().map(|seen| {
+        let indexes = git::Indexes { base: pair.git_index, local: seen.index_here, remote: seen.index_there };
+        let (local, remote, watched) = (&scan.found, &overlay, &seen.watched);
+        let unit = git::Unit { base: &base, local, remote, watched, indexes, quiet: true, untold: false };
+        git::survey(unit, planned(&inside, Abilities::default()))
     });
     let emptied = opened.as_ref().is_some_and(|opened| opened.empty);
-    let brake = super::actor::would_stop(&plan, &scan, pair.root.filter(|_| same), base.len(), emptied);
-    Ok(Compared { plan, opened, synced: base.len() as u64, brake })
+    let known = base.keys().filter(|path| !git::is_of_unit(path)).count();
+    let brake = super::actor::would_stop(&plan, &scan, pair.root.filter(|_| same), known, emptied);
+    let unit = unit.unwrap_or_default();
+    Ok(Compared { plan, unit, opened, synced: base.len() as u64, brake })
 }
 
 /// Returns what a push of `pair` would do.
 pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
-    let Compared { plan, opened, synced, brake } = compared(cx, &pair).await?;
+    let Compared { plan, unit, opened, synced, brake } = compared(cx, &pair).await?;
     let mut output = SyncPushOutput { dry_run: true, ..SyncPushOutput::default() };
-    for step in plan.steps() {
+    for step in plan.steps().chain(&unit.steps) {
         let action = match (&step.base, step.replaces) {
             (None, true) => continue,
             (None, false) => SyncAction::Remove,
@@ -127,17 +157,17 @@ pub async fn preview(cx: &Cx, pair: Pair) -> Result<SyncPushOutput> {
         output.changes.push(SyncChange { path: step.op.path.to_string(), action, bytes: step.bytes() });
     }
     let conflict = |path: String| SyncChange { path, action: SyncAction::Conflict, bytes: 0 };
-    output.changes.extend(plan.conflicts.iter().map(|found| conflict(found.path.to_string())));
+    output.changes.extend(plan.conflicts.iter().chain(&unit.conflict).map(|found| conflict(found.path.to_string())));
     output.changes.truncate(LISTED);
     output.status = SyncStatus {
         workspace: pair.workspace.to_string_lossy().into_owned(),
         remote: pair.remote.clone(),
         remote_dir: opened.map_or_else(|| pair.remote_dir.clone(), |opened| opened.path),
         state: SyncState::Stopped,
-        pending: plan.steps().count() as u64,
+        pending: (plan.steps().count() + unit.steps.len()) as u64,
         pending_bytes: output.bytes,
         synced,
-        conflicts: plan.conflicts.len() as u64,
+        conflicts: (plan.conflicts.len() + usize::from(unit.conflict.is_some())) as u64,
         brake,
         drift: plan.drift.iter().take(100).map(ToString::to_string).collect(),
         ..SyncStatus::default()

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use protocol::agent::Opened;
-use protocol::editor::{SyncChange, SyncProblem};
+use protocol::editor::{SyncChange, SyncGit, SyncProblem};
 use protocol::error::{Code, Example, Explain, word};
 use protocol::path::RelPath;
 use tokio::sync::{mpsc, watch as published};
@@ -59,6 +59,17 @@ pub struct Sides {
     pub store: Store,
     /// Where versions are kept that are replaced or removed here.
     pub keep: PathBuf,
+}
+
+impl Sides {
+    /// Leaves out the `.git` folder: a repository comes home by git's own way, or not at all.
+    pub(crate) fn without_unit(mut self) -> Self {
+        if self.pair.git == SyncGit::Push {
+            self.pair.git = SyncGit::Off;
+            Arc::make_mut(&mut self.base).retain(|path, _| !super::git::is_of_unit(path));
+        }
+        self
+    }
 }
 
 /// What a pull is to do.

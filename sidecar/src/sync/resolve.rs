@@ -15,6 +15,7 @@ use protocol::sync::{Content, Found};
 use tokio::sync::oneshot;
 
 use super::actor::{Actor, report_seconds};
+use super::git;
 use super::look::blocking;
 use super::plan::{Conflict, Held, equal};
 use super::source::{Replacement, Source};
@@ -43,6 +44,12 @@ pub(super) enum ResolveError {
     /// The remote changed again.
     #[error("`{path}` changed again on the remote")]
     Again { path: RelPath },
+    /// A repository is no file.
+    #[error("the remote's repository cannot be taken as a whole")]
+    Repository {
+        /// The line that brings its branches here.
+        command: String,
+    },
     /// A version cannot be written here.
     #[error("cannot write `{path}` here")]
     Write { path: RelPath, source: std::io::Error },
@@ -51,7 +58,7 @@ pub(super) enum ResolveError {
 impl Explain for ResolveError {
     fn code(&self) -> Code {
         match self {
-            Self::Kind { .. } | Self::Again { .. } => Code::SyncConflict,
+            Self::Kind { .. } | Self::Again { .. } | Self::Repository { .. } => Code::SyncConflict,
             Self::Write { .. } => Code::FileFailed,
         }
     }
@@ -64,6 +71,9 @@ impl Explain for ResolveError {
             Self::Again { path } => format!(
                 "Look at it with `mltoolbox-sidecar sync conflicts`, then decide again with `mltoolbox-sidecar sync resolve {} --take remote`.",
                 word(path)
+            ),
+            Self::Repository { command } => format!(
+                "Fetch its branches with `{command}` and merge what you want of them; then let yours go there with `mltoolbox-sidecar sync resolve .git --take local`, which keeps theirs in the remote's trash."
             ),
             Self::Write { path, .. } => {
                 format!(
@@ -81,17 +91,31 @@ impl Actor {
             Ok(chosen) => chosen,
             Err(error) => return super::actor::reply(answer, Err(error.into())),
         };
+        let (of_unit, chosen): (Vec<Conflict>, Vec<Conflict>) =
+            chosen.into_iter().partition(|conflict| git::is_of_unit(&conflict.path));
+        let mut unit = Vec::new();
+        let mut refused = None;
+        if !of_unit.is_empty() {
+            match take {
+                Take::Local => unit = self.unit_as_ours(),
+                Take::Remote | Take::Both => refused = Some(self.unit_at()),
+            }
+        }
         let (keep, source, target) = self.resolving(chosen.len());
+        let store = self.store().clone();
         self.spawn_resolve(
             async move {
-                let mut resolved = Vec::new();
+                let mut resolved = unit;
                 for conflict in chosen {
                     match one(&conflict, take, &keep, &source, &*target).await {
                         Ok(one) => resolved.push(one),
                         Err(error) => return (resolved, Some(error)),
                     }
                 }
-                (resolved, None)
+                match refused {
+                    Some(at) => (resolved, Some(at.error(&store).await)),
+                    None => (resolved, None),
+                }
             },
             answer,
         );
@@ -217,6 +241,10 @@ pub(super) fn examples() -> Vec<Example> {
     vec![
         ResolveError::Kind { path: path(), what: "a folder".to_owned() }.into(),
         ResolveError::Again { path: path() }.into(),
+        ResolveError::Repository {
+            command: "git fetch ssh://ada@gpu.lab:2222/data/project '+refs/heads/*:refs/remotes/gpu1/*'".to_owned(),
+        }
+        .into(),
         ResolveError::Write { path: path(), source: std::io::ErrorKind::PermissionDenied.into() }.into(),
     ]
 }

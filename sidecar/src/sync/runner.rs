@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::agent::Holder;
+use protocol::editor::SyncGit;
 use protocol::error::{Error, Result};
 use tokio::sync::{mpsc, watch as published};
 
@@ -76,7 +77,12 @@ pub(crate) fn source(pair: &Pair, _: Arc<Rules>) -> Result<Arc<dyn Source>> {
 
 /// Returns the rules of a pair's workspace.
 pub(crate) async fn rules(pair: &Pair) -> Result<Arc<Rules>> {
-    let options = Options { exclude: pair.exclude.clone(), include: pair.include.clone(), global: global_ignores() };
+    let options = Options {
+        exclude: pair.exclude.clone(),
+        include: pair.include.clone(),
+        global: global_ignores(),
+        git: pair.git == SyncGit::Push,
+    };
     let workspace = pair.workspace.clone();
     let loaded = super::look::blocking(move || Rules::load(&workspace, &options)).await;
     loaded.map(Arc::new).map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))

@@ -134,7 +134,7 @@ pub(super) async fn start(here: &Work, connector: &Arc<ByProxy>, watch: bool) ->
     store.put_remote(&row).await.expect("a remote can be added");
     let remote = connector.home.home().join("copy").display().to_string();
     let pair = store.pair(&here.workspace(), "box", &remote).await.expect("the pair is stored");
-    let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
+    let options = Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false };
     let rules = Arc::new(Rules::load(&pair.workspace, &options));
     let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
     let own: Arc<dyn Connector> = Arc::<ByProxy>::clone(connector);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::editor::SyncStartParams;
+use protocol::editor::{SyncGit, SyncStartParams};
 use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
@@ -179,6 +179,8 @@ pub(super) async fn asked_in(cx: &Cx, workspace: &Path, params: &SyncStartParams
             include: Vec::new(),
             append: Vec::new(),
             pull: Vec::new(),
+            git: SyncGit::Off,
+            git_index: None,
             paused: false,
             wanted: false,
             last_visible: None,
@@ -202,6 +204,7 @@ pub(super) async fn asked_in(cx: &Cx, workspace: &Path, params: &SyncStartParams
             *patterns = cleared(given);
         }
     }
+    pair.git = params.git.unwrap_or(pair.git);
     Ok(Asked { pair, row, named: params.clone(), names_remote: cx.scope.remote.is_some() })
 }
 
@@ -221,6 +224,7 @@ impl Asked {
             || !self.named.include.is_empty() && asked.include != present.include
             || !self.named.append.is_empty() && asked.append != present.append
             || !self.named.pull.is_empty() && asked.pull != present.pull
+            || self.named.git.is_some() && asked.git != present.git
     }
 
     /// Stores what was asked for and returns the pair to run. Another folder than the stored one, and that its
@@ -240,6 +244,7 @@ impl Asked {
             include: pair.include.clone(),
             append: pair.append.clone(),
             pull: pair.pull.clone(),
+            git: pair.git,
             wanted: pair.wanted,
             ..row.clone()
         };

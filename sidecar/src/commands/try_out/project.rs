@@ -58,7 +58,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Copies what a sync of `from` would send to `to`, so that the original stays as it is.
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let options = Options { exclude: Vec::new(), include: Vec::new(), global: None };
+    let options = Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false };
     let rules = Rules::load(from, &options);
     let root = Root::open(from).map_err(io::Error::other)?;
     let found = scan(&root, &rules, Under::Everything, &|_: &RelPath| None, &CancellationToken::new());

@@ -82,6 +82,7 @@ impl Actor {
     pub(super) fn is_ours(&mut self, path: RelPath, found: Found) {
         let base = based_on(self.base.get(&path), found);
         self.overlay.remove(&path);
+        self.index_is_other(&path);
         self.record(path, Some(base));
     }
 
@@ -126,6 +127,7 @@ impl Actor {
         self.refused.remove(&path);
         self.apart.remove(&path);
         self.overlay.remove(&path);
+        self.index_arrived(&path);
         if let Some(mut base) = step.base {
             if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
                 (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);

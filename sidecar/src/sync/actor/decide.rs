@@ -9,11 +9,13 @@ use protocol::sync::Content;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::super::git;
 use super::super::guard::{self, Roots};
 use super::super::look::{self, Ask, Look};
 use super::super::plan::{self, Direction, Input, Local, Plan, Step, folders_above};
 use super::super::source::Scan;
 use super::super::target::{Batch, Done, SyncError};
+use super::repository::{Looked, with_unit};
 use super::{Actor, Event, Halt, TRY_AGAIN, Transfer, report, workspace_gone};
 use crate::session::Lane;
 use crate::store::Base;
@@ -23,7 +25,7 @@ const SMALL_FILES: usize = 64;
 /// Most bytes of such an edit.
 const SMALL_BYTES: u64 = 1024 * 1024;
 /// Outcomes on their way to the actor.
-const OUTCOMES: usize = 256;
+pub(super) const OUTCOMES: usize = 256;
 
 impl Actor {
     pub(super) fn looked(&mut self, look: Look) {
@@ -55,13 +57,20 @@ impl Actor {
                 return self.failed(error);
             }
         }
+        if let Some(seen) = &look.git {
+            self.take_seen(seen);
+        }
         for (path, found) in look.broken_off {
             self.is_ours(path, found);
         }
         let asked = scan.looked_at.clone();
         self.note_problems(asked.as_ref(), &scan, &look.problems);
         let untold: BTreeSet<RelPath> = look.problems.into_iter().map(|(path, _)| path).collect();
-        let paths = self.decidable(asked.as_ref(), &scan, &untold);
+        let mut paths = self.decidable(asked.as_ref(), &scan, &untold);
+        let inside: BTreeSet<RelPath> = match look.git {
+            Some(_) => paths.extract_if(.., git::is_of_unit).collect(),
+            None => BTreeSet::new(),
+        };
         let plan = plan::plan(Input {
             direction: Direction::Push,
             base: &self.base,
@@ -75,7 +84,8 @@ impl Actor {
             apart: &self.apart,
         });
         self.note_findings(&paths, &plan);
-        if self.must_halt(&plan, &scan) {
+        let unit = look.git.as_ref().and_then(|seen| self.look_at_unit(&inside, &scan, seen));
+        if self.must_halt(&plan, &scan, unit.as_ref()) {
             self.pending.not_looked();
             self.pending.touch_everything();
             self.look_not_before = Some(Instant::now() + TRY_AGAIN);
@@ -93,11 +103,16 @@ impl Actor {
             self.overlay.remove(path);
             self.record(path.clone(), base.clone());
         }
-        self.pending.looked(plan.steps().flat_map(Step::paths).cloned());
+        let of_unit = unit.iter().flat_map(Looked::steps).flat_map(Step::paths).cloned();
+        let whole = unit.as_ref().map(|_| git::unit());
+        self.pending.looked(plan.steps().flat_map(Step::paths).cloned().chain(of_unit).chain(whole));
         for path in plan.unread.iter().chain(&scan.unsettled) {
             self.pending.retry(path, Instant::now());
         }
         self.send(plan);
+        if let Some(unit) = unit {
+            self.handle_unit(unit);
+        }
         self.first = false;
     }
 
@@ -195,15 +210,16 @@ impl Actor {
     }
 
     /// Notes why the plan must not go, if it must not.
-    fn must_halt(&mut self, plan: &Plan, scan: &Scan) -> bool {
+    fn must_halt(&mut self, plan: &Plan, scan: &Scan, unit: Option<&Looked>) -> bool {
         let emptied = self.opened.as_ref().is_some_and(|opened| opened.empty) && self.first;
-        let roots = roots(plan, scan, self.config.pair.root, self.base.len(), emptied);
+        let roots = roots(plan, scan, self.config.pair.root, self.known_beside_unit(), emptied);
         if let Some(brake) = guard::check(plan, roots, self.approved.as_deref()) {
             self.halt = Some(Halt::Brake(brake));
             return true;
         }
         let first = self.base.is_empty();
-        if let Some(large) = guard::large(plan, first).map(Halt::large)
+        let large = if first { guard::large(&with_unit(plan, unit), first) } else { None };
+        if let Some(large) = large.map(Halt::large)
             && self.approved != Some(report::halt_plan(&large))
         {
             self.halt = Some(large);
@@ -215,13 +231,12 @@ impl Actor {
 
     /// Starts the steps of a plan; a small one on the lane that people wait for.
     fn send(&mut self, plan: Plan) {
-        let (count, bytes) =
-            plan.steps().fold((0, 0_u64), |(count, bytes), step| (count + 1, bytes.saturating_add(step.bytes())));
+        let (count, bytes) = measure(plan.steps());
         if count == 0 {
             return;
         }
         self.tally.planned(count as u64, bytes);
-        let lane = if count <= SMALL_FILES && bytes <= SMALL_BYTES { Lane::Priority } else { Lane::Bulk };
+        let lane = lane(count, bytes);
         let Plan { blocking, folders, moves, files, links, removals, .. } = plan;
         let mut batches = Vec::new();
         let mut steps = Vec::new();
@@ -263,6 +278,7 @@ impl Actor {
         for path in &left {
             self.pending.again(path);
         }
+        self.unit_ended(transfer);
         if let Err(error) = result {
             self.failed(error);
         }
@@ -297,7 +313,17 @@ pub(in super::super) fn would_stop(
     halt.as_ref().map(report::brake)
 }
 
-async fn pass_on(transfer: u64, mut outcomes: mpsc::Receiver<(usize, Done)>, events: &mpsc::Sender<Event>) {
+/// Returns how many steps there are and how many bytes travel for them.
+pub(super) fn measure<'a>(steps: impl Iterator<Item = &'a Step>) -> (usize, u64) {
+    steps.fold((0, 0_u64), |(count, bytes), step| (count + 1, bytes.saturating_add(step.bytes())))
+}
+
+/// Returns the lane for so much; a small edit goes on the lane that people wait for.
+pub(super) fn lane(count: usize, bytes: u64) -> Lane {
+    if count <= SMALL_FILES && bytes <= SMALL_BYTES { Lane::Priority } else { Lane::Bulk }
+}
+
+pub(super) async fn pass_on(transfer: u64, mut outcomes: mpsc::Receiver<(usize, Done)>, events: &mpsc::Sender<Event>) {
     while let Some((index, done)) = outcomes.recv().await {
         if events.send(Event::Step { transfer, index, done }).await.is_err() {
             return;

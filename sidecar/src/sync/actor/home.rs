@@ -22,7 +22,8 @@ impl Actor {
                 opened: opened.clone(),
                 store: self.store.clone(),
                 keep: self.config.keep.clone(),
-            }),
+            }
+            .without_unit()),
             (Link::Closed { .. } | Link::Opening | Link::Open, _) => {
                 Err(self.error.clone().unwrap_or_else(|| AskError::NotOpen.into()))
             }

@@ -3,8 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::editor::{SyncBrake, SyncConflict, SyncProblem, SyncState, SyncStatus};
+use protocol::path::RelPath;
 use protocol::sync::Rejected;
 
+use super::super::git;
 use super::super::plan::{Conflict, Held, Local};
 use super::super::target::{describe, refusal};
 use super::super::{Snapshot, needs_person};
@@ -89,6 +91,15 @@ pub(in super::super) fn conflict(conflict: &Conflict, since: i64) -> SyncConflic
         remote: describe(conflict.remote.as_ref().map(|found| &found.content)),
         since,
     }
+}
+
+/// Says of the conflict about a `.git` folder what it is about; leaves others as they are.
+pub(in super::super) fn unit_conflict(mut conflict: SyncConflict, diverged: &[RelPath]) -> SyncConflict {
+    if conflict.path == git::UNIT && !diverged.is_empty() {
+        "this machine's repository".clone_into(&mut conflict.local);
+        conflict.remote = git::words(diverged);
+    }
+    conflict
 }
 
 /// Returns what names a halt for `sync approve`.
@@ -229,7 +240,10 @@ impl Actor {
             conflicts: self
                 .conflicts
                 .values()
-                .map(|found| conflict(found, self.since.get(&found.path).copied().unwrap_or_default()))
+                .map(|found| {
+                    let since = self.since.get(&found.path).copied().unwrap_or_default();
+                    unit_conflict(conflict(found, since), &self.repository.diverged)
+                })
                 .collect(),
             large: match &self.halt {
                 Some(Halt::Large { large, .. }) => Some(large.clone()),

@@ -11,6 +11,7 @@ use protocol::sync::Content;
 use tokio::sync::oneshot;
 
 use super::super::AskError;
+use super::super::git;
 use super::super::plan::{Conflict, Held, Local};
 use super::super::resolve::Resolved;
 use super::super::source::Source;
@@ -87,11 +88,14 @@ impl Actor {
             self.conflicts.remove(&path);
             self.drift.remove(&path);
             self.overlay.remove(&path);
-            self.pending.touch(path.clone(), None);
+            let looked_at = self.looked_at_as(path.clone());
+            self.pending.touch(looked_at, None);
             if let Some(beside) = beside {
                 self.pending.touch(beside, None);
             }
-            output.resolved.push(path.to_string());
+            if !git::is_inside(&path) {
+                output.resolved.push(path.to_string());
+            }
             output.kept_as.extend(kept_as);
             self.record(path, base);
         }

@@ -17,7 +17,7 @@ fn write(root: &Path, name: &str, text: &str) {
 
 fn options(exclude: &[&str], include: &[&str]) -> Options {
     let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-    Options { exclude: owned(exclude), include: owned(include), global: None }
+    Options { exclude: owned(exclude), include: owned(include), global: None, git: false }
 }
 
 /// Checks verdicts: a trailing slash marks a folder; the signs are `+` synced, `-` ignored, `~` pass.

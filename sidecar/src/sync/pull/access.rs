@@ -57,7 +57,7 @@ impl Access {
             cx.store.update_pair(&pair).await?;
         }
         let keep = keep_folder(cx, &pair);
-        let sides = Sides { pair, base: Arc::new(base), target, opened, store: cx.store.clone(), keep };
+        let sides = Sides { pair, base: Arc::new(base), target, opened, store: cx.store.clone(), keep }.without_unit();
         Ok(Self { sides, through: Through::Own(cx.store.clone()) })
     }
 

@@ -167,7 +167,8 @@ mod tests {
     fn try_digest(after: Option<&str>, listing: Listing) -> Result<Digest, SyncError> {
         let folder = tempfile::tempdir().expect("a folder can be made");
         std::fs::write(folder.path().join(".mltignore"), "*.log\n").expect("a file can be written");
-        let rules = Rules::load(folder.path(), &Options { exclude: Vec::new(), include: Vec::new(), global: None });
+        let rules =
+            Rules::load(folder.path(), &Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false });
         let ask = Ask { folders: vec![None], after: after.map(ToOwned::to_owned) };
         digest(ask, vec![listing], &Selection::synced(), &rules)
     }

@@ -23,7 +23,7 @@ fn write(root: &Path, name: &str, text: &str) {
 
 fn rules(root: &Path, include: &[&str]) -> Rules {
     let include = include.iter().map(ToString::to_string).collect();
-    Rules::load(root, &Options { exclude: vec![], include, global: None })
+    Rules::load(root, &Options { exclude: vec![], include, global: None, git: false })
 }
 
 fn scan_of(root: &Path, under: Under<'_>, base: &BTreeMap<RelPath, Base>) -> Scan {

@@ -34,7 +34,7 @@ async fn watching(files: &[&str]) -> Bed {
     for name in files {
         write(&root, name, if name.ends_with(".gitignore") { "target/\n*.log\n" } else { "text" });
     }
-    let options = Options { exclude: vec![], include: vec![], global: None };
+    let options = Options { exclude: vec![], include: vec![], global: None, git: false };
     let rules = Arc::new(Rules::load(&root, &options));
     let watch = Watch::start(&root, rules, &folder.path().join("cookies")).await.expect("the kernel watches");
     Bed { folder, root, watch }
@@ -252,7 +252,7 @@ async fn the_root_going_away_is_said() {
 async fn a_missing_root_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("gone");
-    let rules = Arc::new(Rules::load(&root, &Options { exclude: vec![], include: vec![], global: None }));
+    let rules = Arc::new(Rules::load(&root, &Options { exclude: vec![], include: vec![], global: None, git: false }));
     let error = Watch::start(&root, rules, &folder.path().join("cookies")).await.expect_err("nothing to watch");
     assert!(matches!(error, WatchError::Start { .. }), "{error:?}");
 }
