@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::candidates::Sizes;
 use super::guard::{Brake, Large};
 use super::ignored::Rules;
+use super::links::Links;
 use super::logs::Logs;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
@@ -151,6 +152,8 @@ pub(super) struct Actor {
     apart: BTreeSet<RelPath>,
     /// How long the files of the base are.
     sizes: Sizes,
+    /// Which paths are one file here.
+    links: Links,
     /// What a look says cannot be synced.
     unseen: Vec<(String, String)>,
     /// What the remote refuses, by path.
@@ -231,6 +234,7 @@ impl Actor {
             moved: Vec::new(),
             apart: BTreeSet::new(),
             sizes: Sizes::default(),
+            links: Links::default(),
             unseen: Vec::new(),
             refused: BTreeMap::new(),
             trouble: None,

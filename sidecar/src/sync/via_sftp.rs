@@ -1,7 +1,6 @@
 //! A sync target behind a plain SFTP server, for machines that can run no agent.
 //!
-//! The same preconditions, trash, lease and identity X where it
-//! cannot. Requests travel one behind the other without waiting; memory is bounded whatever the server answers.
+//! Keeps the agent's preconditions, trash, lease and identity as far as SFTP can, and says what it cannot. Requests travel one behind the other without waiting; memory is bounded whatever the server answers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
