@@ -97,9 +97,15 @@ struct Transfer {
 
 impl Transfer {
     fn new(steps: Vec<Option<Step>>) -> Self {
-        let left: BTreeSet<&RelPath> = steps.iter().flatten().filter_map(Step::vacates).collect();
-        let written = steps.iter().flatten().map(|step| &step.op.path);
-        let refilled = written.filter(|path| left.contains(path)).cloned().collect();
+        let mut left: BTreeSet<&RelPath> = BTreeSet::new();
+        let mut refilled = BTreeSet::new();
+        // In their order: what is written first and left later is only passed through.
+        for step in steps.iter().flatten() {
+            if left.contains(&step.op.path) {
+                refilled.insert(step.op.path.clone());
+            }
+            left.extend(step.vacates());
+        }
         Self { steps, refilled }
     }
 
