@@ -33,6 +33,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tower_lsp", &["sidecar/src/frontend/lsp.rs", "sidecar/src/frontend/lsp/"]),
     ("notify", &["sidecar/src/sync/watch.rs", "sidecar/src/sync/watch/"]),
     ("ignore", &["sidecar/src/sync.rs", "sidecar/src/sync/"]),
+    ("unicode_normalization", &["sidecar/src/sync/plan/names.rs"]),
     ("ureq", &["sidecar/src/session/install/download.rs"]),
     ("sha2", &["sidecar/src/session/install/download.rs"]),
     ("indicatif", &["sidecar/src/frontend/cli/"]),

@@ -20,6 +20,7 @@ mod put;
 mod relocate;
 mod root;
 mod side;
+mod sparse;
 mod temp;
 mod trash;
 mod utc;

@@ -247,6 +247,6 @@ pub struct Opened {
     pub empty: bool,
     /// Bytes free for this user on its file system.
     pub free_bytes: u64,
-    /// Whether names that differ only in case are one file there.
+    /// Whether names that differ only in case, or in how Unicode composes them, are one file there.
     pub ignores_case: bool,
 }

@@ -31,6 +31,7 @@ mod hostile_tests;
 pub mod ignored;
 #[cfg(all(test, unix))]
 mod large_tests;
+mod links;
 pub mod logs;
 mod look;
 #[cfg(test)]

@@ -115,6 +115,11 @@ impl Proxy {
         self.state().stalled = true;
     }
 
+    /// Returns whether bytes are stopped now.
+    pub fn is_stalled(&self) -> bool {
+        self.state().stalled
+    }
+
     /// Lets stalled bytes travel again.
     pub fn resume(&self) {
         self.state().stalled = false;

@@ -232,6 +232,8 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     let home = || (0..small).filter(|number| story.here(&format!("build/a{number:02}.bin")).exists()).count() as u64;
     // The last ones may be on their way together with the big one.
     wait_until("most of the small files to come home", LONG, || home() >= small - 10);
+    // Else it would stall whoever comes next.
+    wait_until("the wire to stall", LONG, || story.wire.is_stalled());
     let memory = process::resident(id).expect("it lives");
     assert!(memory < 100_000_000, "{memory} bytes of memory");
     assert!(!story.here("build/z-big.bin").exists(), "no half file has its name");

@@ -11,7 +11,8 @@ use harness::oracle;
 use harness::skip::Reason;
 use harness::work::Work;
 use protocol::editor::{
-    DoctorOutput, RemoteRow, RemoteTestOutput, SyncConflictsOutput, SyncPushOutput, SyncState, SyncStatus,
+    DoctorOutput, RemoteRow, RemoteTestOutput, SyncConflictsOutput, SyncPullOutput, SyncPushOutput, SyncState,
+    SyncStatus,
 };
 
 use crate::story::{LEFT_OUT, Story};
@@ -161,4 +162,36 @@ fn a_link_that_is_cut_anywhere_leaves_whole_files() {
     }
     story.push();
     story.assert_equal();
+}
+
+#[test]
+fn results_come_home_without_an_agent() {
+    let test = "results_come_home_without_an_agent";
+    let (_programs, story) = match foreign() {
+        Ok(begun) => begun,
+        Err(reason) => return harness::skip::skip(test, &reason),
+    };
+    story.save(".gitignore", "*.log\nbuild/\n");
+    story.push();
+    fs::create_dir_all(story.there("build/epoch-1")).expect("the test's own host");
+    fs::write(story.there("build/epoch-1/model.pt"), "0123456789".repeat(100_000)).expect("the test's own host");
+    fs::write(story.there("build/last.pt"), "weights").expect("the test's own host");
+    std::os::unix::fs::symlink("epoch-1", story.there("build/latest")).expect("the test's own host");
+    fs::write(story.there("app.py"), "print('tuned there')\n").expect("the test's own host");
+    fs::write(story.there("metrics.csv"), "epoch,loss\n").expect("the test's own host");
+    let brought: SyncPullOutput = story.run("sync pull").json();
+    assert_eq!((brought.files, brought.conflicts), (2, 0), "{brought:#?}");
+    story.assert_equal();
+    let brought: SyncPullOutput = story.run("sync pull build/").json();
+    assert_eq!((brought.files, brought.problems.len()), (2, 0), "{brought:#?}");
+    oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
+    let again: SyncPullOutput = story.run("sync pull build/").json();
+    assert_eq!(again.files, 0, "{again:#?}");
+    // In a conflict nothing is touched.
+    story.save("app.py", "ours\n");
+    fs::write(story.there("app.py"), "theirs\n").expect("the test's own host");
+    let brought: SyncPullOutput = story.run("sync pull").json();
+    assert_eq!((brought.files, brought.conflicts), (0, 1), "{brought:#?}");
+    assert_eq!(fs::read_to_string(story.here("app.py")).expect("a file"), "ours\n");
+    assert!(!story.host.home().join(".mltoolbox").exists(), "nothing was installed");
 }

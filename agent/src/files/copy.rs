@@ -2,7 +2,7 @@
 //! ones get a name.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use protocol::path::RelPath;
@@ -13,6 +13,7 @@ use super::body::Body;
 use super::look::{self, CHUNK, Kind};
 use super::put::{Examined, Put, at_least, bits_while_made};
 use super::relocate::not_as_expected;
+use super::sparse::Sparse;
 
 /// What to copy, as [`protocol::sync::Action::Copy`] says.
 pub(super) struct Copy<'a> {
@@ -39,17 +40,17 @@ impl Batch<'_> {
             Examined::Ready(seen) => seen,
         };
         let old = self.sources.parent_of(copy.from).map_err(|stop| stop.rejected(copy.from))?;
-        let mut original = look::open(old.as_fd(), copy.from.name())?;
+        let original = look::open(old.as_fd(), copy.from.name())?;
         let seen = look::through(&original)?;
         if seen.kind != Kind::File {
             return Err(not_as_expected(copy.from));
         }
         put.size = seen.stamp.size;
-        let (temp, mut file) = self.root.workshop.file(bits_while_made(&put, before.as_ref()))?;
+        let (temp, file) = self.root.workshop.file(bits_while_made(&put, before.as_ref()))?;
         let hash = if is_cloned(&original, &file) {
-            self.duplicate(&mut file, &mut io::sink(), put.size, body)?
+            self.duplicate(&file, None, put.size, body)?
         } else {
-            self.duplicate(&mut original, &mut file, put.size, body)?
+            self.duplicate(&original, Some(Sparse::new(&file)), put.size, body)?
         };
         if hash != *wanted || look::through(&file)?.stamp.size != put.size {
             return Err(not_as_expected(copy.from));
@@ -61,22 +62,34 @@ impl Batch<'_> {
     }
 
     /// Copies at most `size` bytes and returns their hash; a file that grows meanwhile is another one anyway.
-    fn duplicate(&mut self, from: &mut File, to: &mut dyn Write, size: u64, body: &mut Body<'_>) -> Result<Hash, Halt> {
+    fn duplicate(
+        &mut self,
+        from: &File,
+        mut to: Option<Sparse<'_>>,
+        size: u64,
+        body: &mut Body<'_>,
+    ) -> Result<Hash, Halt> {
         let mut hasher = blake3::Hasher::new();
         let chunk = at_least(&mut self.buffer, CHUNK);
         let mut from = from.take(size);
         loop {
             body.is_wanted().map_err(Halt::Lost)?;
             match from.read(chunk) {
-                Ok(0) => return Ok(Hash(*hasher.finalize().as_bytes())),
+                Ok(0) => break,
                 Ok(count) => {
                     hasher.update(&chunk[..count]);
-                    to.write_all(&chunk[..count])?;
+                    if let Some(to) = &mut to {
+                        to.write(&chunk[..count])?;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        if let Some(to) = to {
+            to.finish()?;
+        }
+        Ok(Hash(*hasher.finalize().as_bytes()))
     }
 }
 

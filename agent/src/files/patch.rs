@@ -3,7 +3,7 @@
 //! No source is changed, and nothing gets a name whose hash is not the announced one.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 
@@ -14,6 +14,7 @@ use protocol::sync::{Hash, Rejected};
 use super::batch::{Batch, Halt, changed_to};
 use super::body::Body;
 use super::look::{self, CHUNK, Kind, Match, Seen};
+use super::sparse::Sparse;
 use super::temp::Temp;
 use crate::delta::{COPY, COPY_HEAD, DATA, DATA_HEAD};
 
@@ -30,7 +31,7 @@ struct Source {
 /// A file that is put together.
 struct Assembly<'a, 'b> {
     sources: &'b [Source],
-    file: &'b mut File,
+    file: Sparse<'b>,
     buffer: &'b mut [u8],
     hasher: blake3::Hasher,
     /// Bytes that are still to come.
@@ -52,16 +53,17 @@ impl<'a> Batch<'a> {
         body.begin(size.saturating_mul(2).saturating_add(OVERHEAD));
         let sources = self.sources(path, sources, before)?;
         let root = self.root;
-        let (mut temp, mut file) = root.workshop.resumable(bits, path, body.may_resume())?;
+        let (mut temp, file) = root.workshop.resumable(bits, path, body.may_resume())?;
         let mut assembly = Assembly {
             sources: &sources,
-            file: &mut file,
+            file: Sparse::new(&file),
             buffer: super::put::at_least(&mut self.buffer, CHUNK),
             hasher: blake3::Hasher::new(),
             left: size,
             temp: &mut temp,
         };
         let received = assembly.run(body).and_then(|()| {
+            assembly.file.finish()?;
             let hash = Hash(*assembly.hasher.finalize().as_bytes());
             let announced = if body.is_whole() { None } else { body.end().map_err(Halt::Lost)? };
             if announced == Some(hash) { Ok(hash) } else { Err(Rejected::Torn.into()) }
@@ -196,7 +198,7 @@ impl Assembly<'_, '_> {
     fn write(&mut self, count: usize) -> Result<(), Halt> {
         let bytes = &self.buffer[..count];
         self.hasher.update(bytes);
-        Ok(self.file.write_all(bytes)?)
+        Ok(self.file.write(bytes)?)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Writing one file: look, receive, check the hash, and only then give it its name.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::body::Body;
 use super::look::{self, CHUNK, Kind, Match, Seen};
 use super::mode;
 use super::place::Replaced;
+use super::sparse::Sparse;
 use super::temp::Temp;
 
 /// Largest file that is held in memory and checked before the disk is touched.
@@ -154,8 +154,10 @@ impl<'a> Batch<'a> {
         let hash = Hash(*blake3::hash(bytes).as_bytes());
         check_hash(put, hash, body)?;
         let root = self.root;
-        let (temp, mut file) = root.workshop.file(bits)?;
-        file.write_all(bytes)?;
+        let (temp, file) = root.workshop.file(bits)?;
+        let mut sparse = Sparse::new(&file);
+        sparse.write(bytes)?;
+        sparse.finish()?;
         Ok((temp, file, hash))
     }
 
@@ -167,7 +169,8 @@ impl<'a> Batch<'a> {
         bits: u32,
     ) -> Result<(Temp<'a>, File, Hash), Halt> {
         let root = self.root;
-        let (mut temp, mut file) = root.workshop.resumable(bits, path, body.may_resume())?;
+        let (mut temp, file) = root.workshop.resumable(bits, path, body.may_resume())?;
+        let mut sparse = Sparse::new(&file);
         let mut hasher = blake3::Hasher::new();
         let chunk = at_least(&mut self.buffer, CHUNK);
         loop {
@@ -175,7 +178,7 @@ impl<'a> Batch<'a> {
                 Ok(0) => break,
                 Ok(count) => {
                     hasher.update(&chunk[..count]);
-                    file.write_all(&chunk[..count])?;
+                    sparse.write(&chunk[..count])?;
                 }
                 Err(error) => {
                     temp.keep(&root.partials);
@@ -183,6 +186,7 @@ impl<'a> Batch<'a> {
                 }
             }
         }
+        sparse.finish()?;
         let hash = Hash(*hasher.finalize().as_bytes());
         check_hash(put, hash, body)?;
         Ok((temp, file, hash))

@@ -192,15 +192,22 @@ impl Side {
         probe().map_err(|error| self.failed(error))
     }
 
-    /// Finds out by trying whether names that differ only in case are one file.
+    /// Finds out by trying whether names that differ only in case, or in how Unicode composes them, are one file.
     pub(super) fn ignores_case(&self, scratch: &File) -> Result<bool, RootError> {
-        let probe = || -> io::Result<bool> {
-            drop(create(scratch.as_fd(), "case")?);
-            let same = look::at(scratch.as_fd(), "CASE")?.is_some();
-            rustix::fs::unlinkat(scratch, "case", AtFlags::empty())?;
+        let probe = |name: &str, other: &str| -> io::Result<bool> {
+            match create(scratch.as_fd(), name) {
+                Ok(file) => drop(file),
+                // Its names are not Unicode, so that none is composed.
+                Err(error) if !name.is_ascii() && error.raw_os_error().is_some() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            let same = look::at(scratch.as_fd(), other)?.is_some();
+            rustix::fs::unlinkat(scratch, name, AtFlags::empty())?;
             Ok(same)
         };
-        probe().map_err(|error| self.failed(error))
+        let pairs = [("case", "CASE"), ("compos\u{e9}", "compose\u{301}")];
+        let same = pairs.into_iter().map(|(name, other)| probe(name, other)).collect::<io::Result<Vec<bool>>>();
+        same.map(|same| same.contains(&true)).map_err(|error| self.failed(error))
     }
 
     /// Returns the error for a failed system call in the side directory.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::candidates::Sizes;
 use super::guard::{Brake, Large};
 use super::ignored::Rules;
+use super::links::Links;
 use super::logs::Logs;
 use super::look::{self, Ask, Look};
 use super::pending::{Due, Pending};
@@ -97,9 +98,15 @@ struct Transfer {
 
 impl Transfer {
     fn new(steps: Vec<Option<Step>>) -> Self {
-        let left: BTreeSet<&RelPath> = steps.iter().flatten().filter_map(Step::vacates).collect();
-        let written = steps.iter().flatten().map(|step| &step.op.path);
-        let refilled = written.filter(|path| left.contains(path)).cloned().collect();
+        let mut left: BTreeSet<&RelPath> = BTreeSet::new();
+        let mut refilled = BTreeSet::new();
+        // In their order: what is written first and left later is only passed through.
+        for step in steps.iter().flatten() {
+            if left.contains(&step.op.path) {
+                refilled.insert(step.op.path.clone());
+            }
+            left.extend(step.vacates());
+        }
         Self { steps, refilled }
     }
 
@@ -152,6 +159,8 @@ pub(super) struct Actor {
     apart: BTreeSet<RelPath>,
     /// How long the files of the base are.
     sizes: Sizes,
+    /// Which paths are one file here.
+    links: Links,
     /// What a look says cannot be synced.
     unseen: Vec<(String, String)>,
     /// What the remote refuses, by path.
@@ -234,6 +243,7 @@ impl Actor {
             moved: Vec::new(),
             apart: BTreeSet::new(),
             sizes: Sizes::default(),
+            links: Links::default(),
             unseen: Vec::new(),
             refused: BTreeMap::new(),
             trouble: None,

@@ -92,6 +92,7 @@ impl Source for Disk {
             unknown: seen.unknown,
             unsettled: seen.unsettled,
             ignored,
+            linked: seen.linked,
             looked_at,
         })
     }

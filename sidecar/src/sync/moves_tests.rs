@@ -10,8 +10,12 @@ use super::*;
 
 /// A workspace with these files that is synced, and how many files travelled for that.
 async fn synced(files: &[(&str, &str)]) -> World {
+    begun(World::new().await, files).await
+}
+
+/// The same with a world of its own.
+async fn begun(mut world: World, files: &[(&str, &str)]) -> World {
     tokio::spawn(drive_clock());
-    let mut world = World::new().await;
     for (at, text) in files {
         world.source.tree.lock().write(at, text.as_bytes());
     }
@@ -224,4 +228,34 @@ async fn answers_may_overtake_each_other() {
         .await;
     world.assert_equal();
     assert_eq!(world.sent(), sent + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_spelling_is_moved_twice_where_case_counts_for_nothing() {
+    // What else happens: nothing, the link is cut after the first move, or one of the two is refused.
+    let no = || VecDeque::from([Rejected::Failed { reason: "no".to_owned() }]);
+    for (name, most_sent) in [("nothing", 0), ("cut", 0), ("refused", 1)] {
+        let world = World::new().await;
+        locked(&world.target.faults).ignores_case = true;
+        let world = begun(world, &[("Readme", "text"), ("d/x", "other")]).await;
+        {
+            let mut faults = locked(&world.target.faults);
+            match name {
+                "cut" => faults.cut_after = Some(1),
+                "refused" => drop(faults.reject.insert(path("README"), no())),
+                _ => {}
+            }
+        }
+        world.edit(&["Readme", "README"], |tree| tree.rename("Readme", "README")).await;
+        world.compare().await;
+        world.assert_equal();
+        assert!(world.sent() <= most_sent, "{name}: {} files travelled", world.sent());
+        assert_eq!(world.target.tree.lock().text("README").as_deref(), Some("text"), "{name}");
+        if name == "nothing" {
+            assert_eq!(world.target.tree.lock().trash.len(), 0);
+        }
+        // A folder is another matter: what is in it goes, and comes again.
+        world.edit(&["d", "D"], |tree| tree.rename("d", "D")).await;
+        world.assert_equal();
+    }
 }

@@ -13,11 +13,14 @@ use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Stamp};
 use crate::store::{Base, BaseChange};
 
 mod moves;
+mod names;
+mod respell;
 
 #[cfg(test)]
 mod tests;
 
 pub use moves::{Abilities, COPY_FROM};
+pub use respell::is_between;
 
 /// Permission bits that let somebody execute a file.
 const EXECUTE: u32 = 0o111;
@@ -77,7 +80,7 @@ pub struct Input<'a> {
     pub paths: Option<&'a BTreeSet<RelPath>>,
     /// Paths of the base that are ignored since: untracked, never removed.
     pub ignored: &'a BTreeSet<RelPath>,
-    /// Whether names that differ only in case are one file on the remote.
+    /// Whether names that differ only in case, or in how Unicode composes them, are one file on the remote.
     pub ignores_case: bool,
     /// Whether new files keep their modification time (the first population does).
     pub keep_times: bool,
@@ -223,8 +226,10 @@ fn push(input: Input<'_>) -> Plan {
     let collisions = if input.ignores_case { collisions(input) } else { BTreeMap::new() };
     for path in paths(input) {
         if let Some(other) = collisions.get(path) {
-            plan.problems
-                .push((path.clone(), format!("differs from `{other}` only in case, which the remote ignores")));
+            plan.problems.push((
+                path.clone(),
+                format!("differs from `{other}` only in case or in how letters are composed, which the remote ignores"),
+            ));
         } else if !collisions.is_empty() && folders_above(path).any(|folder| collisions.contains_key(&folder)) {
             // Its folder is the problem, and named.
         } else if input.ignored.contains(path) {
@@ -238,6 +243,7 @@ fn push(input: Input<'_>) -> Plan {
     drop_below_conflicts(&mut plan);
     make_missing_folders(input, &mut plan);
     if input.ignores_case {
+        respell::respell(input, &mut plan);
         remove_old_spellings(input, &mut plan);
     }
     sort(&mut plan);
@@ -317,7 +323,7 @@ fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {
     let mut folded: BTreeMap<String, &RelPath> = BTreeMap::new();
     let mut found = BTreeMap::new();
     for path in input.local.keys().chain(elsewhere) {
-        if let Some(first) = folded.insert(path.as_str().to_lowercase(), path).filter(|first| *first != path) {
+        if let Some(first) = folded.insert(names::folded(path), path).filter(|first| *first != path) {
             found.insert(path.clone(), first.clone());
             found.insert(first.clone(), path.clone());
         }
@@ -564,8 +570,8 @@ fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
 
 /// Where case is ignored, the old spelling of a renamed path has to go before the new one is written.
 fn remove_old_spellings(input: Input<'_>, plan: &mut Plan) {
-    let folded: BTreeSet<String> = input.local.keys().map(|path| path.as_str().to_lowercase()).collect();
-    let old = |step: &mut Step| folded.contains(&step.op.path.as_str().to_lowercase());
+    let folded: BTreeSet<String> = input.local.keys().map(names::folded).collect();
+    let old = |step: &mut Step| folded.contains(&names::folded(&step.op.path));
     plan.blocking.extend(plan.removals.extract_if(.., old));
 }
 

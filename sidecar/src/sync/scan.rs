@@ -32,6 +32,7 @@ pub(in crate::sync) use self::reading::{mode, stamp};
 pub use self::seal::Seal;
 #[cfg(unix)]
 use super::ignored::Rules;
+use super::source::Linked;
 #[cfg(unix)]
 use crate::store::Base;
 
@@ -82,6 +83,8 @@ pub struct Scan {
     pub unknown: BTreeSet<RelPath>,
     /// Files that kept changing while they were read; scan them again. They are in `unknown`, too.
     pub unsettled: BTreeSet<RelPath>,
+    /// Files that have more than one name.
+    pub linked: BTreeMap<RelPath, Linked>,
     /// Why paths cannot be synced, in the order they were met.
     pub problems: Vec<SyncProblem>,
     /// Inode and device of the workspace folder.

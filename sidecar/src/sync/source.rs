@@ -57,8 +57,19 @@ pub struct Scan {
     pub unsettled: BTreeSet<RelPath>,
     /// Paths of the base that are ignored now.
     pub ignored: BTreeSet<RelPath>,
+    /// Files that have more than one name.
+    pub linked: BTreeMap<RelPath, Linked>,
     /// What was looked at, which may be more than was asked for; `None` for all.
     pub looked_at: Option<BTreeSet<RelPath>>,
+}
+
+/// A file with more than one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linked {
+    /// Inode and device.
+    pub inode: (u64, u64),
+    /// How many names it has, wherever they are.
+    pub names: u64,
 }
 
 /// A file that is being read.

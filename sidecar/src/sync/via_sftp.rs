@@ -1,7 +1,6 @@
 //! A sync target behind a plain SFTP server, for machines that can run no agent.
 //!
-//! The same preconditions, trash, lease and identity X where it
-//! cannot. Requests travel one behind the other without waiting; memory is bounded whatever the server answers.
+//! Keeps the agent's preconditions, trash, lease and identity as far as SFTP can, and says what it cannot. Requests travel one behind the other without waiting; memory is bounded whatever the server answers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::Opened;
 use protocol::error::{Code, Error, Example, Family};
+use protocol::listing::Listing;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Differs, Expect, Found, Hash, Known, Rejected};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -25,6 +25,7 @@ mod apply;
 mod error;
 mod folders;
 mod lease;
+mod list;
 mod look;
 mod place;
 mod put;
@@ -195,6 +196,11 @@ impl SyncTarget for ViaSftp {
         let found = self.settled(root.read(path, most, to).await).await;
         to.flush().await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
         found
+    }
+
+    async fn list(&self, folders: Vec<Option<RelPath>>, after: Option<String>) -> Result<Vec<Listing>, SyncError> {
+        let root = self.root()?;
+        self.settled(list::folders(&root, folders, after).await).await
     }
 
     async fn flush(&self) -> Result<(), SyncError> {

@@ -122,8 +122,10 @@ impl Actor {
             (Some(_), false) => SyncAction::Create,
         };
         let change = SyncChange { path: path.to_string(), action, bytes: sent.map_or(0, |sent| sent.size) };
-        // Without a listener nobody wants to know.
-        self.arrivals.send(Arrival { change, latency }).ok();
+        if !plan::is_between(&path) {
+            // Without a listener nobody wants to know.
+            self.arrivals.send(Arrival { change, latency }).ok();
+        }
         self.refused.remove(&path);
         self.apart.remove(&path);
         self.overlay.remove(&path);

@@ -109,11 +109,29 @@ impl Actor {
         for path in plan.unread.iter().chain(&scan.unsettled) {
             self.pending.retry(path, Instant::now());
         }
+        self.touch_other_names(&plan, &scan);
         self.send(plan);
         if let Some(unit) = unit {
             self.handle_unit(unit);
         }
         self.first = false;
+    }
+
+    /// Has the other names of the files that are sent looked at. One that is as the base says is not sent, and so
+    /// touches nothing in its turn.
+    fn touch_other_names(&mut self, plan: &Plan, scan: &Scan) {
+        self.links.looked(scan);
+        let sent = plan.files.iter().chain(&plan.moves).map(|step| &step.op.path);
+        let mut others = BTreeSet::new();
+        for path in sent {
+            if let Some(linked) = scan.linked.get(path) {
+                others.extend(self.links.others(path, *linked, &self.base));
+            }
+        }
+        // Those of the same look, too: it may have met one of them before the save.
+        for path in others {
+            self.pending.touch(path, Some(Instant::now()));
+        }
     }
 
     fn cannot_look(&mut self, error: &std::io::Error) {

@@ -6,7 +6,7 @@ use protocol::path::RelPath;
 use protocol::sync::{Action, Content};
 
 use super::super::Arrival;
-use super::super::plan::{Step, equal};
+use super::super::plan::{Step, equal, is_between};
 use super::Actor;
 use crate::store::Base;
 
@@ -35,9 +35,11 @@ impl Actor {
         self.overlay.remove(&from);
         if !is_refilled {
             let latency = self.pending.arrived(&from).map(|saved| saved.elapsed());
-            let change = SyncChange { path: from.to_string(), action: SyncAction::Remove, bytes: 0 };
-            // Without a listener nobody wants to know.
-            self.arrivals.send(Arrival { change, latency }).ok();
+            if !is_between(&from) {
+                let change = SyncChange { path: from.to_string(), action: SyncAction::Remove, bytes: 0 };
+                // Without a listener nobody wants to know.
+                self.arrivals.send(Arrival { change, latency }).ok();
+            }
             self.refused.remove(&from);
         }
         self.record(from, None);

@@ -26,7 +26,7 @@ pub struct Abilities {
 
 /// What two files or links have in common when one can be the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key<'a> {
+pub(super) enum Key<'a> {
     File(Hash),
     Link(&'a str),
 }
@@ -40,7 +40,7 @@ fn key(content: &Content) -> Option<Key<'_>> {
 }
 
 /// Returns what a step writes, when that is known for sure.
-fn written(step: &Step) -> Option<(Key<'_>, &Base)> {
+pub(super) fn written(step: &Step) -> Option<(Key<'_>, &Base)> {
     let base = step.base.as_ref()?;
     let is_known = match &step.op.action {
         Action::Put { hash, .. } => hash.is_some(),

@@ -16,6 +16,7 @@ use super::{Local, LocalContent, Root, Scan, ScanError, Under, now_ns, trusted};
 use crate::store::Base;
 use crate::sync::ignored::{Rules, Verdict};
 use crate::sync::plan::escapes;
+use crate::sync::source::Linked;
 
 /// A walk under way.
 struct Walk<'w, 'a> {
@@ -201,6 +202,7 @@ impl Walk<'_, '_> {
         self.scan.entries.insert(path, Local { content, mode: mode(stat), stamp: None });
     }
 
+    #[allow(clippy::useless_conversion, reason = "the field's type differs by platform")]
     fn take_file(&mut self, path: RelPath, stat: &Stat) {
         let stamp = stamp(stat);
         let hash = match (self.base)(&path) {
@@ -214,6 +216,10 @@ impl Walk<'_, '_> {
             }
             _ => None,
         };
+        let names = u64::from(stat.st_nlink);
+        if names > 1 {
+            self.scan.linked.insert(path.clone(), Linked { inode: (stamp.inode, stamp.device), names });
+        }
         let content = LocalContent::File { hash, size: stamp.size, executable: stat.st_mode & 0o100 != 0 };
         self.scan.entries.insert(path, Local { content, mode: mode(stat), stamp: self.trusted(stamp) });
     }

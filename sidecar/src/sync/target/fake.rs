@@ -246,6 +246,13 @@ impl FakeTarget {
         if let Some(rejected) = faults.reject.get_mut(&op.path).and_then(VecDeque::pop_front) {
             return Outcome::Rejected(rejected);
         }
+        if faults.ignores_case && op.expect == Expect::Absent {
+            let spelling =
+                |path: &RelPath| *path != op.path && path.as_str().to_lowercase() == op.path.as_str().to_lowercase();
+            if let Some((_, node)) = tree.nodes.iter().find(|(path, _)| spelling(path)) {
+                return Outcome::Rejected(Rejected::Changed { found: Some(node.found()) });
+            }
+        }
         apply(&mut tree, op, body)
     }
 }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use async_trait::async_trait;
 use protocol::error::Code;
+use protocol::listing::ListedKind;
 use protocol::path::RemotePath;
 use protocol::sync::{Action, Op, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
@@ -464,5 +465,42 @@ async fn absurd_files_are_told_as_such() {
         let told = tokio::time::timeout(SOON, compared).await.unwrap_or_else(|_| panic!("{what}: no end"));
         let fault = told.expect_err(what);
         assert!(!matches!(fault, Fault::Lost { .. }), "{what}: {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn folders_are_listed_in_order_and_links_are_not_entered() {
+    for server in Server::honest() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let at = place.path().join("root");
+        for name in ["d/e", "many"] {
+            std::fs::create_dir_all(at.join(name)).expect("our own folder");
+        }
+        std::fs::write(at.join("d/b"), "bytes").expect("our own folder");
+        std::fs::write(at.join("d/a"), "").expect("our own folder");
+        std::os::unix::fs::symlink("e", at.join("d/link")).expect("our own folder");
+        let most = protocol::listing::MAX_LISTED;
+        for number in 0..=most {
+            std::fs::write(at.join(format!("many/{number:05}")), "").expect("our own folder");
+        }
+        let target = ViaSftp::new(server.session(place.path()));
+        target.open(&open_as(&at, "me", false)).await.expect("it opens");
+        let list = async |folders: &[&str], after: Option<&str>| {
+            let folders = folders.iter().map(|name| Some(path(name))).collect();
+            target.list(folders, after.map(ToOwned::to_owned)).await.expect("it can be listed")
+        };
+        let top = target.list(vec![None], None).await.expect("it can be listed");
+        let names = |listing: &Listing| listing.entries.iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&top[0]), ["d", "many"], "{server:?}");
+        let found = list(&["d", "d/link", "gone", "d/a"], None).await;
+        assert_eq!(names(&found[0]), ["a", "b", "e", "link"]);
+        assert!(matches!(&found[0].entries[1].kind, ListedKind::File(stamp) if stamp.size == 5));
+        assert_eq!(found[0].entries[3].kind, ListedKind::Link { target: "e".to_owned() });
+        assert!(found[1..].iter().all(|listing| listing.problem.is_some() && listing.entries.is_empty()), "{found:?}");
+        assert_eq!(names(&list(&["d"], Some("b")).await[0]), ["e", "link"]);
+        let found = list(&["many", "d"], None).await;
+        assert_eq!((found.len(), found[0].entries.len(), found[0].cut), (1, most, true));
+        let rest = list(&["many", "d"], Some(&found[0].entries[most - 1].name)).await;
+        assert_eq!((rest.len(), rest[0].entries.len(), rest[1].entries.len()), (2, 1, 4), "{server:?}");
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join5};
+use futures_util::stream::{self, StreamExt as _};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::rawsession::Limits;
 use russh_sftp::client::{Config, RawSftpSession};
@@ -230,19 +231,20 @@ impl Wire {
     pub(super) async fn list(&self, path: &str, most: usize) -> Result<Vec<(String, Seen)>, Fault> {
         let _place = self.files.acquire().await.expect("the places are never closed");
         let handle = self.ask(self.sftp.opendir(path)).await?.handle;
-        let listed = self.entries(&handle, most).await;
+        let listed = self.entries(path, &handle, most).await;
         let closed = self.ask(self.sftp.close(handle)).await;
         let entries = listed?;
         closed?;
         Ok(entries)
     }
 
-    async fn entries(&self, handle: &str, most: usize) -> Result<Vec<(String, Seen)>, Fault> {
+    async fn entries(&self, path: &str, handle: &str, most: usize) -> Result<Vec<(String, Seen)>, Fault> {
         let mut entries = Vec::new();
+        let mut untold = Vec::new();
         loop {
             let files = match self.raw(self.sftp.readdir(handle)).await {
                 Ok(name) => name.files,
-                Err(SftpError::Status(Status { status_code: StatusCode::Eof, .. })) => return Ok(entries),
+                Err(SftpError::Status(Status { status_code: StatusCode::Eof, .. })) => break,
                 Err(error) => return Err(fault(error, self.begun)),
             };
             if files.is_empty() {
@@ -254,11 +256,24 @@ impl Wire {
                     name if name.is_empty() || name.contains(['/', '\0']) => {
                         return Err(Fault::Nonsense("an entry of a folder has no name"));
                     }
-                    _ if entries.len() >= most => return Err(Fault::Nonsense("a folder has no end")),
-                    _ => entries.push((file.filename, Seen::of(&file.attrs)?)),
+                    _ if entries.len() + untold.len() >= most => return Err(Fault::Nonsense("a folder has no end")),
+                    _ => match Seen::of(&file.attrs) {
+                        Ok(seen) => entries.push((file.filename, seen)),
+                        Err(_) => untold.push(file.filename),
+                    },
                 }
             }
         }
+        // A server need not say more than names.
+        let looks = untold.into_iter().map(|name| async move {
+            let seen = self.look(&format!("{path}/{name}")).await?;
+            Ok(seen.map(|seen| (name, seen)))
+        });
+        let mut looks = stream::iter(looks).buffered(DEPTH);
+        while let Some(looked) = looks.next().await {
+            entries.extend(looked?);
+        }
+        Ok(entries)
     }
 
     /// Makes a folder; the server's umask narrows `mode`. Returns whether it was not there before.

@@ -117,11 +117,22 @@ fn a_renamed_folder_is_made_filled_and_removed() {
 }
 
 #[test]
-fn a_new_spelling_is_not_a_move_where_case_is_ignored() {
+fn a_new_spelling_is_two_moves_where_case_is_ignored() {
     let mut world = able(&[("Foo", "a", "-", "="), ("foo", "-", "a", "-")]);
     assert_eq!(lines(&world.plan()), ["move foo from Foo if absent"]);
     world.ignores_case = true;
+    let between = "04e0bb39f30b1a3f.mltoolbox-spelling";
+    let moves = [format!("move {between} from Foo if absent"), format!("move foo from {between} if absent")];
+    assert_eq!(lines(&world.plan()), moves);
+    // What was refused is sent, and so is what is in a folder of another spelling.
+    world.apart.insert(path("foo"));
     assert_eq!(lines(&world.plan()), ["remove Foo if file", "put foo if absent"]);
+    let mut world = able(&[("D", "/", "-", "="), ("D/x", "a", "-", "="), ("d", "-", "/", "-"), ("d/x", "-", "a", "-")]);
+    world.ignores_case = true;
+    assert_eq!(
+        lines(&world.plan()),
+        ["remove D/x if file", "remove D if folder", "folder d if absent", "put d/x if absent"]
+    );
 }
 
 #[test]
