@@ -1,13 +1,18 @@
 //! Tests against real programs: OpenSSH, rsync, other people's watchers. Each skips loudly when its
 //! counterpart is missing, and fails instead under `MLT_LIVE=1`.
 
+mod reached;
 mod story;
 mod versions;
 
 mod anywhere;
 mod builds;
+mod crashes;
+mod cuts;
+mod differential;
 mod editor;
 mod faults;
+mod flips;
 mod host;
 mod hostile;
 mod input;
@@ -17,6 +22,7 @@ mod limits;
 mod logins;
 mod owner;
 mod pull;
+mod shortages;
 mod ssh_config;
 mod sync;
 mod terminal;
