@@ -212,7 +212,13 @@ impl Root {
         for (index, op) in apply.ops.iter().enumerate() {
             let is_last = index + 1 == apply.ops.len();
             match batch.run(op, is_last, &mut body) {
-                Ok(outcome) => outcomes.push(outcome),
+                Ok(outcome) => {
+                    // The hash of the last one may still be on its way.
+                    if !is_last {
+                        self.remember(op, &outcome, None);
+                    }
+                    outcomes.push(outcome);
+                }
                 Err(error) => {
                     done = Err(lost(error));
                     break;
@@ -220,24 +226,26 @@ impl Root {
             }
         }
         let told = done.and_then(|()| body.end().map_err(lost));
+        if outcomes.len() == apply.ops.len()
+            && let (Some(op), Some(outcome)) = (apply.ops.last(), outcomes.last())
+        {
+            self.remember(op, outcome, told.as_ref().ok().copied().flatten());
+        }
         // Also when the stream broke: what was done until then is the sidecar's, which does not know it.
-        self.remember(&apply.ops, &outcomes, told.as_ref().ok().copied().flatten());
+        self.mirror.note_now();
         told?;
         batch.finish().map_err(|error| RootError::io("flush", &self.path, error))?;
         self.trash.purge();
         Ok(outcomes)
     }
 
-    /// Writes what came of a batch into the mirror.
-    fn remember(&self, ops: &[Op], outcomes: &[Outcome], told: Option<Hash>) {
+    /// Leaves what came of an operation to the mirror.
+    fn remember(&self, op: &Op, outcome: &Outcome, told: Option<Hash>) {
         let look = |path: &RelPath| {
             let parent = Folders::new(&self.top).parent_of(path).ok()?;
             look::at(parent.as_fd(), path.name()).ok()?
         };
-        let given = |(index, (op, outcome)): (usize, (&Op, &Outcome))| {
-            mirror::given(op, outcome, told.filter(|_| index + 1 == ops.len()), look)
-        };
-        self.mirror.note(&ops.iter().zip(outcomes).enumerate().flat_map(given).collect::<Vec<_>>());
+        self.mirror.note_later(mirror::given(op, outcome, told, look));
     }
 
     /// Opens a file for reading; it was hashed once, and what is read may be newer.

@@ -17,10 +17,9 @@ use harness::{cli, oracle, process, skip};
 use protocol::editor::SyncPushOutput;
 use sidecar::transport::ssh_server::{self, Server};
 
+use crate::reached;
 use crate::story::ARRIVES;
 use crate::versions::{Dice, check_until, litter, save};
-
-mod reached;
 
 /// Kills of each end in a usual run; only those count that met a living process.
 const KILLS: u64 = 110;
@@ -34,11 +33,11 @@ const SAVES: u64 = 12;
 const LET_BE: u64 = 12;
 
 fn kills() -> u64 {
-    if skip::soak() { 2_000 } else { KILLS }
+    if skip::soak() { 2_500 } else { KILLS }
 }
 
 /// Says past the test framework what was done: a number that nobody sees proves nothing.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     writeln!(std::io::stderr(), "{line}").expect("standard error is open");
 }
 

@@ -1,13 +1,18 @@
 //! Tests against real programs: OpenSSH, rsync, other people's watchers. Each skips loudly when its
 //! counterpart is missing, and fails instead under `MLT_LIVE=1`.
 
+mod reached;
 mod story;
 mod versions;
 
 mod anywhere;
 mod builds;
+mod crashes;
+mod cuts;
+mod differential;
 mod editor;
 mod faults;
+mod flips;
 mod host;
 mod hostile;
 mod input;
@@ -18,6 +23,7 @@ mod logins;
 mod owner;
 mod pull;
 mod repository;
+mod shortages;
 mod ssh_config;
 mod sync;
 mod terminal;

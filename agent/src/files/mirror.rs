@@ -95,6 +95,8 @@ pub(super) struct Mirror {
     /// How many batches are being done, and whoever waits for their end.
     batches: Mutex<usize>,
     ended: Condvar,
+    /// What batches under way have done and nobody wrote down yet, in order.
+    unwritten: Mutex<Vec<Record>>,
 }
 
 /// A batch whose operations are not all noted yet.
@@ -128,6 +130,7 @@ impl Mirror {
             log: Mutex::new(None),
             batches: Mutex::new(0),
             ended: Condvar::new(),
+            unwritten: Mutex::default(),
         })
     }
 
@@ -135,6 +138,18 @@ impl Mirror {
     pub(super) fn underway(&self) -> Underway<'_> {
         *self.batches.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Underway(self)
+    }
+
+    /// Takes what an operation of a batch under way did. It is written with the batch's end, or before somebody asks:
+    /// a batch whose link fell silent ends much later.
+    pub(super) fn note_later(&self, records: Vec<Record>) {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).extend(records);
+    }
+
+    /// Writes down what was taken so far.
+    pub(super) fn note_now(&self) {
+        let records = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        self.note(&records);
     }
 
     /// Waits until what is being done is noted: a sidecar that was killed and started again asks while the last
@@ -183,6 +198,7 @@ impl Mirror {
     /// path once. `None` when the root has too many paths.
     fn contents(&self) -> io::Result<Option<(Option<Reader>, Vec<Record>)>> {
         self.settle();
+        self.note_now();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.opened(&mut log)?;
         if open.header.given_up {

@@ -9,7 +9,7 @@ use protocol::sync::{Content, Differs, Expect, Found, Known};
 
 use super::git::{self, Seen};
 use super::logs::{self, Logs};
-use super::plan::{Held, Overlay, joined};
+use super::plan::{Held, Overlay, folders_above, joined};
 use super::source::{Scan, Source, hash};
 use super::target::{Compared, SyncError, SyncTarget, verify_all};
 use crate::store::Base;
@@ -189,7 +189,10 @@ fn about_new(
     let given: BTreeSet<&RelPath> = given.iter().map(|(path, _)| path).collect();
     let doubted = doubted.into_iter().filter(|path| !base.contains_key(path) && !scan.found.contains_key(path));
     let new = joined(base, &scan.found).filter(|(_, base, _)| base.is_none()).map(|(path, ..)| path.clone());
-    let asked = new.chain(doubted).filter(|path| !given.contains(path));
+    // Below a file that becomes a folder there is nothing, and the remote would say that it cannot tell.
+    let is_no_folder = |folder: &RelPath| base.get(folder).is_some_and(|base| base.content != Content::Folder);
+    let below_none = |path: &RelPath| !base.is_empty() && folders_above(path).any(|folder| is_no_folder(&folder));
+    let asked = new.chain(doubted).filter(|path| !given.contains(path) && !below_none(path));
     asked.map(|path| Known { path, expect: Expect::Absent }).collect()
 }
 

@@ -1,5 +1,5 @@
-//! A sync of the sidecar's library in this process with a real agent in a process of its own, reached over the
-//! pipes of `mlt proxy` instead of SSH: all that is killed is real, and nothing waits for a log-in.
+//! A sync of the sidecar's library in this process, and the ways to an agent that need no log-in: a real one in a
+//! process of its own behind `mlt proxy`, or one in this process behind a wire that breaks after an exact byte.
 
 use std::fs;
 use std::path::Path;
@@ -22,11 +22,18 @@ use sidecar::session::{self, Connector, Failed, Lane};
 use sidecar::store::Store;
 use sidecar::sync::disk::Disk;
 use sidecar::sync::ignored::{Options, Rules};
+use sidecar::sync::logs::Logs;
 use sidecar::sync::via_agent::ViaAgent;
-use sidecar::sync::{self, Config, Handle};
+use sidecar::sync::{self, Config, Handle, Snapshot};
 use sidecar::transport::{About, Process, Pty, Transport, TransportError};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
+
+use crate::story::ARRIVES;
+
+mod near;
+
+pub(crate) use near::{Broken, Near, ToNear};
 
 /// Nobody who could be asked.
 #[derive(Debug)]
@@ -92,18 +99,18 @@ impl Transport for Road {
 
 /// Reaches the agent of a home through `mlt proxy`, which starts one when there is none.
 #[derive(Debug)]
-pub(super) struct ByProxy {
+pub(crate) struct ByProxy {
     home: Arc<Work>,
     reached: AtomicU64,
 }
 
 impl ByProxy {
-    pub(super) fn new(home: &Arc<Work>) -> Arc<Self> {
+    pub(crate) fn new(home: &Arc<Work>) -> Arc<Self> {
         Arc::new(Self { home: Arc::clone(home), reached: AtomicU64::new(0) })
     }
 
     /// Returns how many links to an agent were opened so far.
-    pub(super) fn reached(&self) -> u64 {
+    pub(crate) fn reached(&self) -> u64 {
         self.reached.load(Ordering::Relaxed)
     }
 }
@@ -128,17 +135,22 @@ impl Connector for ByProxy {
 }
 
 /// Starts the sync of the workspace of `here` with `copy` in the home that the connector reaches.
-pub(super) async fn start(here: &Work, connector: &Arc<ByProxy>, watch: bool) -> Handle {
+pub(crate) async fn start(here: &Work, connector: &Arc<ByProxy>, watch: bool) -> Handle {
+    let copy = connector.home.home().join("copy");
+    let own: Arc<dyn Connector> = Arc::<ByProxy>::clone(connector);
+    start_by(here, own, &copy, watch).await
+}
+
+/// Starts the sync of the workspace of `here` with the folder `copy` of whatever machine the connector reaches.
+pub(crate) async fn start_by(here: &Work, connector: Arc<dyn Connector>, copy: &Path, watch: bool) -> Handle {
     let store = Store::open(&here.path().join("state.db")).await.expect("a database in our own folder");
     let row = RemoteRow { name: "box".to_owned(), ..RemoteRow::default() };
     store.put_remote(&row).await.expect("a remote can be added");
-    let remote = connector.home.home().join("copy").display().to_string();
-    let pair = store.pair(&here.workspace(), "box", &remote).await.expect("the pair is stored");
+    let pair = store.pair(&here.workspace(), "box", &copy.display().to_string()).await.expect("the pair is stored");
     let options = Options { exclude: Vec::new(), include: Vec::new(), global: None, git: false };
     let rules = Arc::new(Rules::load(&pair.workspace, &options));
     let frontend: Arc<dyn Frontend> = Arc::new(Nobody);
-    let own: Arc<dyn Connector> = Arc::<ByProxy>::clone(connector);
-    let session = session::Handle::start(own, &frontend);
+    let session = session::Handle::start(connector, &frontend);
     let watching = if watch {
         let cookies = here.path().join("cookies");
         let watching = sync::watched(&pair.workspace, Arc::clone(&rules), &cookies, session.state()).await;
@@ -149,11 +161,31 @@ pub(super) async fn start(here: &Work, connector: &Arc<ByProxy>, watch: bool) ->
     let source = Arc::new(Disk::new(pair.workspace.clone(), rules, CancellationToken::new()));
     let holder = Holder { id: "me".to_owned(), label: "me".to_owned() };
     let config = Config { pair, holder, take_over: false, keep: here.path().join("kept") };
-    sync::start(config, store, source, Arc::new(ViaAgent::new(session)), watching)
+    let target = ViaAgent::new(session).remembering(store.clone(), Logs::new(&[]));
+    sync::start(config, store, source, Arc::new(target), watching)
+}
+
+/// Waits until a sync has nothing left to do or cannot go on, and returns how it stands.
+pub(crate) async fn settled(handle: &Handle) -> Snapshot {
+    let settled = tokio::time::timeout(ARRIVES, handle.settled()).await;
+    settled.unwrap_or_else(|_| panic!("it does not settle: {:#?}", handle.status())).expect("the sync runs")
+}
+
+/// Syncs once and returns how it ended; a brake is let go, as a person would.
+pub(crate) async fn once(here: &Work, connector: Arc<dyn Connector>, copy: &Path) -> Snapshot {
+    let handle = start_by(here, connector, copy, false).await;
+    let mut snapshot = settled(&handle).await;
+    if snapshot.status.brake.is_some() {
+        handle.approve(None).await.expect("it waits for that");
+        handle.flush(false, ARRIVES).await.expect("it arrives");
+        snapshot = settled(&handle).await;
+    }
+    handle.stop().await;
+    snapshot
 }
 
 /// Returns the process id of the agent of a home, from the lock that makes it the one.
-pub(super) fn agent_of(home: &Path) -> Option<i32> {
+pub(crate) fn agent_of(home: &Path) -> Option<i32> {
     let entries = fs::read_dir(home.join(".mltoolbox/run")).ok()?;
     let lock = entries.flatten().find(|entry| entry.path().extension().is_some_and(|suffix| suffix == "lock"))?;
     let words: serde_json::Value = serde_json::from_str(&fs::read_to_string(lock.path()).ok()?).ok()?;

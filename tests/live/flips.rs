@@ -1,0 +1,183 @@
+//! Somebody swaps a folder for a link to elsewhere and back, as fast as can be, while a sync writes through it; and
+//! somebody rewrites and truncates files while they are read. Nothing outside changes, and no version is mixed.
+
+use std::fs;
+use std::os::unix::fs::{FileExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use harness::work::Work;
+use harness::{oracle, skip};
+
+use crate::reached::{self, Near, ToNear, once, start_by};
+use crate::story::ARRIVES;
+
+/// Bytes that say for themselves which version they are of.
+const BLOCK: usize = 4096;
+
+fn seconds() -> Duration {
+    Duration::from_secs(if skip::soak() { 60 } else { 2 })
+}
+
+/// Returns a version of a file: in every block its number, and a hash over number and place.
+fn blocks(number: u64, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(count * BLOCK);
+    for at in 0..count {
+        let mut block = vec![0; BLOCK];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&number.to_le_bytes()).update(&(at as u64).to_le_bytes());
+        hasher.finalize_xof().fill(&mut block);
+        block[..8].copy_from_slice(&number.to_le_bytes());
+        bytes.extend(block);
+    }
+    bytes
+}
+
+/// Fails unless the bytes are one version, whole, of a length that there was.
+#[track_caller]
+fn assert_one_version(name: &str, bytes: &[u8], lengths: &[usize]) {
+    let number = bytes.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+    assert!(lengths.contains(&bytes.len()), "`{name}` was never {} bytes long", bytes.len());
+    let mixed = blocks(number, bytes.len() / BLOCK) != bytes;
+    assert!(!mixed, "`{name}` is a mixture of version {number} and others");
+}
+
+/// Swaps a folder and a link to elsewhere until told to end.
+fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64 {
+    let mut flips = 0;
+    while !done.load(Ordering::Relaxed) {
+        // The copy may just be making it anew; then there is nothing to swap.
+        if fs::rename(folder, aside).is_ok() {
+            let linked = symlink(elsewhere, folder).is_ok();
+            std::thread::yield_now();
+            if linked && folder.is_symlink() {
+                fs::remove_file(folder).ok();
+            }
+            if fs::rename(aside, folder).is_err() {
+                // Somebody made the folder meanwhile; what is in it stays, ours goes.
+                fs::remove_dir_all(aside).ok();
+            }
+            flips += 1;
+        }
+        std::thread::yield_now();
+    }
+    flips
+}
+
+#[test]
+fn a_folder_that_becomes_a_link_leads_nobody_out() {
+    let here = Work::new();
+    let (root, copy, outside) = (here.workspace(), here.path().join("copy"), here.path().join("outside"));
+    fs::create_dir_all(outside.join("inner")).expect("our own folder");
+    for number in 0..20 {
+        fs::write(outside.join(format!("{number}.txt")), "outside").expect("our own folder");
+    }
+    fs::write(outside.join("inner/0.txt"), "outside").expect("our own folder");
+    fs::create_dir_all(root.join("data/inner")).expect("our own folder");
+    let before = oracle::canary(&outside);
+    let near = Near::new();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let save = |round: u64| {
+        for number in 0..20 {
+            let path = root.join(format!("data/{number}.txt"));
+            if (round + number) % 3 == 0 {
+                fs::remove_file(&path).ok();
+            } else {
+                fs::write(&path, format!("{round} {number}")).expect("our own folder");
+            }
+        }
+        fs::write(root.join("data/inner/0.txt"), round.to_string()).expect("our own folder");
+    };
+    let sync = || runtime.block_on(once(&here, Arc::new(ToNear(Arc::clone(&near))), &copy));
+    save(0);
+    sync();
+    let done = AtomicBool::new(false);
+    let (data, aside) = (copy.join("data"), here.path().join("aside"));
+    let begun = std::time::Instant::now();
+    let mut rounds = 0;
+    let flips = std::thread::scope(|scope| {
+        let flipper = scope.spawn(|| flip(&data, &outside, &aside, &done));
+        while begun.elapsed() < seconds() {
+            rounds += 1;
+            save(rounds);
+            // What it says of a folder that is not one is of no interest here.
+            drop(sync());
+        }
+        done.store(true, Ordering::Relaxed);
+        flipper.join().expect("it does not panic")
+    });
+    crate::kills::say(&format!("FLIPPED {flips} times in {rounds} syncs"));
+    assert_eq!(oracle::canary(&outside), before, "something outside of the copy changed");
+    assert!(flips > 20 && rounds > 1, "{flips} {rounds}");
+}
+
+#[test]
+fn files_that_are_rewritten_and_truncated_in_place_arrive_as_one_version() {
+    let test = "files_that_are_rewritten_and_truncated_in_place_arrive_as_one_version";
+    if let Err(reason) = skip::live(&["rsync"]) {
+        return skip::skip(test, &reason);
+    }
+    let here = Work::new();
+    let (root, copy) = (here.workspace(), here.path().join("copy"));
+    // What travels in packets, what travels alone, and what travels as a difference.
+    let sizes = [("small", 1), ("middle", 40), ("large", 500)];
+    // A writer in place is mid-way most of the time; only a pause lets a whole version be seen.
+    let write_in_place = |number: u64| {
+        for (name, count) in sizes {
+            let bytes = blocks(number, count);
+            let file = fs::File::options().create(true).truncate(false).write(true).open(root.join(name));
+            let file = file.expect("our own folder");
+            if number.is_multiple_of(3) {
+                file.set_len(0).expect("our own file");
+            }
+            for (at, block) in bytes.chunks(BLOCK).enumerate() {
+                file.write_all_at(block, (at * BLOCK) as u64).expect("our own file");
+            }
+        }
+    };
+    let replace = |number: u64| {
+        for (name, count) in sizes {
+            let beside = here.path().join(name);
+            fs::write(&beside, blocks(number, count)).expect("our own folder");
+            fs::rename(&beside, root.join(format!("{name}-replaced"))).expect("our own folder");
+        }
+    };
+    write_in_place(1);
+    replace(1);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let near = Near::new();
+    let handle = runtime.block_on(start_by(&here, Arc::new(ToNear(Arc::clone(&near))), &copy, true));
+    runtime.block_on(reached::settled(&handle));
+    let (done, looked, begun) = (AtomicBool::new(false), AtomicU64::new(0), std::time::Instant::now());
+    let mut number = 1;
+    std::thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (name, count) in sizes {
+                    // A version that was replaced by rename was never anything but whole.
+                    if let Ok(bytes) = fs::read(copy.join(format!("{name}-replaced"))) {
+                        assert_one_version(name, &bytes, &[count * BLOCK]);
+                        looked.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        while begun.elapsed() < seconds() && !looker.is_finished() {
+            number += 1;
+            write_in_place(number);
+            replace(number);
+        }
+        done.store(true, Ordering::Relaxed);
+        looker.join().expect("no mixture was seen");
+    });
+    let flushed = runtime.block_on(handle.flush(false, ARRIVES));
+    assert!(flushed.is_ok(), "{flushed:?} {:#?}", handle.status());
+    for (name, count) in sizes {
+        assert_one_version(name, &fs::read(copy.join(name)).expect("it arrived"), &[count * BLOCK]);
+    }
+    oracle::assert_equal(&root, &copy, &[]);
+    runtime.block_on(handle.stop());
+    assert!(number > 2 && looked.load(Ordering::Relaxed) > 2, "{number} {looked:?}");
+}
