@@ -201,6 +201,10 @@ pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
     }
     // Limits are for who asks how it stands, and not for each push.
     status(&SyncStatus { limits: Vec::new(), ..output.status.clone() }, text);
+    if !output.status.problems.is_empty() {
+        let paths = count(output.status.problems.len() as u64, "path");
+        text.line(&format!("Not synced: {paths}, for the reasons above. All else is on the remote."));
+    }
 }
 
 pub(super) fn status(status: &SyncStatus, text: &mut Text) {

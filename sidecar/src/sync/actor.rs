@@ -28,7 +28,7 @@ use super::plan::{self, Conflict, Overlay, Step};
 use super::pull::Brought;
 use super::resolve::Resolved;
 use super::source::Source;
-use super::target::{Done, SyncError, SyncTarget};
+use super::target::{Done, Flushed, SyncError, SyncTarget};
 use super::{Arrival, Command, Config, Cookie, Notice, Snapshot, Watching};
 use crate::store::{Base, BaseChange, Store};
 
@@ -69,7 +69,7 @@ enum Event {
     Step { transfer: u64, index: usize, done: Done },
     Ended { transfer: u64, result: Result<(), SyncError> },
     Cookie { flush: u64, result: Result<()> },
-    Flushed { generation: u64, result: Result<(), SyncError> },
+    Flushed { generation: u64, result: Result<Flushed, SyncError> },
     TrashEmptied(Result<(), SyncError>),
     Home { copy: String, changes: Vec<BaseChange> },
     Brought(Box<Result<Brought>>),

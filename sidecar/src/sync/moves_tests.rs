@@ -216,9 +216,16 @@ async fn answers_may_overtake_each_other() {
     world.assert_equal();
     let sent = world.sent();
     assert_eq!(sent, 3);
+    // What was told last must not have forgotten what was told first; a comparison would hide that.
+    let (handle, _) = world.running.as_ref().expect("it runs");
+    let known = handle.sides().await.expect("it runs").base;
+    assert_eq!(
+        known.keys().map(RelPath::as_str).collect::<Vec<_>>(),
+        ["d", "f", "f/x", "log", "log.1"],
+        "the base holds what both sides do"
+    );
     world.compare().await;
     assert_eq!(world.sent(), sent, "everything is remembered as it is");
-    // What was told last must not have forgotten what was told first.
     world
         .edit(&["d", "f/x", "log"], |tree| {
             tree.write("d", b"again");
@@ -228,6 +235,20 @@ async fn answers_may_overtake_each_other() {
         .await;
     world.assert_equal();
     assert_eq!(world.sent(), sent + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_to_a_disk_is_not_called_safe() {
+    let world = World::new().await;
+    locked(&world.target.faults).never_durable = true;
+    let world = begun(world, &[("a", "text")]).await;
+    let (handle, _) = world.running.as_ref().expect("it runs");
+    handle.flush(true, Duration::from_mins(1)).await.expect("whoever waits is told");
+    assert_eq!(handle.snapshots().borrow().status.last_durable, None);
+    locked(&world.target.faults).never_durable = false;
+    world.edit(&["a"], |tree| tree.write("a", b"again")).await;
+    handle.flush(true, Duration::from_mins(1)).await.expect("it arrives");
+    assert!(handle.snapshots().borrow().status.last_durable.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,8 +71,8 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     async fn list(&self, _folders: Vec<Option<RelPath>>, _after: Option<String>) -> Result<Vec<Listing>, SyncError> {
         Err(no_lists())
     }
-    /// Makes everything applied so far survive a power cut there.
-    async fn flush(&self) -> Result<(), SyncError>;
+    /// Makes everything applied so far survive a power cut there, as far as it can.
+    async fn flush(&self) -> Result<Flushed, SyncError>;
     /// Empties the trash.
     async fn empty_trash(&self) -> Result<(), SyncError>;
     /// Gives the lease back.
@@ -85,6 +85,15 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     fn limits(&self) -> &'static [&'static str] {
         &[]
     }
+}
+
+/// What came of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// All that was applied since the opening survives a power cut.
+    Durable,
+    /// Some of it is left to the other machine, which writes it when it sees fit and tells nobody.
+    LeftToDisk,
 }
 
 /// What a comparison with everything that is remembered found.

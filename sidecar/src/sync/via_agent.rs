@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::logs::Logs;
 use super::plan::Abilities;
 use super::target::{
-    Batch, Compared, Done, OpenTarget, SyncError, SyncTarget, about, about_base, no_lists, verify_all,
+    Batch, Compared, Done, Flushed, OpenTarget, SyncError, SyncTarget, about, about_base, no_lists, verify_all,
 };
 use crate::session::link::{Link, LinkError, Piece};
 use crate::session::{Handle, Lane};
@@ -233,10 +233,10 @@ impl SyncTarget for ViaAgent {
         }
     }
 
-    async fn flush(&self) -> Result<(), SyncError> {
+    async fn flush(&self) -> Result<Flushed, SyncError> {
         // What either link was told is acknowledged by now, and one flush is of the whole file system.
         let root = self.root(Lane::Priority)?;
-        root.done(Request::Flush { root: root.id }).await
+        root.done(Request::Flush { root: root.id }).await.map(|()| Flushed::Durable)
     }
 
     async fn empty_trash(&self) -> Result<(), SyncError> {

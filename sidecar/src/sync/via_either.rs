@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::logs::Logs;
 use super::plan::Abilities;
-use super::target::{Batch, Compared, Done, OpenTarget, SyncError, SyncTarget};
+use super::target::{Batch, Compared, Done, Flushed, OpenTarget, SyncError, SyncTarget};
 use super::via_agent::ViaAgent;
 use super::via_sftp::ViaSftp;
 use crate::session::Handle;
@@ -95,7 +95,7 @@ impl SyncTarget for ViaEither {
         self.present().list(folders, after).await
     }
 
-    async fn flush(&self) -> Result<(), SyncError> {
+    async fn flush(&self) -> Result<Flushed, SyncError> {
         self.present().flush().await
     }
 

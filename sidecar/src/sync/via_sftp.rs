@@ -3,6 +3,7 @@
 //! Keeps the agent's preconditions, trash, lease and identity as far as SFTP can, and says what it cannot. Requests travel one behind the other without waiting; memory is bounded whatever the server answers.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use protocol::sync::{Content, Differs, Expect, Found, Hash, Known, Rejected};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::target::{Batch, Done, OpenTarget, SyncError, SyncTarget, WITHOUT_AGENT};
+use super::target::{Batch, Done, Flushed, OpenTarget, SyncError, SyncTarget, WITHOUT_AGENT};
 use crate::session::{Handle, Lane};
 use crate::transport::Transport;
 
@@ -80,6 +81,8 @@ struct Root {
     memory: Semaphore,
     /// Written and not known to survive a power cut.
     unsynced: Mutex<BTreeSet<RelPath>>,
+    /// Whether something was written since the opening that was never flushed.
+    left_to_disk: AtomicBool,
 }
 
 impl ViaSftp {
@@ -116,8 +119,9 @@ impl ViaSftp {
             | Family::Cancelled => SyncError::Session(error),
         })?;
         *self.transport.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&transport));
-        let priority = Arc::new(begin(&transport).await?);
-        let bulk = match begin(&transport).await {
+        let (priority, bulk) = tokio::join!(begin(&transport), begin(&transport));
+        let priority = Arc::new(priority?);
+        let bulk = match bulk {
             Ok(wire) => Arc::new(wire),
             Err(error @ SyncError::Lost(_)) => return Err(error),
             Err(error) => {
@@ -203,7 +207,7 @@ impl SyncTarget for ViaSftp {
         self.settled(list::folders(&root, folders, after).await).await
     }
 
-    async fn flush(&self) -> Result<(), SyncError> {
+    async fn flush(&self) -> Result<Flushed, SyncError> {
         let root = self.root()?;
         self.settled(root.flush().await.map_err(|fault| root.lost(fault))).await
     }
@@ -237,9 +241,11 @@ impl Root {
                 return Err(error);
             }
         };
-        let trash = Trash::open(&bulk, &side).await.map_err(|fault| side.failed(fault))?;
-        let empty = side.is_empty(&bulk).await?;
-        let space = bulk.space(&side.root).await.map_err(|fault| side.failed(fault))?;
+        let (trash, empty, space) =
+            tokio::join!(Trash::open(&bulk, &side), side.is_empty(&bulk), bulk.space(&side.root));
+        let trash = trash.map_err(|fault| side.failed(fault))?;
+        let empty = empty?;
+        let space = space.map_err(|fault| side.failed(fault))?;
         let opened = Opened {
             root: 0,
             path: side.root.clone(),
@@ -259,6 +265,7 @@ impl Root {
             trash,
             memory: Semaphore::new(IN_MEMORY),
             unsynced: Mutex::new(BTreeSet::new()),
+            left_to_disk: AtomicBool::new(false),
         };
         Ok((root, opened))
     }
@@ -438,11 +445,14 @@ impl Root {
         (hash, stored.map_err(Stopped::Store).and(read))
     }
 
-    async fn flush(&self) -> Result<(), Fault> {
+    async fn flush(&self) -> Result<Flushed, Fault> {
         let paths = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        if !self.bulk.offers.fsync || paths.len() > FLUSHED {
+        if !paths.is_empty() && (!self.bulk.offers.fsync || paths.len() > FLUSHED) {
             tracing::debug!(count = paths.len(), "files are left to the server's disk");
-            return Ok(());
+            self.left_to_disk.store(true, Ordering::Relaxed);
+        }
+        if self.left_to_disk.load(Ordering::Relaxed) {
+            return Ok(Flushed::LeftToDisk);
         }
         let there: Vec<String> = paths.iter().map(|path| self.side.below(path)).collect();
         let synced = there.into_iter().map(|there| async move {
@@ -469,7 +479,7 @@ impl Root {
         if result.is_err() {
             self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(paths);
         }
-        result
+        result.map(|()| Flushed::Durable)
     }
 }
 

@@ -7,7 +7,7 @@ use protocol::error::Result;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::super::target::SyncError;
+use super::super::target::{Flushed, SyncError};
 use super::super::{AskError, Cookie};
 use super::{Actor, Event, reply, report};
 
@@ -74,13 +74,16 @@ impl Actor {
         self.spawn(async move { Event::Flushed { generation: done, result: target.flush().await } });
     }
 
-    pub(super) fn flushed(&mut self, generation: u64, result: Result<(), SyncError>) {
+    pub(super) fn flushed(&mut self, generation: u64, result: Result<Flushed, SyncError>) {
         self.flushing = false;
         match result {
-            Ok(()) => {
+            Ok(flushed) => {
+                // Whoever waits has what can be had; only what is true is said.
                 self.flushed = self.flushed.max(generation);
-                self.config.pair.last_durable = Some(report::seconds());
-                self.pair_unsaved = true;
+                if flushed == Flushed::Durable {
+                    self.config.pair.last_durable = Some(report::seconds());
+                    self.pair_unsaved = true;
+                }
             }
             Err(error) => {
                 self.tally.flush_failed();

@@ -178,6 +178,8 @@ pub(crate) struct Faults {
     pub(crate) ignores_case: bool,
     /// Answers of `apply` that are swallowed, so that the number of answers is wrong.
     pub(crate) mute: bool,
+    /// Whether it leaves everything to its disk.
+    pub(crate) never_durable: bool,
     /// Whether it can neither move nor copy.
     pub(crate) plain: bool,
     /// Whether what came of a batch is told before what came of the batches in front of it.
@@ -493,8 +495,10 @@ impl SyncTarget for FakeTarget {
         }
     }
 
-    async fn flush(&self) -> Result<(), SyncError> {
-        self.alive()
+    async fn flush(&self) -> Result<Flushed, SyncError> {
+        self.alive()?;
+        let is_left = locked(&self.faults).never_durable;
+        Ok(if is_left { Flushed::LeftToDisk } else { Flushed::Durable })
     }
 
     async fn empty_trash(&self) -> Result<(), SyncError> {

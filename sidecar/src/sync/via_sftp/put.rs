@@ -78,7 +78,7 @@ impl Work<'_> {
         match self.place(&temporary, &there, path, before.as_ref()).await {
             Ok(Replaced::Done { kept_as }) => {
                 let stamp = Some(self.stamp(&fresh));
-                if !self.durable {
+                if !self.durable || !self.wire.offers.fsync {
                     self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
                 }
                 Ok((Outcome::Applied { stamp, kept_as }, seal))

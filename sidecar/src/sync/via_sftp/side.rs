@@ -15,7 +15,7 @@ use super::error::RootError;
 use super::look;
 use super::seen::{Kind, Seen};
 use super::trash;
-use super::wire::{Fault, Wire};
+use super::wire::{Fault, Finish, Wire};
 
 /// Most entries of a root that are looked at to tell whether it is empty, and most names in `tmp`.
 const MOST_LISTED: usize = 100_000;
@@ -111,29 +111,28 @@ impl Side {
 
     async fn prove(wire: &Wire, path: String, root: &str, created: bool, holder: &str) -> Result<Self, Fault> {
         let seen = folder_at(wire, &path).await?;
-        for name in FOLDERS {
-            wire.make_folder(&under(&path, name), 0o700).await?;
-            folder_at(wire, &under(&path, name)).await?;
+        // Parents first; those of one depth need not wait for each other.
+        for depth in 0..2 {
+            let of_depth = FOLDERS.into_iter().filter(|name| name.matches('/').count() == depth);
+            let made = of_depth.map(|name| own_folder(wire, under(&path, name)));
+            futures_util::future::try_join_all(made).await?;
         }
         let short = holder.get(..16).filter(|short| short.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         let name = format!("{OURS}{}-{}", short.unwrap_or("0"), random()?);
         let workshop = under(&under(&path, "tmp"), &name);
         wire.make_folder(&workshop, 0o700).await?;
-        let probe = under(&workshop, "case");
         let read = Instant::now();
-        let file = wire.create(&probe, 0o600).await?;
-        let fresh = wire.look_through(&file).await?;
-        wire.close(file).await?;
+        let (probed, is_composed, links) =
+            tokio::join!(probe(wire, &workshop, root), ignores_composition(wire, &workshop), links(wire, &workshop));
+        let (fresh, ignores_case) = probed?;
+        let ignores_case = is_composed? || ignores_case;
+        let links = links?;
         if seen.owner != fresh.owner {
             return Err(Fault::Failed("the side directory belongs to another user".to_owned()));
         }
         if seen.mode & 0o077 != 0 {
             wire.set_mode(&path, 0o700).await?;
         }
-        let ignores_case = wire.look(&under(&workshop, "CASE")).await?.is_some();
-        same_file_system(wire, &probe, root).await?;
-        wire.remove(&probe).await?;
-        let links = links(wire, &workshop).await?;
         let clock = Clock { read, then: fresh.mtime.saturating_mul(1_000_000_000) };
         let side = Self {
             root: root.to_owned(),
@@ -398,6 +397,46 @@ async fn folder_at(wire: &Wire, path: &str) -> Result<Seen, Fault> {
         Some(seen) if seen.kind == Kind::Folder => Ok(seen),
         Some(_) | None => Err(Fault::Failed(format!("`{path}` is no folder"))),
     }
+}
+
+/// Returns the folder of ours at `path`, which is made when it is not there.
+async fn own_folder(wire: &Wire, path: String) -> Result<Seen, Fault> {
+    // Mostly it is there.
+    match wire.look(&path).await? {
+        Some(seen) if seen.kind == Kind::Folder => Ok(seen),
+        Some(_) => folder_at(wire, &path).await,
+        None => {
+            wire.make_folder(&path, 0o700).await?;
+            folder_at(wire, &path).await
+        }
+    }
+}
+
+/// Returns what a file is that was made just now, and whether names that differ only in case are one. Fails when it
+/// cannot be renamed into the root.
+async fn probe(wire: &Wire, workshop: &str, root: &str) -> Result<(Seen, bool), Fault> {
+    let path = under(workshop, "case");
+    let file = wire.create(&path, 0o600).await?;
+    let fresh = wire.fill(file, Vec::new(), Finish { mode: None, mtime: None, sync: false }).await?;
+    let ignores_case = wire.look(&under(workshop, "CASE")).await?.is_some();
+    same_file_system(wire, &path, root).await?;
+    wire.remove(&path).await?;
+    Ok((fresh, ignores_case))
+}
+
+/// Returns whether names that differ only in how Unicode composes them are one.
+async fn ignores_composition(wire: &Wire, workshop: &str) -> Result<bool, Fault> {
+    let path = under(workshop, "compos\u{e9}");
+    let file = match wire.create(&path, 0o600).await {
+        Ok(file) => file,
+        Err(fault @ Fault::Lost { .. }) => return Err(fault),
+        // Its names are not Unicode, so that none is composed.
+        Err(_) => return Ok(false),
+    };
+    wire.close(file).await?;
+    let same = wire.look(&under(workshop, "compose\u{301}")).await?.is_some();
+    wire.remove(&path).await?;
+    Ok(same)
 }
 
 /// Fails when a file of ours cannot be renamed into the root.

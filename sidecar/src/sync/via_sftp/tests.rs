@@ -469,6 +469,25 @@ async fn absurd_files_are_told_as_such() {
 }
 
 #[tokio::test]
+async fn only_what_was_flushed_is_called_durable() {
+    for server in Server::honest() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let target = ViaSftp::new(server.session(place.path()));
+        target.open(&open_as(&place.path().join("root"), "me", false)).await.expect("it opens");
+        assert_eq!(target.flush().await.expect("it is open"), Flushed::Durable, "nothing was written");
+        let source = FakeSource::default();
+        source.tree.lock().write("a", b"bytes");
+        put(&target, &source, &["a"], &Expect::Absent).await;
+        let offers = target.root().expect("it is open").bulk.offers.fsync;
+        assert!(!(offers && matches!(server, Server::Plain)), "the plain one has no extensions");
+        // One that was written to be durable is not flushed again, but where that cannot be it is not called so.
+        let wanted = if offers { Flushed::Durable } else { Flushed::LeftToDisk };
+        assert_eq!(target.flush().await.expect("it is open"), wanted, "{server:?}");
+        assert_eq!(target.flush().await.expect("it is open"), wanted, "{server:?}");
+    }
+}
+
+#[tokio::test]
 async fn folders_are_listed_in_order_and_links_are_not_entered() {
     for server in Server::honest() {
         let place = tempfile::tempdir().expect("a temporary folder");
