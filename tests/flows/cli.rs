@@ -65,74 +65,37 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
             Usage: mltoolbox-sidecar sync push [OPTIONS] [DIR]
 
             Arguments:
-              [DIR]
-                      Project folder; the current one is the default
+              [DIR]  Project folder; the current one is the default
 
             Options:
-                  --to <REMOTE_DIR>
-                      Folder on the remote [default: ~/mltoolbox/NAME-ID]
-
-                  --dry-run
-                      Say what would be done and do nothing
-
-                  --exclude <PATTERN>
-                      Leave out what matches this pattern (as in .gitignore); kept for later
-                      syncs, '' clears
-
-                  --include <PATTERN>
-                      Sync what matches this pattern even when it is ignored; kept for later
-                      syncs, '' clears
-
-                  --append <PATTERN>
-                      Write additions to files that match this pattern in place (logs); kept
-                      for later syncs, '' clears
-
-                  --pull <PATTERN>
-                      While watching, bring home what matches this pattern when the remote
-                      writes it; kept for later syncs, '' clears
-
-                  --git <MODE>
-                      Whether the project's `.git` folder is sent, as a whole and when git
-                      is quiet [default: off]; kept for later syncs
-
-                      Possible values:
-                      - off:  It stays here
-                      - push: It is sent as a whole whenever git is quiet
-
-                  --take-over
-                      Take the remote folder over from another machine
-
-                  --mirror
-                      Then move to the remote's trash what stands there and is neither here
-                      nor ignored; lists it and asks
-
-              -h, --help
-                      Print help (see a summary with '-h')
+                  --to <REMOTE_DIR>    Folder on the remote [default: ~/mltoolbox/NAME-ID]
+                  --dry-run            Say what would be done and do nothing
+                  --exclude <PATTERN>  Leave out what matches this pattern (as in
+                                       .gitignore); kept for later syncs, '' clears
+                  --include <PATTERN>  Sync what matches this pattern even when it is
+                                       ignored; kept for later syncs, '' clears
+                  --append <PATTERN>   Write additions to files that match this pattern in
+                                       place (logs); kept for later syncs, '' clears
+                  --pull <PATTERN>     While watching, bring home what matches this pattern
+                                       when the remote writes it; kept for later syncs, ''
+                                       clears
+                  --git <off|push>     Whether the project's `.git` folder is sent, as a
+                                       whole and when git is quiet [default: off]; kept for
+                                       later syncs
+                  --take-over          Take the remote folder over from another machine
+                  --mirror             Then move to the remote's trash what stands there and
+                                       is neither here nor ignored; lists it and asks
+              -h, --help               Print help
 
             For every command:
-                  --remote <NAME>
-                      Remote to use, by name (also `MLTOOLBOX_REMOTE`); the only one is the
-                      default
-
-                  --workspace <DIR>
-                      Project folder; the current one is the default
-
-              -y, --yes
-                      Answer yes to every question
-
-                  --json
-                      Print one JSON document instead of text
-
-                  --format <FORMAT>
-                      Print `text` or `json`
-          
-                      [possible values: text, json]
-
-              -q, --quiet
-                      Show no progress
-
-              -v, --verbose...
-                      Show log lines; twice for more
+                  --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
+                                     only one is the default
+                  --workspace <DIR>  Project folder; the current one is the default
+              -y, --yes              Answer yes to every question
+                  --json             Print one JSON document instead of text
+                  --format <FORMAT>  Print `text` or `json` [possible values: text, json]
+              -q, --quiet            Show no progress
+              -v, --verbose...       Show log lines; twice for more
 
             Examples:
               mltoolbox-sidecar sync push
