@@ -79,6 +79,9 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
                   --pull <PATTERN>     While watching, bring home what matches this pattern
                                        when the remote writes it; kept for later syncs, ''
                                        clears
+                  --git <off|push>     Whether the project's `.git` folder is sent, as a
+                                       whole and when git is quiet [default: off]; kept for
+                                       later syncs
                   --take-over          Take the remote folder over from another machine
                   --mirror             Then move to the remote's trash what stands there and
                                        is neither here nor ignored; lists it and asks

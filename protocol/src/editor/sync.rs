@@ -32,7 +32,7 @@ pub struct SyncStartParams {
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub pull: Vec<String>,
     /// Whether the project's `.git` folder is sent, as a whole and when git is quiet [default: off]; kept for later syncs
-    #[cfg_attr(feature = "cli", arg(long, value_enum, value_name = "MODE"))]
+    #[cfg_attr(feature = "cli", arg(long, value_enum, value_name = "off|push", hide_possible_values = true))]
     pub git: Option<SyncGit>,
     /// Take the remote folder over from another machine
     #[cfg_attr(feature = "cli", arg(long))]
