@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use agent::wire::{self, FrameReader};
+use agent::delta::{ChunkList, cut_all};
+use agent::wire::{self, FrameReader, packed};
 use harness::edits::Random;
 use protocol::agent::{Apply, Holder, Open, Opened, Reply, Request, Trailer};
 use protocol::editor::{
@@ -244,4 +245,25 @@ fn paths_and_parameters() {
     json::<SyncFlushParams>("sync/flush", r#"{"durable":true,"timeout":5}"#);
     json::<SyncResolveParams>("sync/resolve", r#"{"paths":["a"],"take":"both","all":false}"#);
     json::<ContainerExecParams>("container/exec", r#"{"host":true,"sudo":false,"command":["ls","-l"]}"#);
+}
+
+#[test]
+fn packed_data_and_chunk_lists() {
+    let text = "some words that repeat themselves\n".repeat(4_000);
+    let packed = packed::pack(text.as_bytes()).expect("it saves something");
+    check("packed data", &[packed.to_vec()], |bytes| {
+        if let (Ok(length), Ok(unpacked)) = (packed::announced(bytes), packed::unpack(bytes)) {
+            assert_eq!(unpacked.len(), length, "more or less than was announced");
+        }
+    });
+    let mut random = Random::new(7);
+    let noise: Vec<u8> = (0..2_000_000).map(|_| u8::try_from(random.below(256)).expect("below 256")).collect();
+    let mut rest = noise.as_slice();
+    let list = cut_all(&mut |buffer| std::io::Read::read(&mut rest, buffer)).expect("memory can be read");
+    let size = list.size();
+    check("a list of chunks", &[list.encode().expect("it is short")], |bytes| {
+        if let Some(decoded) = ChunkList::decode(bytes, size) {
+            assert_eq!(decoded.size(), size, "chunks of another file");
+        }
+    });
 }

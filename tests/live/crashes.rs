@@ -125,7 +125,7 @@ fn the_agent_is_ended_before_each_of_its_calls() {
     sync("the recorded one");
     assert!(!traced.end(), "nobody ended it");
     let made = calls(&notes);
-    let stride = if skip::soak() { 1 } else { 3 };
+    let stride = if skip::soak() { 1 } else { 5 };
     let points: Vec<(&String, u64)> =
         made.iter().flat_map(|(call, count)| (1..=*count).map(move |number| (call, number))).collect();
     let (mut ended, mut by) = (0, BTreeSet::new());

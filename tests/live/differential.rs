@@ -104,14 +104,14 @@ fn remove(path: &Path) {
 /// Changes what is there: bytes in the midst, ends, kinds, names, and folders of folders. Returns what it did.
 fn change(root: &Path, random: &mut Random) -> Vec<String> {
     let mut done = Vec::new();
-    for _ in 0..1 + random.below(8) {
+    for _ in 0..=random.below(8) {
         let all = oracle::walk(root);
         if all.is_empty() {
             grow(root, random);
             return done;
         }
         let path: PathBuf = random.pick(&all).clone();
-        let shown = |path: &Path| format!("{:?}", path.strip_prefix(root).unwrap_or(path));
+        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
         let kind = path.symlink_metadata().expect("our own tree").file_type();
         match random.below(8) {
             0..=2 if kind.is_file() => {

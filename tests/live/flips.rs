@@ -82,7 +82,7 @@ fn a_folder_that_becomes_a_link_leads_nobody_out() {
     let save = |round: u64| {
         for number in 0..20 {
             let path = root.join(format!("data/{number}.txt"));
-            if (round + number) % 3 == 0 {
+            if (round + number).is_multiple_of(3) {
                 fs::remove_file(&path).ok();
             } else {
                 fs::write(&path, format!("{round} {number}")).expect("our own folder");
@@ -153,7 +153,7 @@ fn files_that_are_rewritten_and_truncated_in_place_arrive_as_one_version() {
     let (done, looked, begun) = (AtomicBool::new(false), AtomicU64::new(0), std::time::Instant::now());
     let mut number = 1;
     std::thread::scope(|scope| {
-        let looker = scope.spawn(|| {
+        let watcher = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 for (name, count) in sizes {
                     // A version that was replaced by rename was never anything but whole.
@@ -164,13 +164,13 @@ fn files_that_are_rewritten_and_truncated_in_place_arrive_as_one_version() {
                 }
             }
         });
-        while begun.elapsed() < seconds() && !looker.is_finished() {
+        while begun.elapsed() < seconds() && !watcher.is_finished() {
             number += 1;
             write_in_place(number);
             replace(number);
         }
         done.store(true, Ordering::Relaxed);
-        looker.join().expect("no mixture was seen");
+        watcher.join().expect("no mixture was seen");
     });
     let flushed = runtime.block_on(handle.flush(false, ARRIVES));
     assert!(flushed.is_ok(), "{flushed:?} {:#?}", handle.status());

@@ -117,6 +117,9 @@ fn close_stdout() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdout(nowhere)?)
 }
 
+/// A pause after `accept` failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long an owner waits for its first sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
@@ -140,8 +143,9 @@ async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs:
                 }
                 Ok(_) => tracing::warn!("another user tried to connect"),
                 Err(error) => {
-                    tracing::error!(%error, "no connection can be taken");
-                    return;
+                    // The sync that runs here does not depend on it, and there may be descriptors again.
+                    tracing::warn!(%error, "no connection can be taken now");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(ended) = clients.join_next() => {
