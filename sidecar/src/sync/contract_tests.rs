@@ -239,19 +239,6 @@ async fn names_change_and_bytes_are_copied(bench: &Bench) {
     };
     let refused = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(Rejected::Failed { .. }));
     assert!(is_done(&bench.put("one", Expect::Absent, "first").await));
-    let able = bench.target.abilities();
-    if !able.moves && !able.copies {
-        // Whoever cannot says so, and does nothing when it is asked all the same.
-        for op in [
-            move_to("three", Expect::Absent, "one", holding("first")),
-            copy_to("three", Expect::Absent, "one", holding("first")),
-        ] {
-            assert!(refused(&bench.one(op).await));
-        }
-        assert_eq!((bench.behind.text("one").as_deref(), bench.behind.text("three")), (Some("first"), None));
-        return;
-    }
-    assert!(able.moves && able.copies);
     assert!(is_done(&bench.put("two", Expect::Absent, "second").await));
     if bench.target.abilities() == plan::Abilities::default() {
         // What a target cannot is never planned, and does nothing when it is asked for nevertheless.

@@ -264,7 +264,7 @@ impl Actor {
         let (target, events) = (Arc::clone(&self.target), self.events.clone());
         self.spawn(async move {
             // What references will name outlasts a power cut before they do.
-            let ready = if is_objects { Ok(()) } else { target.flush().await };
+            let ready = if is_objects { Ok(()) } else { target.flush().await.map(drop) };
             let result = match ready {
                 Ok(()) => {
                     let (done, outcomes) = mpsc::channel(decide::OUTCOMES);
