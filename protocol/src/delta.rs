@@ -30,7 +30,7 @@ pub const MAX_APPEND: u64 = 16 * 1024 * 1024;
 /// Bytes of a chunk on the wire: its length as `u32` LE, then its BLAKE3 hash.
 pub const CHUNK: usize = 36;
 
-/// Least, average and most bytes of a content-defined chunk (FastCDC, Xia et al., USENIX ATC 2016).
+/// Least, average and most bytes of a content-defined chunk (`FastCDC`, Xia et al., USENIX ATC 2016).
 pub const CHUNK_SIZES: (usize, usize, usize) = (16 * 1024, 64 * 1024, 256 * 1024);
 
 /// Where COPY records take their bytes from.

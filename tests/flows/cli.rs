@@ -58,7 +58,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
     check(
         &work,
         "help sync push",
-        &expect![[r#"
+        &expect![[r"
             $ mltoolbox-sidecar help sync push
             Bring the remote up to date once
 
@@ -101,7 +101,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
               mltoolbox-sidecar sync push
               mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
             [exit 0]
-        "#]],
+        "]],
     );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());

@@ -40,6 +40,7 @@ impl ViaEither {
     }
 
     /// Remembers the pieces of large files in `store`, and writes additions to `logs` in place.
+    #[must_use]
     pub fn remembering(self, store: Store, logs: Logs) -> Self {
         Self { agent: self.agent.remembering(store, logs), ..self }
     }

@@ -333,7 +333,7 @@ fn what_is_unchanged_is_exactly_what_needs_no_decision() {
 
 #[test]
 fn two_maps_are_joined_in_order() {
-    let map = |names: &[&str]| names.iter().map(|name| (path(name), ())).collect::<BTreeMap<_, _>>();
+    let map = |names: &[&str]| names.iter().map(|name| (path(name), name.len())).collect::<BTreeMap<_, _>>();
     let (one, other) = (map(&["a", "b", "d"]), map(&["b", "c", "d", "e"]));
     let joined: Vec<String> = joined(&one, &other)
         .map(|(path, one, other)| {

@@ -101,7 +101,7 @@ struct Descent<'a> {
     found: Found,
 }
 
-impl<'a> Descent<'a> {
+impl Descent<'_> {
     fn take(
         &mut self,
         folder: Option<&RelPath>,

@@ -237,8 +237,8 @@ async fn an_agent_and_sftp_take_turns_on_one_root() {
         let lost = by_sftp.apply(vec![batch(&files)], mpsc::channel(1).0).await.expect_err("it was taken");
         assert_eq!(Error::from(lost).code, Code::SyncLeased);
         by_agent.close().await.expect("it is open");
-        let last = by_sftp.open(&open_as(at, "other", false)).await.expect("it was given back");
-        assert_eq!(last.copy, first.copy, "{server:?}");
+        let reopened = by_sftp.open(&open_as(at, "other", false)).await.expect("it was given back");
+        assert_eq!(reopened.copy, first.copy, "{server:?}");
         by_sftp.close().await.expect("it is open");
         assert!(!home.join(".copy.mltoolbox/lease.json").exists(), "{server:?}");
         let left: Vec<_> =
@@ -302,7 +302,7 @@ async fn a_stamp_saves_reading_once_it_was_quiet() {
         assert!(matches!(told.as_slice(), [Differs { found: Some(_), .. }]), "{server:?}: {told:?}");
         // One that was quiet is told with a stamp that counts from then on.
         write(&at.join("a"), "one");
-        let quiet = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let quiet = std::time::SystemTime::now() - Duration::from_hours(1);
         std::fs::File::open(at.join("a")).expect("it is there").set_modified(quiet).expect("it is ours");
         let told = target.verify(vec![known(*stamp)]).await.expect("it is open");
         let [Differs { found: Some(Found { stamp: Some(renewed), content }), problem: None, .. }] = told.as_slice()
