@@ -10,7 +10,6 @@ use std::sync::Arc;
 use protocol::agent::{Apply, MAX_STREAMS, Request};
 use protocol::frame::{INITIAL_CREDIT, Kind, MAX_CREDIT};
 use protocol::hello::{Hello, PROTOCOL};
-use protocol::sync::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -277,13 +276,5 @@ impl Conversation {
 
 /// Returns the bytes that follow a batch.
 fn body_bytes(apply: &Apply) -> u64 {
-    apply.ops.iter().fold(0_u64, |sum, op| match op.action {
-        Action::Put { size, .. } | Action::Append { size, .. } | Action::Patch { size, .. } => sum.saturating_add(size),
-        Action::MakeFolder { .. }
-        | Action::Link { .. }
-        | Action::SetMode { .. }
-        | Action::Remove
-        | Action::Move { .. }
-        | Action::Copy { .. } => sum,
-    })
+    apply.ops.iter().fold(0_u64, |sum, op| sum.saturating_add(op.action.bytes()))
 }

@@ -183,6 +183,21 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Returns the bytes of content that it is about: those that follow it, or the most that may.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Put { size, .. } | Self::Patch { size, .. } | Self::Append { size, .. } => *size,
+            Self::MakeFolder { .. }
+            | Self::Link { .. }
+            | Self::SetMode { .. }
+            | Self::Remove
+            | Self::Move { .. }
+            | Self::Copy { .. } => 0,
+        }
+    }
+}
+
 /// What came of one [`Op`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {

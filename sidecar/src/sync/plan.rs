@@ -104,15 +104,7 @@ pub struct Step {
 impl Step {
     /// Returns the bytes of content that travel.
     pub fn bytes(&self) -> u64 {
-        match self.op.action {
-            Action::Put { size, .. } | Action::Patch { size, .. } | Action::Append { size, .. } => size,
-            Action::MakeFolder { .. }
-            | Action::Link { .. }
-            | Action::SetMode { .. }
-            | Action::Remove
-            | Action::Move { .. }
-            | Action::Copy { .. } => 0,
-        }
+        self.op.action.bytes()
     }
 
     /// Returns the path that holds nothing any more when the step is done, beside its own.

@@ -128,7 +128,7 @@ fn cut(ops: &[Op]) -> Vec<Packet> {
     let mut packets = Vec::new();
     let mut open = Packet::default();
     for (index, op) in ops.iter().enumerate() {
-        let size = size_of(op);
+        let size = op.action.bytes();
         let large = size > SMALL;
         if large || open.indexes.len() >= PACKET_OPS || open.bytes + size > PACKET_BYTES {
             packets.push(std::mem::take(&mut open));
@@ -143,18 +143,6 @@ fn cut(ops: &[Op]) -> Vec<Packet> {
     packets.push(open);
     packets.retain(|packet| !packet.indexes.is_empty());
     packets
-}
-
-fn size_of(op: &Op) -> u64 {
-    match op.action {
-        Action::Put { size, .. } | Action::Patch { size, .. } | Action::Append { size, .. } => size,
-        Action::MakeFolder { .. }
-        | Action::Link { .. }
-        | Action::SetMode { .. }
-        | Action::Remove
-        | Action::Move { .. }
-        | Action::Copy { .. } => 0,
-    }
 }
 
 async fn small(
@@ -203,7 +191,7 @@ type Ready = Vec<(usize, Op, Option<Seal>)>;
 
 /// Reads the files of a packet; each consistently, or not at all.
 fn read_all(source: &dyn Source, wanted: Vec<(usize, Op)>) -> (Ready, Bytes, Vec<(usize, Unread)>) {
-    let size = wanted.iter().map(|(_, op)| size_of(op)).fold(0, u64::saturating_add).min(PACKET_BYTES);
+    let size = wanted.iter().map(|(_, op)| op.action.bytes()).fold(0, u64::saturating_add).min(PACKET_BYTES);
     let room = usize::try_from(size).expect("a packet fits into memory");
     let (mut ready, mut bytes, mut unread) =
         (Vec::with_capacity(wanted.len()), BytesMut::with_capacity(room), Vec::new());
