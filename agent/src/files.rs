@@ -115,12 +115,13 @@ impl Root {
         let clock = side.clock(&workshop.folder)?;
         let reserved = side.inside.then_some(layout::INSIDE);
         let space = rustix::fs::fstatvfs(&folder).map_err(|error| failed(error.into()))?;
+        let empty = root::is_empty(&folder, reserved).map_err(failed)?;
         let opened = Opened {
             root: id,
             path: path.clone(),
-            copy: side.copy(&folder, located.created, &locked)?,
+            copy: side.copy(&folder, located.created || empty, &locked)?,
             created: located.created,
-            empty: root::is_empty(&folder, reserved).map_err(failed)?,
+            empty,
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
             ignores_case: side.ignores_case(&workshop.folder)? || root::folds_case(&folder),
         };

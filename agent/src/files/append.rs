@@ -62,8 +62,9 @@ impl Batch<'_> {
         if !open.is_still(&seen) {
             return Err(changed_to(&parent, path, Some(open))?);
         }
-        if let Err(error) = file.write_all(&self.buffer[..size]) {
-            take_back(&file, append)?;
+        let (written, result) = write_counted(&mut file, &self.buffer[..size]);
+        if let Err(error) = result {
+            take_back(&file, append.length, written)?;
             return Err(error.into());
         }
         let mut now = look::through(&file)?;
@@ -81,11 +82,24 @@ impl Batch<'_> {
     }
 }
 
-/// Removes a part of an addition that did not fit, unless somebody else may have written behind it.
-fn take_back(file: &File, append: Append) -> io::Result<()> {
-    let size = look::through(file)?.stamp.size;
-    if size > append.length && size < append.length + append.size {
-        rustix::fs::ftruncate(file, append.length)?;
+/// Writes all of `bytes` and returns how many of them went, also when it fails.
+fn write_counted(file: &mut File, bytes: &[u8]) -> (u64, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written as u64, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written as u64, Err(error)),
+        }
+    }
+    (written as u64, Ok(()))
+}
+
+/// Removes the part of an addition that did fit, unless somebody else wrote at the end, too.
+fn take_back(file: &File, length: u64, written: u64) -> io::Result<()> {
+    if written > 0 && look::through(file)?.stamp.size == length + written {
+        rustix::fs::ftruncate(file, length)?;
     }
     Ok(())
 }

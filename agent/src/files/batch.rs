@@ -255,14 +255,18 @@ impl<'a> Batch<'a> {
         }
         let open = if seen.kind == Kind::Folder { super::side::open_folder } else { look::open };
         let file = open(parent.as_fd(), name)?;
-        if look::through(&file)?.stamp.inode != seen.stamp.inode {
-            return Err(changed(Some(look::found(parent.as_fd(), name, seen)?)));
+        let open = look::through(&file)?;
+        // What is in a folder may change meanwhile; what is in a file may not, or its stamp would vouch for it.
+        let same = if seen.kind == Kind::File { open.is_still(seen) } else { open.stamp.inode == seen.stamp.inode };
+        if !same {
+            return Err(changed(Some(look::found(parent.as_fd(), name, &open)?)));
         }
         rustix::fs::fchmod(&file, mode::raw(bits))?;
         if self.durability == Durability::Each {
             file.sync_all()?;
         }
-        Ok(Some(look::through(&file)?))
+        let now = look::through(&file)?;
+        Ok(Some(if seen.kind == Kind::File && !now.is_still(seen) { *seen } else { now }))
     }
 
     fn remove(&mut self, path: &RelPath, expect: &Expect) -> Result<Outcome, Halt> {

@@ -93,14 +93,16 @@ impl<'a> Batch<'a> {
         if self.durability == Durability::Each {
             file.sync_data()?;
         }
+        let made = look::through(file)?;
         match self.place(&mut temp, parent, path, before.as_ref())? {
             Replaced::Done { kept_as } => {
                 if put.size > SMALL || put.sources.is_some() {
                     self.root.partials.forget(path);
                 }
-                // After the rename, since that moves the change time.
-                let stamp = Some(look::through(file)?.stamp);
-                Ok(Outcome::Applied { stamp, kept_as })
+                // After the rename, since that moves the change time; unless somebody wrote to it by its new name.
+                let now = look::through(file)?;
+                let stamp = if now.is_still(&made) { now.stamp } else { made.stamp };
+                Ok(Outcome::Applied { stamp: Some(stamp), kept_as })
             }
             Replaced::Changed => match self.examine(parent, path, expect, put)? {
                 Examined::Settled(outcome) => Ok(outcome),

@@ -108,8 +108,9 @@ impl Side {
         }
     }
 
-    /// Returns the id of this copy; makes a new one when the root is another folder than at the last time.
-    pub(super) fn copy(&self, root: &File, created: bool, _: &Locked) -> Result<String, RootError> {
+    /// Returns the id of this copy; makes a new one when the root is another folder than at the last time. `is_new` says
+    /// that it was made just now or holds nothing.
+    pub(super) fn copy(&self, root: &File, is_new: bool, _: &Locked) -> Result<String, RootError> {
         let seen = look::through(root).map_err(|error| self.failed(error))?;
         let born = born(root);
         let mut known_elsewhere = None;
@@ -126,7 +127,7 @@ impl Side {
                 return Ok(known.copy);
             }
             // Written over SFTP, which tells no inode: believed once, and from now on held to it.
-            known_elsewhere = Some(known.copy).filter(|_| known.inode == 0 && !created);
+            known_elsewhere = Some(known.copy).filter(|_| known.inode == 0 && !is_new);
         }
         let copy = known_elsewhere.map_or_else(random, Ok).map_err(|error| self.failed(error))?;
         let identity =
