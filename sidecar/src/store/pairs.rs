@@ -165,6 +165,9 @@ fn forget_base(write: &Transaction<'_>, pair: i64) -> rusqlite::Result<()> {
     write.execute("delete from base where pair = ?", [pair])?;
     write.execute("delete from pulled where pair = ?", [pair])?;
     write.execute("delete from conflict where pair = ?", [pair])?;
-    write.execute("update pair set copy = null, root_inode = null, root_device = null where id = ?", [pair])?;
+    write.execute(
+        "update pair set copy = null, root_inode = null, root_device = null, git_index = null where id = ?",
+        [pair],
+    )?;
     Ok(())
 }

@@ -185,6 +185,8 @@ pub(super) struct Actor {
     compare_at: Option<Instant>,
     pending: Pending,
     looking: bool,
+    /// What was recorded from outside of the look under way, which knows nothing of it.
+    recorded: BTreeSet<RelPath>,
     /// A scan that began while the link was being opened, and when; dropped as soon as something changes.
     ahead: Option<(look::Ahead, Instant)>,
     look_not_before: Option<Instant>,
@@ -260,6 +262,7 @@ impl Actor {
             compare_at: None,
             pending: Pending::default(),
             looking: false,
+            recorded: BTreeSet::new(),
             ahead: None,
             look_not_before: None,
             transfers: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Pure: which paths are names of the same file. A save under one of them changes all, and a watcher tells of one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use protocol::path::RelPath;
 use protocol::sync::Content;
@@ -17,6 +17,8 @@ type Inode = (u64, u64);
 pub(super) struct Links {
     names: BTreeMap<Inode, BTreeSet<RelPath>>,
     of: BTreeMap<RelPath, Inode>,
+    /// How many names a file had when the base was asked for them.
+    asked: BTreeMap<Inode, u64>,
 }
 
 impl Links {
@@ -37,19 +39,43 @@ impl Links {
         }
     }
 
-    /// Returns the other paths that hold the bytes of `path`, of which nothing was said. The base is asked where
-    /// fewer names are known than the file has: a file had one name when it was seen, and got another since.
-    pub(super) fn others(&self, path: &RelPath, linked: Linked, base: &BTreeMap<RelPath, Base>) -> BTreeSet<RelPath> {
-        let mut others = self.names.get(&linked.inode).cloned().unwrap_or_default();
-        if (others.len() as u64) < linked.names {
-            let before = base.get(path).map(|base| &base.content);
+    /// Returns the other paths that hold the bytes of those that are sent, of which nothing was said. The base is
+    /// asked, once for all of them, where fewer names are known than a file has: it had one name when it was seen, and
+    /// got another since. A name outside of the workspace is looked for once, and not again until there are more.
+    pub(super) fn others(&mut self, sent: &[(&RelPath, Linked)], base: &BTreeMap<RelPath, Base>) -> BTreeSet<RelPath> {
+        let mut others = BTreeSet::new();
+        let (mut inodes, mut contents) = (BTreeSet::new(), HashSet::new());
+        for (path, linked) in sent {
+            let known = self.names.get(&linked.inode);
+            others.extend(known.into_iter().flatten().cloned());
+            let has_more = known.map_or(0, |names| names.len() as u64) < linked.names;
+            if !has_more || self.asked.get(&linked.inode).is_some_and(|before| *before >= linked.names) {
+                continue;
+            }
+            inodes.insert(linked.inode);
+            if let Some(base) = base.get(*path) {
+                self.asked.insert(linked.inode, linked.names);
+                if let Content::File { hash, size: 1.., .. } = base.content {
+                    contents.insert(hash);
+                }
+            }
+        }
+        if !inodes.is_empty() {
             let same = |other: &Base| {
-                other.local.is_some_and(|stamp| (stamp.inode, stamp.device) == linked.inode)
-                    || matches!(other.content, Content::File { .. }) && before == Some(&other.content)
+                other.local.is_some_and(|stamp| inodes.contains(&(stamp.inode, stamp.device)))
+                    || matches!(&other.content, Content::File { hash, .. } if contents.contains(hash))
             };
             others.extend(base.iter().filter(|(_, other)| same(other)).map(|(path, _)| path.clone()));
         }
-        others.remove(path);
+        let mut names: BTreeMap<Inode, u32> = BTreeMap::new();
+        for (_, linked) in sent {
+            *names.entry(linked.inode).or_default() += 1;
+        }
+        for (path, linked) in sent {
+            if names.get(&linked.inode) == Some(&1) {
+                others.remove(*path);
+            }
+        }
         others
     }
 
@@ -99,9 +125,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(links: &Links, of: &str, linked: Linked, base: &[(&str, Base)], others: &[&str]) {
+    fn check(links: &mut Links, of: &str, linked: Linked, base: &[(&str, Base)], others: &[&str]) {
         let base = base.iter().map(|(text, base)| (path(text), base.clone())).collect();
-        let found = links.others(&path(of), linked, &base);
+        let found = links.others(&[(&path(of), linked)], &base);
         assert_eq!(found.iter().map(RelPath::as_str).collect::<Vec<_>>(), others);
     }
 
@@ -109,14 +135,14 @@ mod tests {
     fn names_are_learned_and_forgotten() {
         let mut links = Links::default();
         links.looked(&scan(None, &[("a", 7), ("d-e", 7), ("d/b", 7), ("other", 8)]));
-        check(&links, "a", linked(7, 3), &[], &["d-e", "d/b"]);
+        check(&mut links, "a", linked(7, 3), &[], &["d-e", "d/b"]);
         links.looked(&scan(Some(&["d"]), &[]));
-        check(&links, "a", linked(7, 2), &[], &["d-e"]);
+        check(&mut links, "a", linked(7, 2), &[], &["d-e"]);
         // Replaced by another file, which has two names of its own.
         links.looked(&scan(Some(&["a"]), &[("a", 8)]));
-        check(&links, "a", linked(8, 2), &[], &["other"]);
+        check(&mut links, "a", linked(8, 2), &[], &["other"]);
         links.looked(&scan(None, &[]));
-        check(&links, "a", linked(8, 2), &[], &[]);
+        check(&mut links, "a", linked(8, 2), &[], &[]);
     }
 
     #[test]
@@ -124,11 +150,11 @@ mod tests {
         let mut links = Links::default();
         links.looked(&scan(Some(&["new"]), &[("new", 7)]));
         let known = [("by-inode", base(1, Some(7))), ("else", base(2, Some(9))), ("young", base(3, None))];
-        check(&links, "new", linked(7, 2), &known, &["by-inode"]);
+        check(&mut links, "new", linked(7, 2), &known, &["by-inode"]);
         let mut known = known.to_vec();
         known.push(("new", base(3, None)));
-        check(&links, "new", linked(7, 2), &known, &["by-inode", "young"]);
+        check(&mut links, "new", linked(7, 2), &known, &["by-inode", "young"]);
         links.looked(&scan(Some(&["by-inode"]), &[("by-inode", 7)]));
-        check(&links, "new", linked(7, 2), &known, &["by-inode"]);
+        check(&mut links, "new", linked(7, 2), &known, &["by-inode"]);
     }
 }

@@ -88,6 +88,14 @@ impl Actor {
         self.commit_ended().await;
     }
 
+    /// Records what came to be otherwise than by a plan. A look that is under way saw the workspace before.
+    pub(super) fn record_outside(&mut self, path: RelPath, base: Option<Base>) {
+        if self.looking {
+            self.recorded.insert(path.clone());
+        }
+        self.record(path, base);
+    }
+
     pub(super) fn record(&mut self, path: RelPath, base: Option<Base>) {
         let map = Arc::make_mut(&mut self.base);
         let old = match &base {

@@ -122,15 +122,12 @@ impl Actor {
     fn touch_other_names(&mut self, plan: &Plan, scan: &Scan) {
         self.links.looked(scan);
         let sent = plan.files.iter().chain(&plan.moves).map(|step| &step.op.path);
-        let mut others = BTreeSet::new();
-        for path in sent {
-            if let Some(linked) = scan.linked.get(path) {
-                others.extend(self.links.others(path, *linked, &self.base));
-            }
-        }
+        // One that is tried again had its other names looked at before.
+        let sent = sent.filter(|path| self.pending.attempts(path) == 0);
+        let linked: Vec<_> = sent.filter_map(|path| Some((path, *scan.linked.get(path)?))).collect();
         // Those of the same look, too: it may have met one of them before the save.
-        for path in others {
-            self.pending.touch(path, Some(Instant::now()));
+        for path in self.links.others(&linked, &self.base) {
+            self.pending.touch(path, None);
         }
     }
 
@@ -190,8 +187,10 @@ impl Actor {
             in_set(&scan.unknown) || in_set(untold)
         };
         paths.retain(|path| !unknown(path));
-        let flying: Vec<RelPath> = paths.iter().filter(|path| self.pending.flies(path)).cloned().collect();
-        for path in flying {
+        let recorded = std::mem::take(&mut self.recorded);
+        let late = |path: &&RelPath| self.pending.flies(path) || recorded.contains(*path);
+        let late: Vec<RelPath> = paths.iter().filter(late).cloned().collect();
+        for path in late {
             paths.remove(&path);
             self.pending.touch(path, None);
         }

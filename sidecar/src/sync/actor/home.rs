@@ -40,7 +40,7 @@ impl Actor {
             self.since.remove(&path);
             self.drift.remove(&path);
             self.overlay.remove(&path);
-            self.record(path, base);
+            self.record_outside(path, base);
         }
     }
 

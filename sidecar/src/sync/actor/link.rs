@@ -59,13 +59,12 @@ impl Actor {
             if let Err(error) = stored {
                 self.link = Link::Closed { not_before: Some(Instant::now() + TRY_AGAIN) };
                 self.error = Some(error.into());
+                self.refuse_waiters();
                 return;
             }
-            self.base = Arc::default();
-            self.uncommitted.clear();
-            self.doubts.clear();
-            self.moved.clear();
-            self.sizes = Sizes::default();
+            self.forget_copy();
+            let pair = &mut self.config.pair;
+            pair.git_index = None;
             pair.copy = Some(opened.copy.clone());
             self.pair_unsaved = true;
         }
@@ -78,6 +77,21 @@ impl Actor {
         self.config.take_over = false;
         self.compare_at = Some(Instant::now() + COMPARE_EVERY);
         self.pending.touch_everything();
+    }
+
+    /// Forgets all that is about one remote folder, because it is another one.
+    fn forget_copy(&mut self) {
+        self.base = Arc::default();
+        self.uncommitted.clear();
+        self.doubts.clear();
+        self.moved.clear();
+        self.sizes = Sizes::default();
+        self.conflicts.clear();
+        self.since.clear();
+        self.drift.clear();
+        self.refused.clear();
+        self.apart.clear();
+        self.home_problems.clear();
     }
 
     /// Notes that work failed as a whole.

@@ -230,6 +230,8 @@ impl Actor {
 
     fn send_unit(&mut self, steps: Vec<Vec<Step>>, index: Option<Hash>) {
         let contents = git::contents(&steps);
+        // What is refused now is said anew.
+        self.refused.retain(|path, _| !git::is_inside(path));
         let (count, bytes) = decide::measure(steps.iter().flatten());
         self.tally.planned(count as u64, bytes);
         let lane = decide::lane(count, bytes);
@@ -280,7 +282,14 @@ impl Actor {
     pub(super) fn unit_ended(&mut self, transfer: u64) {
         if self.repository.transfer == Some(transfer) {
             self.repository.transfer = None;
-            self.pending.again(&git::unit());
+            let unit = git::unit();
+            let is_refused = plan::below(&self.refused, &unit).next().is_some();
+            if is_refused {
+                // The whole of it is planned again, so that it has to wait as what was refused does.
+                self.pending.retry(&unit, Instant::now());
+            } else {
+                self.pending.again(&unit);
+            }
         }
     }
 

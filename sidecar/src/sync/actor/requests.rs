@@ -97,7 +97,7 @@ impl Actor {
                 output.resolved.push(path.to_string());
             }
             output.kept_as.extend(kept_as);
-            self.record(path, base);
+            self.record_outside(path, base);
         }
         output.left = self.conflicts.len() as u64;
         reply(answer, error.map_or(Ok(output), Err));

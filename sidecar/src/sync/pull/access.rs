@@ -53,7 +53,7 @@ impl Access {
         } else if !looks {
             // Another folder than the one the base describes: nothing that is known of it may be believed.
             cx.store.clear_base(pair.id).await?;
-            pair.copy = Some(opened.copy.clone());
+            (pair.git_index, pair.copy) = (None, Some(opened.copy.clone()));
             cx.store.update_pair(&pair).await?;
         }
         let keep = keep_folder(cx, &pair);
