@@ -155,13 +155,17 @@ fn what_a_machine_forbids_is_said_by_the_test_and_by_the_doctor() {
 }
 
 #[test]
-fn an_account_for_files_alone_is_told_as_that() {
+fn an_account_for_files_alone_is_told_as_that_and_synced_over_sftp() {
     let config = "ForceCommand internal-sftp";
-    let (_host, work) = or_skip!("an_account_for_files_alone_is_told_as_that", host_that(config));
+    let (host, work) = or_skip!("an_account_for_files_alone_is_told_as_that_and_synced_over_sftp", host_that(config));
     let limit = "limit It runs no commands for `root` (it said `This service allows sftp connections only.`)";
     says(&run(&work, &["remote", "test"]), 0, &[limit, "SFTP works"]);
-    let push = run(&work, &["sync", "push", "--yes"]);
-    says(&push, 5, &["runs no commands for `root`", "help: Use an account on `127.0.0.1` with a login shell"]);
+    // Its home is that of the account, not the one which the host's commands are given.
+    let copy = host.home().join("copy");
+    let told = "No agent is used on `box`, because its account runs no commands.";
+    says(&run(&work, &["sync", "push", "--yes", "--to", &copy.display().to_string()]), 0, &["Wrote ", told]);
+    assert_eq!(fs::read_to_string(copy.join("app.py")).expect("it arrived"), "print('hello')\n");
+    says(&run(&work, &["agent", "status"]), 0, &["the remote's shell does not run commands"]);
 }
 
 #[test]

@@ -111,7 +111,8 @@ impl Connector for BySsh {
     async fn agent(&self, transport: &Arc<dyn Transport>, frontend: &dyn Frontend) -> Result<Link> {
         let link = match install::agent(&**transport, &self.remote.name, &self.store, frontend, self.yes).await {
             Ok(link) => link,
-            Err(error) if error.code == Code::QuestionUnanswered => return Err(error),
+            // The one is a person's affair; the other knows the account already, and the sync goes over SFTP.
+            Err(error) if matches!(error.code, Code::QuestionUnanswered | Code::AgentNone) => return Err(error),
             // An account that runs no commands fails in odd ways; what it is comes first.
             Err(error) => {
                 let limits = transport.limits().await.unwrap_or_default();

@@ -3,8 +3,10 @@
 //!
 //! Decides and looks at files; fetches nothing.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use agent::version::version_line;
 use protocol::editor::AgentOrigin;
@@ -27,6 +29,12 @@ const EMBEDDED: &[(&str, &[u8])] = &[];
 
 /// The one name beside the sidecar that says nothing of the platform: what `cargo build` makes.
 const PLAIN: &str = "mlt";
+
+/// How long a program beside the sidecar may take to say its version; an agent takes a few milliseconds.
+const SAYS_WITHIN: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_millis(2);
+/// No version is longer, in bytes.
+const MOST_SAID: u64 = 256;
 
 /// Everything that may hold an agent.
 #[derive(Clone, Debug)]
@@ -54,9 +62,11 @@ impl Sources {
     /// Returns those of this installation.
     pub fn ours() -> Result<Self, InstallError> {
         let own = std::env::current_exe().map_err(InstallError::Own)?;
-        // Programs that cargo builds for tests lie one folder below the others.
-        let folders = [own.parent(), own.parent().and_then(Path::parent)];
-        let folders = folders.into_iter().flatten().map(Path::to_owned).collect();
+        let beside = own.parent();
+        // Programs that cargo builds for tests lie one folder below the others. Nobody else's parent folder is
+        // looked into: it may be one that others write to.
+        let of_tests = beside.filter(|folder| folder.ends_with("deps")).and_then(Path::parent);
+        let folders = [beside, of_tests].into_iter().flatten().map(Path::to_owned).collect();
         let download = match env::text(env::DOWNLOAD_BASE) {
             Some(base) => Some((Base::parse(&base)?, env::cache_dir())),
             None => None,
@@ -106,13 +116,35 @@ fn is_for(file: &Path, platform: Platform) -> bool {
 }
 
 fn is_of_this_version(file: &Path) -> bool {
-    let said = Command::new(file).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let is_ours =
-        said.is_ok_and(|said| said.status.success() && String::from_utf8_lossy(&said.stdout).trim() == version_line());
+    let is_ours = said_by(file).is_ok_and(|said| said.trim() == version_line());
     if !is_ours {
         tracing::warn!(file = %file.display(), "an agent of another version is passed over");
     }
     is_ours
+}
+
+/// Returns what a program says to `--version`. One that says nothing in time is ended.
+fn said_by(file: &Path) -> std::io::Result<String> {
+    let mut program = Command::new(file)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + SAYS_WITHIN;
+    while program.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            program.kill()?;
+            program.wait()?;
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(LOOKS_EVERY);
+    }
+    let mut said = String::new();
+    if let Some(output) = program.stdout.take() {
+        output.take(MOST_SAID).read_to_string(&mut said)?;
+    }
+    Ok(said)
 }
 
 #[cfg(test)]
