@@ -16,13 +16,16 @@ use tokio::net::UnixListener;
 
 pub mod clean;
 pub mod error;
+pub mod handover;
 pub mod place;
 pub mod program;
 pub mod start;
 
 use crate::log::{self, Rotating};
 use crate::serve::{Agent, Config, serve};
+use crate::wire::DEAD_AFTER;
 use error::DaemonError;
+use handover::Caller;
 use place::Place;
 
 /// A daemon without a link ends after this time: long enough for a nap, short enough to leave no litter.
@@ -163,8 +166,14 @@ async fn accept(listener: &UnixListener, agent: &Arc<Agent>) {
             Ok(peer) if peer.uid() == ours => {
                 let agent = Arc::clone(agent);
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, agent).await {
-                        tracing::info!(%error, "a link ended");
+                    match tokio::time::timeout(DEAD_AFTER, Caller::take(stream)).await {
+                        Ok(Ok(caller)) => {
+                            if let Err(error) = serve(caller, agent).await {
+                                tracing::info!(%error, "a link ended");
+                            }
+                        }
+                        Ok(Err(error)) => tracing::warn!(%error, "what a caller handed over cannot be used"),
+                        Err(_) => tracing::warn!("a caller that said nothing was turned away"),
                     }
                 });
             }

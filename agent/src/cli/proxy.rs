@@ -1,4 +1,5 @@
-//! Connects standard input and output to the daemon: two threads that pass bytes on, nothing else.
+//! Connects standard input and output to the daemon: hands them over, or passes each byte on where they are of a
+//! kind that the daemon cannot wait for. Nothing else.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,6 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 
 use crate::daemon::error::DaemonError;
+use crate::daemon::handover;
 use crate::daemon::place::Place;
 use crate::daemon::start;
 
@@ -17,6 +19,10 @@ pub(super) fn run(place: &Place) -> Result<(), DaemonError> {
     let stream = start::find_or_start(place)?;
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(DaemonError::Pipe)?;
     let output = io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(DaemonError::Pipe)?;
+    if handover::give(&stream, &input, &output).map_err(DaemonError::Pipe)? {
+        // The session lasts as long as this process does.
+        return pass(&stream, io::sink()).map_err(DaemonError::Pipe);
+    }
     let to_daemon = stream.try_clone().map_err(DaemonError::Pipe)?;
     // Not joined: it may wait for input that never comes, and ends with the process.
     std::thread::spawn(move || {

@@ -66,7 +66,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 enum Event {
     Opened(Result<Opened, SyncError>),
     Looked(Box<Look>),
-    Step { transfer: u64, index: usize, done: Done },
+    Steps { transfer: u64, steps: Vec<(usize, Done)> },
     Ended { transfer: u64, result: Result<(), SyncError> },
     Cookie { flush: u64, result: Result<()> },
     Flushed { generation: u64, result: Result<Flushed, SyncError> },
@@ -424,7 +424,11 @@ impl Actor {
         match event {
             Event::Opened(result) => self.opened(result).await,
             Event::Looked(look) => self.looked(*look),
-            Event::Step { transfer, index, done } => self.answered(transfer, index, done),
+            Event::Steps { transfer, steps } => {
+                for (index, done) in steps {
+                    self.answered(transfer, index, done);
+                }
+            }
             Event::Ended { transfer, result } => self.ended(transfer, result),
             Event::Cookie { flush, result } => {
                 // Everything that was noticed before the cookie is in the queue by now.

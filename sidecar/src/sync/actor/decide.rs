@@ -341,8 +341,12 @@ pub(super) fn lane(count: usize, bytes: u64) -> Lane {
 }
 
 pub(super) async fn pass_on(transfer: u64, mut outcomes: mpsc::Receiver<(usize, Done)>, events: &mpsc::Sender<Event>) {
-    while let Some((index, done)) = outcomes.recv().await {
-        if events.send(Event::Step { transfer, index, done }).await.is_err() {
+    loop {
+        // One wake-up of the actor for all that came: a first copy has tens of thousands of answers.
+        let mut steps = Vec::new();
+        if outcomes.recv_many(&mut steps, OUTCOMES).await == 0
+            || events.send(Event::Steps { transfer, steps }).await.is_err()
+        {
             return;
         }
     }
