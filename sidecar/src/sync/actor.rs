@@ -17,13 +17,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::candidates::Sizes;
+use super::git;
 use super::guard::{Brake, Large};
 use super::ignored::Rules;
+use super::index::Index;
 use super::links::Links;
 use super::logs::Logs;
 use super::look::{self, Ask, Look};
-use super::pending::{Due, Pending};
+use super::pending::{Due, Pending, Turn};
 use super::plan::{self, Conflict, Overlay, Step};
 use super::pull::Brought;
 use super::resolve::Resolved;
@@ -157,8 +158,8 @@ pub(super) struct Actor {
     moved: Vec<moves::Moved>,
     /// Paths that the target refused to make of what it has; their bytes are sent.
     apart: BTreeSet<RelPath>,
-    /// How long the files of the base are.
-    sizes: Sizes,
+    /// What the base holds, counted.
+    index: Index,
     /// Which paths are one file here.
     links: Links,
     /// What a look says cannot be synced.
@@ -244,7 +245,7 @@ impl Actor {
             doubts: BTreeMap::new(),
             moved: Vec::new(),
             apart: BTreeSet::new(),
-            sizes: Sizes::default(),
+            index: Index::default(),
             links: Links::default(),
             unseen: Vec::new(),
             refused: BTreeMap::new(),
@@ -302,7 +303,7 @@ impl Actor {
         match self.store.base(self.config.pair.id).await {
             Ok(base) => {
                 self.base = Arc::new(base.into_iter().collect());
-                self.sizes = Sizes::of(&self.base);
+                self.index = Index::of(&self.base, false);
             }
             Err(error) => {
                 self.work.cancel();
@@ -456,6 +457,7 @@ impl Actor {
         let now = Instant::now();
         let idle = self.transfers.is_empty()
             && !self.looking
+            && !self.repository.looking
             && self.resolving == 0
             && !self.flushing
             && self.committing.is_none();
@@ -472,7 +474,8 @@ impl Actor {
                     self.compare_at = Some(now + COMPARE_EVERY);
                     self.compare();
                 }
-                if !self.looking && self.may_look(now) {
+                if self.may_look(now) {
+                    self.start_look_at_unit(now);
                     self.start_look(now);
                 }
                 self.start_home();
@@ -500,21 +503,40 @@ impl Actor {
     }
 
     fn start_look(&mut self, now: Instant) {
-        let paths = match self.pending.take(now) {
+        // Everything is both: it waits for the end of the other look.
+        if self.looking || self.pending.whole() && self.repository.looking {
+            return;
+        }
+        let has_unit = self.has_unit();
+        let paths = match self.pending.take(now, |path| has_unit && git::is_of_unit(path)) {
             None => return,
             Some(Due::Everything) => None,
-            Some(Due::Paths(paths)) => Some(paths.into_iter().map(|path| self.looked_at_as(path)).collect()),
+            Some(Due::Paths(paths)) => Some(paths),
         };
+        self.looking = true;
+        self.look_at(Turn::Saves, paths, now);
+    }
+
+    /// Starts a look at the unit, beside that at what was saved.
+    fn start_look_at_unit(&mut self, now: Instant) {
+        let may = self.has_unit() && !self.repository.looking && !self.pending.whole();
+        if may && self.pending.take_unit(now, git::is_of_unit) {
+            self.repository.looking = true;
+            self.look_at(Turn::Unit, Some(BTreeSet::from([git::unit()])), now);
+        }
+    }
+
+    fn look_at(&mut self, turn: Turn, paths: Option<BTreeSet<RelPath>>, now: Instant) {
         let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
         let ahead =
             self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
         let doubted = self.doubts.keys().cloned().collect();
         let logs = self.logs.clone();
-        let unit = self.has_unit();
-        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), logs, ahead, unit };
+        let unit = self.has_unit() && (turn == Turn::Unit || paths.is_none());
+        let overlay = self.overlay_for(paths.as_ref());
+        let request = look::Request { turn, paths, ask, doubted, overlay, logs, ahead, unit };
         let base = self.base_for(request.paths.as_ref());
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-        self.looking = true;
         self.spawn(async move { Event::Looked(Box::new(look::look(request, base, source, target).await)) });
     }
 
@@ -528,6 +550,17 @@ impl Actor {
                 Arc::new(known.map(|(path, base)| (path.clone(), base.clone())).collect())
             }
             Some(_) | None => Arc::clone(&self.base),
+        }
+    }
+
+    /// Returns as much of what is known of the remote beside the base as a look at `paths` needs.
+    fn overlay_for(&self, paths: Option<&BTreeSet<RelPath>>) -> Overlay {
+        match paths {
+            Some(paths) if !paths.iter().any(Rules::is_rule_file) => {
+                let known = paths.iter().flat_map(|path| plan::below(&self.overlay, path));
+                known.map(|(path, found)| (path.clone(), found.clone())).collect()
+            }
+            Some(_) | None => self.overlay.clone(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::path::RelPath;
 use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Stamp};
 
+use super::index::Index;
 use crate::store::{Base, BaseChange};
 
 mod moves;
@@ -20,6 +21,7 @@ mod respell;
 mod tests;
 
 pub use moves::{Abilities, COPY_FROM};
+pub use names::folded;
 pub use respell::is_between;
 
 /// Permission bits that let somebody execute a file.
@@ -88,6 +90,8 @@ pub struct Input<'a> {
     pub able: Abilities,
     /// Paths whose bytes are sent, because the target refused to make them of what it has.
     pub apart: &'a BTreeSet<RelPath>,
+    /// What the base holds, counted; without it the base is walked.
+    pub index: Option<&'a Index>,
 }
 
 /// One operation and what becomes the base when it is done.
@@ -310,14 +314,39 @@ pub fn escapes(path: &RelPath, target: &str) -> bool {
 /// Returns each path that shares its case-folded name with another, and that other. Neither is written:
 /// which of them the remote would end up with is a matter of luck.
 fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {
+    if let (Some(paths), Some(index)) = (input.paths, input.index.filter(|index| index.knows_spellings())) {
+        return collisions_of(input, paths, index);
+    }
     // Outside of the paths to decide, the base is the best that is known of the workspace.
     let elsewhere = input.base.keys().filter(|path| input.paths.is_some_and(|paths| !paths.contains(*path)));
-    let mut folded: BTreeMap<String, &RelPath> = BTreeMap::new();
+    let mut spelled: BTreeMap<String, &RelPath> = BTreeMap::new();
     let mut found = BTreeMap::new();
     for path in input.local.keys().chain(elsewhere) {
-        if let Some(first) = folded.insert(names::folded(path), path).filter(|first| *first != path) {
+        if let Some(first) = spelled.insert(folded(path), path).filter(|first| *first != path) {
             found.insert(path.clone(), first.clone());
             found.insert(first.clone(), path.clone());
+        }
+    }
+    found
+}
+
+/// The same for some paths, without a walk of the tree.
+fn collisions_of(input: Input<'_>, paths: &BTreeSet<RelPath>, index: &Index) -> BTreeMap<RelPath, RelPath> {
+    let is_here =
+        |path: &RelPath| input.local.contains_key(path) || input.base.contains_key(path) && !paths.contains(path);
+    let mut spelled: BTreeMap<String, BTreeSet<&RelPath>> = BTreeMap::new();
+    for path in input.local.keys() {
+        spelled.entry(folded(path)).or_default().insert(path);
+    }
+    let above: BTreeSet<RelPath> = paths.iter().flat_map(folders_above).collect();
+    let mut found = BTreeMap::new();
+    for path in paths.iter().chain(&above).chain(input.local.keys()).filter(|path| is_here(path)) {
+        let folded = folded(path);
+        let here = spelled.get(&folded).into_iter().flatten().copied();
+        let mut others = here.chain(index.spelled(&folded)).filter(|other| *other != path && is_here(other));
+        if let Some(other) = others.next() {
+            found.insert(path.clone(), other.clone());
+            found.insert(other.clone(), path.clone());
         }
     }
     found
@@ -562,8 +591,8 @@ fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
 
 /// Where case is ignored, the old spelling of a renamed path has to go before the new one is written.
 fn remove_old_spellings(input: Input<'_>, plan: &mut Plan) {
-    let folded: BTreeSet<String> = input.local.keys().map(names::folded).collect();
-    let old = |step: &mut Step| folded.contains(&names::folded(&step.op.path));
+    let spelled: BTreeSet<String> = input.local.keys().map(folded).collect();
+    let old = |step: &mut Step| spelled.contains(&folded(&step.op.path));
     plan.blocking.extend(plan.removals.extract_if(.., old));
 }
 

@@ -227,7 +227,8 @@ fn apply_copies(input: Input<'_>, plan: &mut Plan) {
         }
         _ => None,
     };
-    let hashes: BTreeSet<Hash> = plan.files.iter().filter_map(wanted).collect();
+    let may_be_there = |hash: &Hash| input.index.is_none_or(|index| index.may_hold(hash));
+    let hashes: BTreeSet<Hash> = plan.files.iter().filter_map(wanted).filter(may_be_there).collect();
     if hashes.is_empty() {
         return;
     }

@@ -4,7 +4,7 @@ use protocol::path::RelPath;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// Returns what all spellings of a path have in common there (Unicode Standard Annex 15, and lower case).
-pub(super) fn folded(path: &RelPath) -> String {
+pub fn folded(path: &RelPath) -> String {
     let text = path.as_str();
     if text.is_ascii() {
         return text.to_ascii_lowercase();

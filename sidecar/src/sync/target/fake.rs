@@ -541,12 +541,24 @@ fn read(source: &dyn Source, path: &RelPath) -> Result<(Vec<u8>, Seal), Unread> 
     }
 }
 
+/// A look that takes its time.
+pub(crate) struct Hold {
+    /// A path that it is asked for.
+    pub(crate) path: RelPath,
+    /// Told once it has seen what there is.
+    pub(crate) reached: tokio::sync::oneshot::Sender<()>,
+    /// What it waits for then.
+    pub(crate) go_on: std::sync::mpsc::Receiver<()>,
+}
+
 /// A workspace in memory.
 #[derive(Clone, Default)]
 pub(crate) struct FakeSource {
     pub(crate) tree: Shared,
     /// Done to the workspace in the middle of the next reading.
     pub(crate) race: Arc<Mutex<Option<Race>>>,
+    /// What holds up the next look at a path, when that has been looked at already.
+    pub(crate) hold: Arc<Mutex<Option<Hold>>>,
     pub(crate) gone: Arc<Mutex<bool>>,
     pub(crate) inode: Arc<Mutex<u64>>,
 }
@@ -565,11 +577,17 @@ struct FakeReading {
     bytes: Vec<u8>,
 }
 
-impl Source for FakeSource {
-    fn scan(&self, paths: Option<&BTreeSet<RelPath>>, base: &BTreeMap<RelPath, Base>) -> io::Result<Scan> {
-        if *locked(&self.gone) {
-            return Err(io::Error::from(io::ErrorKind::NotFound));
-        }
+impl FakeSource {
+    /// Has the next look at `path` wait once it has seen what there is. Returns what tells that it has, and what lets
+    /// it go on.
+    pub(crate) fn hold_look(&self, path: RelPath) -> (tokio::sync::oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
+        let (reached, is_reached) = tokio::sync::oneshot::channel();
+        let (go, go_on) = std::sync::mpsc::channel();
+        *locked(&self.hold) = Some(Hold { path, reached, go_on });
+        (is_reached, go)
+    }
+
+    fn found(&self, paths: Option<&BTreeSet<RelPath>>, base: &BTreeMap<RelPath, Base>) -> BTreeMap<RelPath, Local> {
         let tree = self.tree.lock();
         let asked = |path: &RelPath| {
             paths.is_none_or(|paths| {
@@ -591,12 +609,23 @@ impl Source for FakeSource {
             };
             (path.clone(), local)
         });
-        Ok(Scan {
-            root: Some((*locked(&self.inode), 1)),
-            found: found.collect(),
-            looked_at: paths.cloned(),
-            ..Scan::default()
-        })
+        found.collect()
+    }
+}
+
+impl Source for FakeSource {
+    fn scan(&self, paths: Option<&BTreeSet<RelPath>>, base: &BTreeMap<RelPath, Base>) -> io::Result<Scan> {
+        if *locked(&self.gone) {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
+        let found = self.found(paths, base);
+        let held = locked(&self.hold).take_if(|hold| paths.is_some_and(|paths| paths.contains(&hold.path)));
+        if let Some(Hold { reached, go_on, .. }) = held {
+            // A test that has ended waits for nothing.
+            reached.send(()).ok();
+            go_on.recv().ok();
+        }
+        Ok(Scan { root: Some((*locked(&self.inode), 1)), found, looked_at: paths.cloned(), ..Scan::default() })
     }
 
     fn open(&self, path: &RelPath) -> io::Result<Box<dyn Reading>> {
