@@ -191,6 +191,8 @@ pub(super) struct Actor {
     /// A scan that began while the link was being opened, and when; dropped as soon as something changes.
     ahead: Option<(look::Ahead, Instant)>,
     look_not_before: Option<Instant>,
+    /// Logs of which only the end was read, and when all of them is.
+    audits: BTreeMap<RelPath, Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
     /// The `.git` folder.
@@ -266,6 +268,7 @@ impl Actor {
             recorded: BTreeSet::new(),
             ahead: None,
             look_not_before: None,
+            audits: BTreeMap::new(),
             transfers: BTreeMap::new(),
             resolving: 0,
             repository: repository::Repository::default(),
@@ -455,6 +458,9 @@ impl Actor {
     fn advance(&mut self) {
         self.commit();
         let now = Instant::now();
+        for (path, _) in self.audits.extract_if(.., |_, then| *then <= now) {
+            self.pending.touch(path, None);
+        }
         let idle = self.transfers.is_empty()
             && !self.looking
             && !self.repository.looking
@@ -579,6 +585,7 @@ impl Actor {
             flush,
             compare,
             self.commit_not_before,
+            self.audits.values().min().copied(),
             self.look_not_before.filter(|_| !self.pending.is_empty()),
             self.pending.next(),
         ];

@@ -3,7 +3,7 @@
 use protocol::editor::SyncGit;
 
 use super::model_tests::{World, drive_clock};
-use super::target::fake::path;
+use super::target::fake::{locked, path};
 use super::*;
 use crate::store::Base;
 
@@ -87,4 +87,23 @@ async fn a_look_that_overlaps_a_pull_takes_nothing_away_that_came_home() {
     world.tell("result").await;
     world.rest().await;
     assert_eq!(world.there("result"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_read_whole_is_looked_at_again_unasked() {
+    tokio::spawn(drive_clock());
+    let mut world = World::new().await;
+    world.source.tree.lock().write("log", b"1");
+    world.start().await;
+    world.rest().await;
+    *locked(&world.source.partly) = true;
+    world.save("log", "1 2").await;
+    world.rest().await;
+    assert_eq!(world.there("log").as_deref(), Some("1 2"));
+    *locked(&world.source.partly) = false;
+    // Nobody tells of this, which was done before.
+    world.source.tree.lock().write("log", b"0 2");
+    let mut arrivals = world.handle().arrivals();
+    let arrival = in_time(arrivals.recv()).await.expect("it runs");
+    assert_eq!((arrival.change.path.as_str(), world.there("log").as_deref()), ("log", Some("0 2")));
 }

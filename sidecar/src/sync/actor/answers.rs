@@ -6,6 +6,7 @@ use protocol::sync::{Action, Content, Found, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
+use super::super::logs::TRUST;
 use super::super::look::Ask;
 use super::super::plan::{self, Step};
 use super::super::scan::Seal;
@@ -131,6 +132,9 @@ impl Actor {
         self.overlay.remove(&path);
         self.index_arrived(&path);
         if let Some(mut base) = step.base {
+            if sent.is_some_and(|sent| !sent.whole) {
+                self.audits.entry(path.clone()).or_insert_with(|| Instant::now() + TRUST);
+            }
             if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
                 (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
                 base.local = sent.stamp;

@@ -88,6 +88,7 @@ impl Actor {
         self.uncommitted.clear();
         self.doubts.clear();
         self.moved.clear();
+        self.audits.clear();
         self.index = Index::default();
         self.conflicts.clear();
         self.since.clear();

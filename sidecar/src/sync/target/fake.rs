@@ -559,6 +559,8 @@ pub(crate) struct FakeSource {
     pub(crate) race: Arc<Mutex<Option<Race>>>,
     /// What holds up the next look at a path, when that has been looked at already.
     pub(crate) hold: Arc<Mutex<Option<Hold>>>,
+    /// Whether a reading says that it did not read all.
+    pub(crate) partly: Arc<Mutex<bool>>,
     pub(crate) gone: Arc<Mutex<bool>>,
     pub(crate) inode: Arc<Mutex<u64>>,
 }
@@ -707,6 +709,7 @@ impl Reading for FakeReading {
             mode: self.mode,
             mtime_ns: self.stamp.mtime_ns,
             stamp: Some(self.stamp),
+            whole: !*locked(&self.source.partly),
         }))
     }
 }

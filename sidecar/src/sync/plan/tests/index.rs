@@ -16,7 +16,7 @@ fn the_tree_is_walked_for_a_copy_only_when_the_index_says_there_is_one() {
     assert_eq!(lines(&world.plan()), ["copy b from a if absent"]);
     // An index that knows nothing shows whether the base was walked nevertheless.
     world.index = Some(Index::default());
-    assert_eq!(lines(&world.plan()), ["put b absent"]);
+    assert_eq!(lines(&world.plan()), ["put b if absent"]);
 }
 
 #[test]
