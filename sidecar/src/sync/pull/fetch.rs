@@ -78,7 +78,9 @@ pub(super) async fn file(
         attempt += 1;
     };
     let (place, at, expected) = (Arc::clone(home), step.path.clone(), step.expected.clone());
-    let placed = blocking(move || place.place(staged, &at, expected.as_ref())).await.and_then(|placed| placed);
+    // What is not synced and is replaced came home by a pull, and was not changed since.
+    let keeps = step.synced;
+    let placed = blocking(move || place.place(staged, &at, expected.as_ref(), keeps)).await.and_then(|placed| placed);
     let mode = placed.map_err(Failed::Here)?;
     Ok(Base { content: found.content, mode, local: None, remote: found.stamp })
 }

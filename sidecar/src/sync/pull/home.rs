@@ -17,9 +17,14 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use crate::sync::actor::report_seconds;
 use crate::sync::disk::{changed, folder_of};
 use crate::sync::plan::{Held, Local};
 use crate::sync::scan::{self, ReadError, Root};
+
+mod keep;
+
+use keep::KEEP_BYTES;
 
 /// The staging folder in the workspace.
 const STAGE: &str = ".mltoolbox-pull";
@@ -35,6 +40,8 @@ pub(super) struct Home {
     stage: OwnedFd,
     device: u64,
     keep: PathBuf,
+    /// Whether nobody asked for the pull.
+    unasked: bool,
     kept: Mutex<Option<PathBuf>>,
     cancel: CancellationToken,
     _lock: File,
@@ -67,8 +74,14 @@ impl Drop for Staged {
 }
 
 impl Home {
-    /// Opens the workspace; `None` when another pull writes there. `cancel` ends the reading of long files.
-    pub(super) fn open(workspace: &Path, keep: &Path, cancel: CancellationToken) -> io::Result<Option<Self>> {
+    /// Opens the workspace; `None` when another pull writes there. `unasked` says that nobody asked for the pull,
+    /// `cancel` ends the reading of long files.
+    pub(super) fn open(
+        workspace: &Path,
+        keep: &Path,
+        unasked: bool,
+        cancel: CancellationToken,
+    ) -> io::Result<Option<Self>> {
         let root = Root::open(workspace).map_err(io::Error::other)?;
         let top = root.folder(None)?;
         match rustix::fs::mkdirat(&top, STAGE, Mode::from_raw_mode(0o700)) {
@@ -90,11 +103,15 @@ impl Home {
             return Ok(None);
         }
         let device = scan::stamp(&held).device;
-        let home = Self { root, stage, device, keep: keep.to_owned(), kept: Mutex::default(), cancel, _lock: lock };
+        let (keep, kept) = (keep.to_owned(), Mutex::default());
+        let home = Self { root, stage, device, keep, unasked, kept, cancel, _lock: lock };
         home.clear(&[LOCK])?;
         // Whoever looks at the workspace with git meanwhile sees nothing of it.
         let ignore = rustix::fs::openat(&home.stage, ".gitignore", flags, Mode::from_raw_mode(0o600))?;
         File::from(ignore).write_all(b"*\n")?;
+        if let Err(error) = keep::prune(&home.keep, report_seconds(), KEEP_BYTES) {
+            tracing::info!(%error, "old versions that were kept are left over");
+        }
         Ok(Some(home))
     }
 
@@ -196,9 +213,16 @@ impl Home {
         Ok(Staged { folder, name, file, is_placed: false })
     }
 
-    /// Gives a file that is written its name, provided that `path` holds what is expected; that is kept. A file
-    /// that is replaced leaves its permission bits, but for the execute bits. Returns the bits it has now.
-    pub(super) fn place(&self, mut staged: Staged, path: &RelPath, expected: Option<&Local>) -> io::Result<u32> {
+    /// Gives a file that is written its name, provided that `path` holds what is expected; that is kept, unless it came
+    /// from there (`keeps`) and nobody asked. A file that is replaced leaves its permission bits, but for the execute
+    /// bits. Returns the bits it has now.
+    pub(super) fn place(
+        &self,
+        mut staged: Staged,
+        path: &RelPath,
+        expected: Option<&Local>,
+        keeps: bool,
+    ) -> io::Result<u32> {
         if let Some(Local { held: Held::File { .. }, mode, .. }) = expected {
             let is_executable = scan::mode(&rustix::fs::fstat(&staged.file)?) & 0o100 != 0;
             let kept = mode & !0o111;
@@ -209,7 +233,7 @@ impl Home {
         staged.file.sync_all()?;
         let mode = scan::mode(&rustix::fs::fstat(&staged.file)?);
         let folder = folder_of(self.root.path(), path)?;
-        self.swap(&folder, path, expected, &staged.folder, &staged.name)?;
+        self.swap(&folder, path, expected, (&staged.folder, &staged.name), keeps || !self.unasked)?;
         staged.is_placed = true;
         Ok(mode)
     }
@@ -226,7 +250,7 @@ impl Home {
             Err(error) => return Err(error.into()),
         }
         rustix::fs::symlinkat(target, &self.stage, name)?;
-        self.swap(&folder, path, expected, &self.stage, name)
+        self.swap(&folder, path, expected, (&self.stage, name), true)
     }
 
     /// Makes a folder with those above it, and returns its permission bits; one that is there is success.
@@ -259,14 +283,15 @@ impl Home {
         Ok(true)
     }
 
-    /// Renames `name` of the folder `from` to `path`, provided that this holds what is expected, which is kept.
+    /// Renames `name` of the folder `from` to `path`, provided that this holds what is expected, which is kept if
+    /// `keeps`.
     fn swap(
         &self,
         folder: &OwnedFd,
         path: &RelPath,
         expected: Option<&Local>,
-        from: &OwnedFd,
-        name: &str,
+        (from, name): (&OwnedFd, &str),
+        keeps: bool,
     ) -> io::Result<()> {
         let Some(expected) = expected else {
             return match rustix::fs::linkat(from, name, folder, path.name(), AtFlags::empty()) {
@@ -279,11 +304,21 @@ impl Home {
                 Err(error) => Err(error.into()),
             };
         };
-        let present = self.keep(folder, path, expected)?;
+        let present = if keeps { self.keep(folder, path, expected)? } else { self.is_still(folder, path, expected)? };
         if facts(folder, path.name())? != present {
             return Err(changed());
         }
         Ok(rustix::fs::renameat(from, name, folder, path.name())?)
+    }
+
+    /// Returns the facts of the file at `path` when it is what is expected.
+    fn is_still(&self, folder: &OwnedFd, path: &RelPath, expected: &Local) -> io::Result<Facts> {
+        let Held::File { hash: wanted, .. } = &expected.held else { return self.keep(folder, path, expected) };
+        let present = facts(folder, path.name())?;
+        if Some(self.hash(path)?.hash) != *wanted {
+            return Err(changed());
+        }
+        Ok(present)
     }
 
     /// Keeps what is at `path` when it is what is expected, and returns its facts.
@@ -342,9 +377,7 @@ impl Home {
         if let Some(kept) = &*kept {
             return Ok(kept.clone());
         }
-        std::fs::create_dir_all(&self.keep)?;
-        let seconds = crate::sync::actor::report_seconds();
-        let folder = tempfile::Builder::new().prefix(&format!("{seconds}-")).tempdir_in(&self.keep)?.keep();
+        let folder = keep::make(&self.keep, report_seconds(), self.unasked)?;
         *kept = Some(folder.clone());
         Ok(folder)
     }

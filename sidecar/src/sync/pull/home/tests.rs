@@ -17,7 +17,11 @@ struct Fixture {
 }
 
 fn open(place: &Path) -> Option<Home> {
-    Home::open(&place.join("w"), &place.join("kept"), CancellationToken::new()).expect("it can be written")
+    open_by(place, false).expect("it can be written")
+}
+
+fn open_by(place: &Path, unasked: bool) -> io::Result<Option<Home>> {
+    Home::open(&place.join("w"), &place.join("kept"), unasked, CancellationToken::new())
 }
 
 fn fixture() -> Fixture {
@@ -35,7 +39,7 @@ impl Fixture {
     fn put(&self, at: &str, text: &str, mode: u32, expected: Option<&Local>) -> io::Result<u32> {
         let staged = self.home.stage(&path(at), mode)?;
         staged.file()?.write_all(text.as_bytes())?;
-        self.home.place(staged, &path(at), expected)
+        self.home.place(staged, &path(at), expected, false)
     }
 
     fn kept(&self, at: &str) -> String {
@@ -78,6 +82,18 @@ fn what_is_replaced_or_removed_is_kept() {
     fixture.home.link(&path("l"), "y", Some(&link("z"))).expect_err("it is another one");
     fixture.home.link(&path("l"), "y", Some(&link("x"))).expect("it is as expected");
     assert_eq!(std::fs::read_link(fixture.here("l")).expect("it is a link"), Path::new("y"));
+}
+
+#[test]
+fn what_came_home_unasked_is_replaced_without_a_trace_unless_it_was_changed() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    std::fs::create_dir(place.path().join("w")).expect("a folder can be made");
+    let home = open_by(place.path(), true).expect("it can be written").expect("nobody else pulls");
+    let fixture = Fixture { place, home };
+    std::fs::write(fixture.here("a"), "old").expect("a file can be written");
+    fixture.put("a", "new", 0o644, Some(&file("other", 0o644))).expect_err("it is another one");
+    fixture.put("a", "new", 0o644, Some(&file("old", 0o644))).expect("it is as expected");
+    assert_eq!((std::fs::read_to_string(fixture.here("a")).ok(), fixture.home.kept()), (Some("new".to_owned()), None));
 }
 
 #[test]
