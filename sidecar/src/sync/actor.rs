@@ -17,15 +17,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::git;
 use super::guard::{Brake, Large};
-use super::ignored::Rules;
 use super::index::Index;
 use super::links::Links;
 use super::logs::Logs;
 use super::look::{self, Ask, Look};
-use super::pending::{Due, Pending, Turn};
-use super::plan::{self, Conflict, Overlay, Step};
+use super::pending::Pending;
+use super::plan::{Conflict, Overlay};
 use super::pull::Brought;
 use super::resolve::Resolved;
 use super::source::Source;
@@ -37,6 +35,7 @@ pub(super) use answers::based_on;
 use commits::{Committed, ended};
 pub(super) use decide::would_stop;
 pub(super) use report::{conflict, seconds as report_seconds, unit_conflict};
+use transfer::Transfer;
 use waiters::Waiter;
 
 mod answers;
@@ -44,10 +43,12 @@ mod commits;
 mod decide;
 mod home;
 mod link;
+mod looking;
 mod moves;
 mod report;
 mod repository;
 mod requests;
+mod transfer;
 mod waiters;
 
 /// Ends of work that wait for the actor; the tasks that report wait when it is busy.
@@ -57,8 +58,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How often a quiet sync asks the remote whether it still holds what was brought there: nobody tells when
 /// somebody edits a file there, and a comparison by stamps costs little.
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
-/// Age up to which a scan made while connecting is believed; who answered questions meanwhile took longer.
-const AHEAD: Duration = Duration::from_secs(10);
 /// Longest wait for the lease to be given back at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -86,35 +85,6 @@ enum Link {
     },
     Opening,
     Open,
-}
-
-/// Steps that travel together.
-#[derive(Debug)]
-struct Transfer {
-    /// Those that were answered are taken out.
-    steps: Vec<Option<Step>>,
-    /// Names that something is moved away from and that get new content in the same transfer.
-    refilled: BTreeSet<RelPath>,
-}
-
-impl Transfer {
-    fn new(steps: Vec<Option<Step>>) -> Self {
-        let mut left: BTreeSet<&RelPath> = BTreeSet::new();
-        let mut refilled = BTreeSet::new();
-        // In their order: what is written first and left later is only passed through.
-        for step in steps.iter().flatten() {
-            if left.contains(&step.op.path) {
-                refilled.insert(step.op.path.clone());
-            }
-            left.extend(step.vacates());
-        }
-        Self { steps, refilled }
-    }
-
-    /// Returns whether a step for `path` is still to be answered.
-    fn holds(&self, path: &RelPath) -> bool {
-        self.steps.iter().flatten().any(|step| step.op.path == *path)
-    }
 }
 
 /// Why nothing is sent until a person says so.
@@ -488,85 +458,15 @@ impl Actor {
                 self.start_flush(now);
             }
         }
+        if self.transfers.is_empty() && self.pending.is_empty() {
+            self.apart.clear();
+            self.tally.settled();
+        }
         let arrived = self.arrived_waiters();
         // Whoever has an answer may look at once, so how it stands is published before.
         self.publish();
         for waiter in arrived {
             reply(waiter.answer, Ok(()));
-        }
-    }
-
-    fn may_look(&self, now: Instant) -> bool {
-        !self.config.pair.paused
-            && self.look_not_before.is_none_or(|then| then <= now)
-            && !(self.pending.whole() && self.ask != Ask::Nothing && !self.transfers.is_empty())
-            && match self.halt {
-                None => true,
-                // A brake is looked at again, because the accident may have been mended.
-                Some(Halt::Brake(_)) => !self.pending.is_empty(),
-                Some(Halt::Large { .. } | Halt::Trash { .. }) => false,
-            }
-    }
-
-    fn start_look(&mut self, now: Instant) {
-        // Everything is both: it waits for the end of the other look.
-        if self.looking || self.pending.whole() && self.repository.looking {
-            return;
-        }
-        let has_unit = self.has_unit();
-        let paths = match self.pending.take(now, |path| has_unit && git::is_of_unit(path)) {
-            None => return,
-            Some(Due::Everything) => None,
-            Some(Due::Paths(paths)) => Some(paths),
-        };
-        self.looking = true;
-        self.look_at(Turn::Saves, paths, now);
-    }
-
-    /// Starts a look at the unit, beside that at what was saved.
-    fn start_look_at_unit(&mut self, now: Instant) {
-        let may = self.has_unit() && !self.repository.looking && !self.pending.whole();
-        if may && self.pending.take_unit(now, git::is_of_unit) {
-            self.repository.looking = true;
-            self.look_at(Turn::Unit, Some(BTreeSet::from([git::unit()])), now);
-        }
-    }
-
-    fn look_at(&mut self, turn: Turn, paths: Option<BTreeSet<RelPath>>, now: Instant) {
-        let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
-        let ahead =
-            self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
-        let doubted = self.doubts.keys().cloned().collect();
-        let logs = self.logs.clone();
-        let unit = self.has_unit() && (turn == Turn::Unit || paths.is_none());
-        let overlay = self.overlay_for(paths.as_ref());
-        let request = look::Request { turn, paths, ask, doubted, overlay, logs, ahead, unit };
-        let base = self.base_for(request.paths.as_ref());
-        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-        self.spawn(async move { Event::Looked(Box::new(look::look(request, base, source, target).await)) });
-    }
-
-    /// Returns as much of the base as a look at `paths` needs. Whoever holds all of it while something arrives
-    /// makes that arrival copy the whole.
-    fn base_for(&self, paths: Option<&BTreeSet<RelPath>>) -> Arc<BTreeMap<RelPath, Base>> {
-        match paths {
-            // A rule file is about its whole folder.
-            Some(paths) if !paths.iter().any(Rules::is_rule_file) => {
-                let known = paths.iter().flat_map(|path| plan::below(&self.base, path));
-                Arc::new(known.map(|(path, base)| (path.clone(), base.clone())).collect())
-            }
-            Some(_) | None => Arc::clone(&self.base),
-        }
-    }
-
-    /// Returns as much of what is known of the remote beside the base as a look at `paths` needs.
-    fn overlay_for(&self, paths: Option<&BTreeSet<RelPath>>) -> Overlay {
-        match paths {
-            Some(paths) if !paths.iter().any(Rules::is_rule_file) => {
-                let known = paths.iter().flat_map(|path| plan::below(&self.overlay, path));
-                known.map(|(path, found)| (path.clone(), found.clone())).collect()
-            }
-            Some(_) | None => self.overlay.clone(),
         }
     }
 

@@ -62,12 +62,10 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// Leaves out the `.git` folder: a repository comes home by git's own way, or not at all.
+    /// Leaves out the `.git` folder: a repository comes home by git's own way, or not at all. What the base says of it is
+    /// ignored then.
     pub(crate) fn without_unit(mut self) -> Self {
-        if self.pair.git == SyncGit::Push {
-            self.pair.git = SyncGit::Off;
-            Arc::make_mut(&mut self.base).retain(|path, _| !super::git::is_of_unit(path));
-        }
+        self.pair.git = SyncGit::Off;
         self
     }
 }

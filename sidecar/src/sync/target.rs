@@ -16,7 +16,7 @@ use protocol::sync::{Content, Differs, Expect, Found, Known, Op, Outcome, Reject
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
-use super::plan::Abilities;
+use super::plan::{Abilities, expect};
 use super::scan::Seal;
 use super::source::Source;
 use crate::session::Lane;
@@ -133,12 +133,7 @@ pub(super) fn about_base<'a>(base: impl Iterator<Item = (&'a RelPath, &'a Base)>
 
 /// Returns the precondition that says: the base still holds on the remote.
 pub(super) fn expected(base: &Base) -> Expect {
-    match &base.content {
-        Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
-        Content::Folder => Expect::Folder,
-        Content::Link { target } => Expect::Link { target: target.clone() },
-        Content::Special => Expect::Absent,
-    }
+    expect(&base.content, base.remote)
 }
 
 /// How to open a target.

@@ -304,6 +304,7 @@ impl Actor {
         let Some(Transfer { steps, refilled }) = self.transfers.remove(&transfer) else { return };
         let mut left = BTreeSet::new();
         for step in steps.into_iter().flatten() {
+            self.tally.not_done(&step);
             left.extend(step.paths().filter(|path| **path == step.op.path || !refilled.contains(*path)).cloned());
             self.doubt(step);
         }
@@ -318,10 +319,6 @@ impl Actor {
         self.unit_ended(transfer);
         if let Err(error) = result {
             self.failed(error);
-        }
-        if self.transfers.is_empty() && self.pending.is_empty() {
-            self.apart.clear();
-            self.tally.settled();
         }
     }
 }
