@@ -255,8 +255,11 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     // A connection that is lost on the way is made again.
     write(&story.there("build/z-big.bin"), noise(100, big));
     story.wire.after(Way::Down, 4_000_000, Fault::Cut);
+    let before = story.wire.bytes(Way::Down);
     let brought = pull(&story, "build/");
     assert_eq!((brought.files, brought.problems.len()), (1, 0), "{brought:#?}");
+    let came = story.wire.bytes(Way::Down) - before;
+    assert!(came < big as u64 + 3_000_000, "{came} bytes came: what had come before the cut came again");
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
 }
 

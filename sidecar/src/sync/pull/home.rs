@@ -2,14 +2,15 @@
 //!
 //! Bytes are staged in `.mltoolbox-pull`, which no watcher and no sync looks at, and get their name in one step. What
 //! is here is only replaced when it is what was expected, and is kept first. No link is ever followed. One pull at
-//! a time holds the staging folder; what a killed one left there goes with the next.
+//! a time holds the staging folder; the next one goes on with what a killed one has of a long file, and removes the rest.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::path::RelPath;
 use protocol::sync::Stamp;
@@ -21,6 +22,7 @@ use crate::sync::actor::report_seconds;
 use crate::sync::disk::{changed, folder_of};
 use crate::sync::plan::{Held, Local};
 use crate::sync::scan::{self, ReadError, Root};
+use crate::sync::target::Before;
 
 mod keep;
 
@@ -30,6 +32,14 @@ use keep::KEEP_BYTES;
 const STAGE: &str = ".mltoolbox-pull";
 /// Whoever holds its lock is the one that pulls.
 const LOCK: &str = "lock";
+/// What keeps git from seeing any of it.
+const IGNORE: &str = ".gitignore";
+/// What the names of files begin with that a later pull can go on with.
+const PART_PREFIX: &str = "part-";
+/// Least length of such a file: a shorter one is read again in less time than it takes to ask.
+pub(super) const PART: u64 = 1024 * 1024;
+/// How long they are kept, as long as the agent keeps those of the other direction.
+const PART_FOR: Duration = Duration::from_hours(7 * 24);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A workspace that things are brought home to. Blocks; callers run it off the runtime. May be used by several
@@ -43,16 +53,19 @@ pub(super) struct Home {
     /// Whether nobody asked for the pull.
     unasked: bool,
     kept: Mutex<Option<PathBuf>>,
+    /// Bytes of what earlier pulls left.
+    parts: u64,
     cancel: CancellationToken,
     _lock: File,
 }
 
-/// A file in the making. It is removed when dropped before it has its name.
+/// A file in the making. It is removed when dropped before it has its name, unless a later pull can go on with it.
 #[derive(Debug)]
 pub(super) struct Staged {
     folder: OwnedFd,
     name: String,
     file: File,
+    is_part: bool,
     is_placed: bool,
 }
 
@@ -61,11 +74,19 @@ impl Staged {
     pub(super) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
+
+    /// Empties it: what came so far is of no use.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        let is_worth = || self.file.metadata().is_ok_and(|facts| facts.len() >= PART);
         if !self.is_placed
+            && !(self.is_part && is_worth())
             && let Err(error) = rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty())
         {
             tracing::warn!(%error, name = self.name, "a file in the making is left over");
@@ -104,10 +125,10 @@ impl Home {
         }
         let device = scan::stamp(&held).device;
         let (keep, kept) = (keep.to_owned(), Mutex::default());
-        let home = Self { root, stage, device, keep, unasked, kept, cancel, _lock: lock };
-        home.clear(&[LOCK])?;
+        let mut home = Self { root, stage, device, keep, unasked, kept, parts: 0, cancel, _lock: lock };
+        home.parts = home.clear()?;
         // Whoever looks at the workspace with git meanwhile sees nothing of it.
-        let ignore = rustix::fs::openat(&home.stage, ".gitignore", flags, Mode::from_raw_mode(0o600))?;
+        let ignore = rustix::fs::openat(&home.stage, IGNORE, flags, Mode::from_raw_mode(0o600))?;
         File::from(ignore).write_all(b"*\n")?;
         if let Err(error) = keep::prune(&home.keep, report_seconds(), KEEP_BYTES) {
             tracing::info!(%error, "old versions that were kept are left over");
@@ -115,23 +136,35 @@ impl Home {
         Ok(Some(home))
     }
 
-    /// Removes what is in the staging folder but for `left`.
-    fn clear(&self, left: &[&str]) -> io::Result<()> {
+    /// Removes what is in the staging folder but for parts that are not old, the lock, and what hides them from git.
+    /// Returns how many bytes the parts are.
+    fn clear(&self) -> io::Result<u64> {
+        let mut parts = 0_u64;
+        let oldest = report_seconds().saturating_sub(i64::try_from(PART_FOR.as_secs()).unwrap_or(i64::MAX));
         for entry in rustix::fs::Dir::read_from(&self.stage)? {
             let entry = entry?;
             let name = entry.file_name();
-            if [".", ".."].iter().chain(left).any(|left| name.to_bytes() == left.as_bytes()) {
+            if [".", "..", LOCK, IGNORE].iter().any(|left| name.to_bytes() == left.as_bytes()) {
                 continue;
+            }
+            if name.to_bytes().starts_with(PART_PREFIX.as_bytes()) {
+                let seen = rustix::fs::statat(&self.stage, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let stamp = scan::stamp(&seen);
+                let is_fresh = stamp.mtime_ns / 1_000_000_000 >= oldest;
+                if is_fresh && stamp.size >= PART && FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile {
+                    parts = parts.saturating_add(stamp.size);
+                    continue;
+                }
             }
             rustix::fs::unlinkat(&self.stage, name, AtFlags::empty())?;
         }
-        Ok(())
+        Ok(parts)
     }
 
-    /// Returns the bytes that are free for this user.
+    /// Returns the bytes that are free for this user, or taken by what earlier pulls left to go on with.
     pub(super) fn free_bytes(&self) -> io::Result<u64> {
         let space = rustix::fs::fstatvfs(&self.stage)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        Ok(space.f_bavail.saturating_mul(space.f_frsize).saturating_add(self.parts))
     }
 
     /// Returns the folder in which versions are kept that this pull took away; `None` when it took none.
@@ -210,7 +243,65 @@ impl Home {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let bits = Mode::from_raw_mode(mode & 0o777 | 0o600);
         let file = File::from(rustix::fs::openat(&folder, name.as_str(), flags, bits)?);
-        Ok(Staged { folder, name, file, is_placed: false })
+        Ok(Staged { folder, name, file, is_part: false, is_placed: false })
+    }
+
+    /// Does what [`Self::stage`] does for a file that is long enough for a later pull to go on with it, and returns what
+    /// an earlier one left of it. Reads that.
+    pub(super) fn stage_part(&self, path: &RelPath, mode: u32) -> io::Result<(Staged, Before)> {
+        let folder = folder_of(self.root.path(), path)?;
+        if scan::stamp(&rustix::fs::fstat(&folder)?).device != self.device {
+            return Ok((self.stage(path, mode)?, Before::default()));
+        }
+        let name = format!("{PART_PREFIX}{}", &blake3::hash(path.as_str().as_bytes()).to_hex()[..32]);
+        let folder = self.stage.try_clone()?;
+        let bits = mode & 0o777 | 0o600;
+        let open = |flags| {
+            let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            rustix::fs::openat(&folder, name.as_str(), flags, Mode::from_raw_mode(bits)).map(File::from)
+        };
+        let old = match open(OFlags::empty()) {
+            Ok(file) => {
+                let seen = rustix::fs::fstat(&file)?;
+                let is_usable = FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile
+                    && u64::from(seen.st_nlink) == 1
+                    && (scan::mode(&seen) ^ bits) & 0o100 == 0;
+                Some(file).filter(|_| is_usable)
+            }
+            // Or something that is none of ours, which makes room.
+            Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NXIO) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(mut file) = old {
+            let before = self.before(&mut file)?;
+            return Ok((Staged { folder, name, file, is_part: true, is_placed: false }, before));
+        }
+        match rustix::fs::unlinkat(&folder, name.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = open(OFlags::CREATE | OFlags::EXCL)?;
+        Ok((Staged { folder, name, file, is_part: true, is_placed: false }, Before::default()))
+    }
+
+    /// Reads a file to its end.
+    fn before(&self, file: &mut File) -> io::Result<Before> {
+        let mut before = Before::default();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(before),
+                Ok(count) => {
+                    before.hasher.update(buffer.get(..count).unwrap_or_default());
+                    before.length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Gives a file that is written its name, provided that `path` holds what is expected; that is kept, unless it came
@@ -385,7 +476,13 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let cleared = self.clear(&[]).and_then(|()| {
+        let cleared = self.clear().and_then(|parts| {
+            if parts > 0 {
+                return Ok(());
+            }
+            for name in [IGNORE, LOCK] {
+                rustix::fs::unlinkat(&self.stage, name, AtFlags::empty())?;
+            }
             let top = self.root.folder(None)?;
             Ok(rustix::fs::unlinkat(&top, STAGE, AtFlags::REMOVEDIR)?)
         });

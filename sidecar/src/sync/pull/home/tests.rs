@@ -150,3 +150,43 @@ fn one_pull_at_a_time_and_what_a_killed_one_left_goes() {
     assert_eq!(text, "*\n", "git sees nothing of it");
     drop(again);
 }
+
+#[test]
+fn a_long_file_that_was_cut_off_is_continued() {
+    let Fixture { place, home } = fixture();
+    let at = path("d/long.bin");
+    let long = vec![7; usize::try_from(PART).expect("a megabyte")];
+    let (staged, before) = home.stage_part(&at, 0o644).expect("it can be staged");
+    assert_eq!(before.length, 0);
+    staged.file().and_then(|mut file| file.write_all(&long)).expect("it can be written");
+    drop(staged);
+    let (staged, _) = home.stage_part(&path("short"), 0o644).expect("it can be staged");
+    staged.file().and_then(|mut file| file.write_all(b"x")).expect("it can be written");
+    drop(staged);
+    drop(home);
+    let left = place.path().join("w/.mltoolbox-pull");
+    let parts = || {
+        let names =
+            std::fs::read_dir(&left).expect("it is there").map(|entry| entry.expect("it can be read").file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("part-")).count()
+    };
+    assert_eq!(parts(), 1, "what is short is not worth it");
+    assert!(left.join(".gitignore").exists());
+
+    let home = open(place.path()).expect("nobody else pulls");
+    assert!(open(place.path()).is_none(), "the lock outlived the pull that was cut off");
+    let (staged, before) = home.stage_part(&at, 0o644).expect("it can be staged");
+    assert_eq!(before.length, PART);
+    assert_eq!(before.hasher.finalize(), blake3::hash(&long));
+    staged.file().and_then(|mut file| file.write_all(b"end")).expect("it can be written");
+    home.place(staged, &at, None, true).expect("nothing is there");
+    let came = std::fs::read(place.path().join("w/d/long.bin")).expect("it is there");
+    assert!(came == [&long[..], b"end"].concat());
+    // A mixture is of no use, and is begun anew.
+    let (mut staged, _) = home.stage_part(&at, 0o644).expect("it can be staged");
+    staged.file().and_then(|mut file| file.write_all(&long)).expect("it can be written");
+    staged.begin_anew().expect("it can be emptied");
+    drop(staged);
+    drop(home);
+    assert!(!left.exists(), "nothing is left");
+}
