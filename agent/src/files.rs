@@ -98,6 +98,8 @@ enum Point {
     Linked,
     /// All looks are done and the rename is next.
     Checked,
+    /// What is new has its name, and its stamp is taken next.
+    Placed,
 }
 
 impl Root {

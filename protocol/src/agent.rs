@@ -120,6 +120,16 @@ pub enum Request {
     Summarise(Summarise),
     /// Lists folders.
     List(List),
+    /// Sends the bytes of a file behind its first `after` ones as data, then the end without a hash; what is answered
+    /// is about the whole file. Of a shorter file nothing is sent.
+    ReadOn {
+        /// The root.
+        root: RootId,
+        /// The file.
+        path: RelPath,
+        /// Bytes that are left out.
+        after: u64,
+    },
 }
 
 impl Request {
@@ -136,7 +146,7 @@ impl Request {
             | Self::Close { .. }
             | Self::Log { .. } => 1,
             Self::Apply(apply) => apply.ops.iter().map(|op| op.action.since()).max().unwrap_or(1),
-            Self::Chunks(_) | Self::Partials { .. } | Self::Summarise(_) | Self::List(_) => 2,
+            Self::Chunks(_) | Self::Partials { .. } | Self::Summarise(_) | Self::List(_) | Self::ReadOn { .. } => 2,
         }
     }
 }
@@ -197,7 +207,7 @@ pub enum Reply {
     Verified(#[serde(deserialize_with = "bounded")] Vec<Differs>),
     /// To [`Request::Apply`]: one outcome per operation, in their order.
     Applied(#[serde(deserialize_with = "bounded")] Vec<Outcome>),
-    /// To [`Request::Read`]; data and the end follow.
+    /// To [`Request::Read`] and [`Request::ReadOn`]; data and the end follow.
     Reading(Found),
     /// To [`Request::Log`].
     Log(#[serde(deserialize_with = "bounded")] Vec<String>),

@@ -29,11 +29,14 @@ pub mod guard;
 #[cfg(test)]
 mod hostile_tests;
 pub mod ignored;
+pub mod index;
 #[cfg(all(test, unix))]
 mod large_tests;
 mod links;
 pub mod logs;
 mod look;
+#[cfg(test)]
+mod looks_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -117,6 +117,7 @@ fn in_memory(report: &mut Report, case: &str, count: usize) {
             keep_times: base.is_empty(),
             able: plan::Abilities { moves: true, copies: true },
             apart: &ignored,
+            index: None,
         })
     };
     let plan = step(report, case, "plan, nothing changed", count, || planned(&base));

@@ -255,7 +255,54 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     // A connection that is lost on the way is made again.
     write(&story.there("build/z-big.bin"), noise(100, big));
     story.wire.after(Way::Down, 4_000_000, Fault::Cut);
+    let before = story.wire.bytes(Way::Down);
     let brought = pull(&story, "build/");
     assert_eq!((brought.files, brought.problems.len()), (1, 0), "{brought:#?}");
+    let came = story.wire.bytes(Way::Down) - before;
+    assert!(came < big as u64 + 3_000_000, "{came} bytes came: what had come before the cut came again");
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
+}
+
+/// Extras of every odd kind: what may go goes, what has to stay stays and is said.
+#[test]
+fn odd_extras_go_or_stay_and_are_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let story = or_skip!("odd_extras_go_or_stay_and_are_named", Story::begin());
+    story.push();
+    let outside = story.host.home().join("outside");
+    write(&outside.join("safe.txt"), "theirs");
+    // A folder that holds something ignored stays with it; a link goes, and not what it leads to.
+    write(&story.there("old/module.py"), "extra");
+    write(&story.there("old/train.log"), "ignored");
+    std::os::unix::fs::symlink(&outside, story.there("away")).expect("our own folder");
+    std::os::unix::fs::symlink("nowhere", story.there("dangling")).expect("our own folder");
+    write(&story.there("two\nlines\u{1b}[31m.txt"), "odd name");
+    write(&story.there("-rf"), "odd name");
+    fs::create_dir_all(story.there("none/in/it")).expect("our own folder");
+    write(&story.there("locked/f.txt"), "read-only");
+    let lock = |mode| fs::set_permissions(story.there("locked"), fs::Permissions::from_mode(mode));
+    lock(0o555).expect("our own folder");
+    let line = format!("sync push --mirror --to {}", story.there("").display());
+    let refused = error(&story.run(&line));
+    assert_eq!(refused.code, Code::QuestionUnanswered, "without a terminal nobody can be asked");
+    assert!(!refused.message.contains('\u{1b}'), "nothing of the remote rules the terminal: {refused:#?}");
+    assert!(story.there("old/module.py").exists() && story.there("dangling").symlink_metadata().is_ok());
+    let pushed: SyncPushOutput = story.run(&format!("{line} --yes")).json();
+    lock(0o755).expect("our own folder");
+    let kept: Vec<&str> = pushed.kept.iter().map(|kept| kept.path.as_str()).collect();
+    assert!(kept.contains(&"old") && !story.there("old/module.py").exists(), "{pushed:#?}");
+    assert!(story.there("old/train.log").exists(), "what is ignored is nobody's extra");
+    assert!(
+        ["away", "dangling", "two\nlines\u{1b}[31m.txt", "-rf", "none"]
+            .iter()
+            .all(|name| story.there(name).symlink_metadata().is_err()),
+        "{pushed:#?}"
+    );
+    assert_eq!(fs::read_to_string(outside.join("safe.txt")).expect("it is there"), "theirs");
+    // root may write to a locked folder; others are told why it stays.
+    if story.there("locked/f.txt").exists() {
+        assert!(kept.contains(&"locked/f.txt") && kept.contains(&"locked"), "{pushed:#?}");
+    }
+    let again: SyncPushOutput = story.run(&format!("{line} --yes --dry-run")).json();
+    assert!(again.removed <= 3, "only what had to stay is left: {again:#?}");
 }

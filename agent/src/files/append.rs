@@ -109,3 +109,22 @@ fn open_end(parent: BorrowedFd<'_>, name: &str) -> io::Result<File> {
         OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_written_by_us_is_taken_back() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(b"base").expect("a file");
+        take_back(&file, 4, 0).expect("nothing was written");
+        file.write_all(b"half").expect("a file");
+        take_back(&file, 4, 4).expect("it can be cut");
+        assert_eq!(look::through(&file).expect("a stat").stamp.size, 4);
+        // Somebody else wrote behind it.
+        file.set_len(13).expect("a file");
+        take_back(&file, 4, 4).expect("nothing is done");
+        assert_eq!(look::through(&file).expect("a stat").stamp.size, 13);
+    }
+}

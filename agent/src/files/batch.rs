@@ -236,6 +236,7 @@ impl<'a> Batch<'a> {
             Match::Yes(None) => return Err(changed(None)),
             Match::No(found) => return Err(changed(found.map(|(found, _)| found))),
         };
+        self.root.reached(super::Point::Checked);
         let of_file = |seen: &Seen| (seen.kind == Kind::File).then_some(seen.stamp);
         Ok(match self.update_mode(&parent, path.name(), &seen, local)? {
             Some(now) => Outcome::Applied { stamp: of_file(&now), kept_as: None },

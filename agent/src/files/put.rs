@@ -99,6 +99,7 @@ impl<'a> Batch<'a> {
                 if put.size > SMALL || put.sources.is_some() {
                     self.root.partials.forget(path);
                 }
+                self.root.reached(super::Point::Placed);
                 // After the rename, since that moves the change time; unless somebody wrote to it by its new name.
                 let now = look::through(file)?;
                 let stamp = if now.is_still(&made) { now.stamp } else { made.stamp };

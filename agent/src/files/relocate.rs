@@ -149,6 +149,7 @@ impl Batch<'_> {
             }
             look::through(file)
         };
+        self.root.reached(Point::Placed);
         let stamp = match look::open(parent.as_fd(), path.name()) {
             Ok(file) => {
                 let now = stamped(&file)?;

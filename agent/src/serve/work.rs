@@ -69,7 +69,9 @@ impl Work {
         let work = self.clone();
         self.tasks.spawn(async move {
             if let Request::Read { root, path } = job.request {
-                work.send_file(id, root, path, job.credit, job.cancel).await;
+                work.send_file(id, root, (path, 0), job.credit, job.cancel).await;
+            } else if let Request::ReadOn { root, path, after } = job.request {
+                work.send_file(id, root, (path, after), job.credit, job.cancel).await;
             } else if let Request::Chunks(chunks) = job.request {
                 work.send_chunks(id, chunks, job.credit, job.cancel).await;
             } else {
@@ -163,7 +165,9 @@ impl Work {
                 limit(asked.folders.len().max(asked.forget.len()))?;
                 self.blocking(&cancel, move || root.summarise(&asked).map(Reply::Summarised)).await
             }
-            Request::Read { .. } | Request::Chunks(_) => unreachable!("they are answered with data"),
+            Request::Read { .. } | Request::ReadOn { .. } | Request::Chunks(_) => {
+                unreachable!("they are answered with data")
+            }
         }
     }
 
@@ -181,12 +185,20 @@ impl Work {
         off_runtime(work).await
     }
 
-    async fn send_file(&self, id: u64, root: RootId, path: RelPath, credit: Arc<Semaphore>, cancel: CancellationToken) {
+    /// Sends a file behind its first `after` bytes.
+    async fn send_file(
+        &self,
+        id: u64,
+        root: RootId,
+        (path, after): (RelPath, u64),
+        credit: Arc<Semaphore>,
+        cancel: CancellationToken,
+    ) {
         let opened = match self.root(root) {
             Ok(root) => self.blocking(&cancel, move || root.read(&path)).await,
             Err(error) => Err(error.into()),
         };
-        let (found, file) = match opened {
+        let (found, mut file) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.last_reply(id, &Reply::Failed(error)).await,
         };
@@ -195,8 +207,12 @@ impl Work {
         self.reply(id, &Reply::Reading(found)).await;
         let sender = Sender { id, outbox: self.outbox.clone(), credit };
         let wanted = cancel.clone();
-        let sent = self.blocking(&cancel, move || sender.run(file.take(size), &wanted)).await;
-        self.end_data(id, sent.map(Some)).await;
+        let sent = self.blocking(&cancel, move || {
+            std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(after)).map_err(RequestError::File)?;
+            sender.run(file.take(size.saturating_sub(after)), &wanted)
+        });
+        // The hash is that of what was sent, which a part does not need: its reader knows that of the whole.
+        self.end_data(id, sent.await.map(|hash| Some(hash).filter(|_| after == 0))).await;
     }
 
     async fn send_chunks(&self, id: u64, chunks: Chunks, credit: Arc<Semaphore>, cancel: CancellationToken) {

@@ -28,7 +28,7 @@ pub struct SyncStartParams {
     /// Write additions to files that match this pattern in place (logs); kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub append: Vec<String>,
-    /// While watching, bring home what matches this pattern when the remote writes it; kept for later syncs, '' clears
+    /// While watching, bring home what matches this pattern, every five minutes; kept for later syncs, '' clears
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATTERN"))]
     pub pull: Vec<String>,
     /// Whether the project's `.git` folder is sent, as a whole and when git is quiet [default: off]; kept for later syncs
@@ -106,7 +106,7 @@ pub struct SyncPullOutput {
     pub conflicts: u64,
     /// Paths that could not be brought home, with the reason.
     pub problems: Vec<SyncProblem>,
-    /// Folder of this machine with the versions that were replaced or removed here.
+    /// Folder of this machine with the versions that were replaced or removed here, for 30 days.
     pub kept: Option<String>,
     /// With `--dry-run`: why it would be stopped.
     pub brake: Option<SyncBrake>,

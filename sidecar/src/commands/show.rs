@@ -14,7 +14,7 @@ use super::remote::address::typed;
 pub mod text;
 
 use crate::session::install;
-pub use text::Text;
+pub use text::{Text, one_line};
 use text::{ago, bytes, count, milliseconds};
 
 /// At most this many lines of one list are shown; `--json` has them all.
@@ -178,7 +178,7 @@ pub(super) fn agent_logs(output: &AgentLogsOutput, text: &mut Text) {
 pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
     if output.dry_run {
         for change in output.changes.iter().take(LISTED) {
-            text.verbatim(&format!("{:8} {}", action(change.action), change.path));
+            text.verbatim(&format!("{:8} {}", action(change.action), one_line(&change.path)));
         }
         text.more(output.changes.len(), LISTED);
         text.line(&format!(
@@ -209,7 +209,7 @@ pub(super) fn pushed(output: &SyncPushOutput, text: &mut Text) {
 
 pub(super) fn status(status: &SyncStatus, text: &mut Text) {
     for change in status.changes.iter().take(LISTED) {
-        text.verbatim(&format!("{:8} {}", action(change.action), change.path));
+        text.verbatim(&format!("{:8} {}", action(change.action), one_line(&change.path)));
     }
     text.more(status.changes.len(), LISTED);
     text.pair("workspace", &status.workspace);
@@ -288,7 +288,7 @@ pub(super) fn stopped(output: &SyncStopOutput, text: &mut Text) {
 pub(super) fn pulled(output: &SyncPullOutput, text: &mut Text) {
     let listed = if output.dry_run { output.changes.len() } else { 0 };
     for change in output.changes.iter().take(listed.min(LISTED)) {
-        text.verbatim(&format!("{:8} {}", action(change.action), change.path));
+        text.verbatim(&format!("{:8} {}", action(change.action), one_line(&change.path)));
     }
     text.more(listed, LISTED);
     let (files, size, removed) = (count(output.files, "file"), bytes(output.bytes), count(output.removed, "path"));

@@ -17,14 +17,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::candidates::Sizes;
 use super::guard::{Brake, Large};
-use super::ignored::Rules;
+use super::index::Index;
 use super::links::Links;
 use super::logs::Logs;
 use super::look::{self, Ask, Look};
-use super::pending::{Due, Pending};
-use super::plan::{self, Conflict, Overlay, Step};
+use super::pending::Pending;
+use super::plan::{Conflict, Overlay};
 use super::pull::Brought;
 use super::resolve::Resolved;
 use super::source::Source;
@@ -36,6 +35,7 @@ pub(super) use answers::based_on;
 use commits::{Committed, ended};
 pub(super) use decide::would_stop;
 pub(super) use report::{conflict, seconds as report_seconds, unit_conflict};
+use transfer::Transfer;
 use waiters::Waiter;
 
 mod answers;
@@ -43,10 +43,12 @@ mod commits;
 mod decide;
 mod home;
 mod link;
+mod looking;
 mod moves;
 mod report;
 mod repository;
 mod requests;
+mod transfer;
 mod waiters;
 
 /// Ends of work that wait for the actor; the tasks that report wait when it is busy.
@@ -56,8 +58,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How often a quiet sync asks the remote whether it still holds what was brought there: nobody tells when
 /// somebody edits a file there, and a comparison by stamps costs little.
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
-/// Age up to which a scan made while connecting is believed; who answered questions meanwhile took longer.
-const AHEAD: Duration = Duration::from_secs(10);
 /// Longest wait for the lease to be given back at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -85,35 +85,6 @@ enum Link {
     },
     Opening,
     Open,
-}
-
-/// Steps that travel together.
-#[derive(Debug)]
-struct Transfer {
-    /// Those that were answered are taken out.
-    steps: Vec<Option<Step>>,
-    /// Names that something is moved away from and that get new content in the same transfer.
-    refilled: BTreeSet<RelPath>,
-}
-
-impl Transfer {
-    fn new(steps: Vec<Option<Step>>) -> Self {
-        let mut left: BTreeSet<&RelPath> = BTreeSet::new();
-        let mut refilled = BTreeSet::new();
-        // In their order: what is written first and left later is only passed through.
-        for step in steps.iter().flatten() {
-            if left.contains(&step.op.path) {
-                refilled.insert(step.op.path.clone());
-            }
-            left.extend(step.vacates());
-        }
-        Self { steps, refilled }
-    }
-
-    /// Returns whether a step for `path` is still to be answered.
-    fn holds(&self, path: &RelPath) -> bool {
-        self.steps.iter().flatten().any(|step| step.op.path == *path)
-    }
 }
 
 /// Why nothing is sent until a person says so.
@@ -157,8 +128,8 @@ pub(super) struct Actor {
     moved: Vec<moves::Moved>,
     /// Paths that the target refused to make of what it has; their bytes are sent.
     apart: BTreeSet<RelPath>,
-    /// How long the files of the base are.
-    sizes: Sizes,
+    /// What the base holds, counted.
+    index: Index,
     /// Which paths are one file here.
     links: Links,
     /// What a look says cannot be synced.
@@ -190,6 +161,8 @@ pub(super) struct Actor {
     /// A scan that began while the link was being opened, and when; dropped as soon as something changes.
     ahead: Option<(look::Ahead, Instant)>,
     look_not_before: Option<Instant>,
+    /// Logs of which only the end was read, and when all of them is.
+    audits: BTreeMap<RelPath, Instant>,
     transfers: BTreeMap<u64, Transfer>,
     resolving: usize,
     /// The `.git` folder.
@@ -244,7 +217,7 @@ impl Actor {
             doubts: BTreeMap::new(),
             moved: Vec::new(),
             apart: BTreeSet::new(),
-            sizes: Sizes::default(),
+            index: Index::default(),
             links: Links::default(),
             unseen: Vec::new(),
             refused: BTreeMap::new(),
@@ -265,6 +238,7 @@ impl Actor {
             recorded: BTreeSet::new(),
             ahead: None,
             look_not_before: None,
+            audits: BTreeMap::new(),
             transfers: BTreeMap::new(),
             resolving: 0,
             repository: repository::Repository::default(),
@@ -302,7 +276,7 @@ impl Actor {
         match self.store.base(self.config.pair.id).await {
             Ok(base) => {
                 self.base = Arc::new(base.into_iter().collect());
-                self.sizes = Sizes::of(&self.base);
+                self.index = Index::of(&self.base, false);
             }
             Err(error) => {
                 self.work.cancel();
@@ -458,8 +432,12 @@ impl Actor {
     fn advance(&mut self) {
         self.commit();
         let now = Instant::now();
+        for (path, _) in self.audits.extract_if(.., |_, then| *then <= now) {
+            self.pending.touch(path, None);
+        }
         let idle = self.transfers.is_empty()
             && !self.looking
+            && !self.repository.looking
             && self.resolving == 0
             && !self.flushing
             && self.committing.is_none();
@@ -476,62 +454,23 @@ impl Actor {
                     self.compare_at = Some(now + COMPARE_EVERY);
                     self.compare();
                 }
-                if !self.looking && self.may_look(now) {
+                if self.may_look(now) {
+                    self.start_look_at_unit(now);
                     self.start_look(now);
                 }
                 self.start_home();
                 self.start_flush(now);
             }
         }
+        if self.transfers.is_empty() && self.pending.is_empty() {
+            self.apart.clear();
+            self.tally.settled();
+        }
         let arrived = self.arrived_waiters();
         // Whoever has an answer may look at once, so how it stands is published before.
         self.publish();
         for waiter in arrived {
             reply(waiter.answer, Ok(()));
-        }
-    }
-
-    fn may_look(&self, now: Instant) -> bool {
-        !self.config.pair.paused
-            && self.look_not_before.is_none_or(|then| then <= now)
-            && !(self.pending.whole() && self.ask != Ask::Nothing && !self.transfers.is_empty())
-            && match self.halt {
-                None => true,
-                // A brake is looked at again, because the accident may have been mended.
-                Some(Halt::Brake(_)) => !self.pending.is_empty(),
-                Some(Halt::Large { .. } | Halt::Trash { .. }) => false,
-            }
-    }
-
-    fn start_look(&mut self, now: Instant) {
-        let paths = match self.pending.take(now) {
-            None => return,
-            Some(Due::Everything) => None,
-            Some(Due::Paths(paths)) => Some(paths.into_iter().map(|path| self.looked_at_as(path)).collect()),
-        };
-        let ask = if paths.is_none() { self.ask } else { Ask::Nothing };
-        let ahead =
-            self.ahead.take().filter(|(_, began)| paths.is_none() && now < *began + AHEAD).map(|(ahead, _)| ahead);
-        let doubted = self.doubts.keys().cloned().collect();
-        let logs = self.logs.clone();
-        let unit = self.has_unit();
-        let request = look::Request { paths, ask, doubted, overlay: self.overlay.clone(), logs, ahead, unit };
-        let base = self.base_for(request.paths.as_ref());
-        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-        self.looking = true;
-        self.spawn(async move { Event::Looked(Box::new(look::look(request, base, source, target).await)) });
-    }
-
-    /// Returns as much of the base as a look at `paths` needs. Whoever holds all of it while something arrives
-    /// makes that arrival copy the whole.
-    fn base_for(&self, paths: Option<&BTreeSet<RelPath>>) -> Arc<BTreeMap<RelPath, Base>> {
-        match paths {
-            // A rule file is about its whole folder.
-            Some(paths) if !paths.iter().any(Rules::is_rule_file) => {
-                let known = paths.iter().flat_map(|path| plan::below(&self.base, path));
-                Arc::new(known.map(|(path, base)| (path.clone(), base.clone())).collect())
-            }
-            Some(_) | None => Arc::clone(&self.base),
         }
     }
 
@@ -550,6 +489,7 @@ impl Actor {
             flush,
             compare,
             self.commit_not_before,
+            self.audits.values().min().copied(),
             self.look_not_before.filter(|_| !self.pending.is_empty()),
             self.pending.next(),
         ];

@@ -326,6 +326,34 @@ fn path(text: &str) -> RelPath {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chmod_that_was_not_written_down_is_taken_back() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new().await;
+    write(&world.here("run.sh"), "true");
+    let chmod = |mode| std::fs::set_permissions(world.here("run.sh"), std::fs::Permissions::from_mode(mode));
+    let there = || std::fs::metadata(world.there("run.sh")).expect("it is there").permissions().mode() & 0o111;
+    chmod(0o644).expect("it is ours");
+    world.once().await;
+    let pair = world.pair().await;
+    let before = world.store.base(pair.id).await.expect("a base");
+    chmod(0o755).expect("it is ours");
+    world.once().await;
+    assert_ne!(there(), 0);
+    // The sidecar was killed before that was recorded, and a person thought better of it.
+    let before = before.into_iter().map(|(path, base)| (path, Some(base))).collect();
+    world.store.commit(pair.id, before).await.expect("it can be changed");
+    chmod(0o644).expect("it is ours");
+    let snapshot = world.once().await;
+    assert_eq!(
+        (snapshot.status.state, snapshot.status.pending_bytes),
+        (SyncState::Synced, 0),
+        "{:#?}",
+        snapshot.status
+    );
+    assert_eq!(there(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_save_after_a_kill_is_no_conflict() {
     // As the database is when the sidecar is killed after the agent wrote, and before that was recorded: of a
     // changed file it knows the version before, of a new file and of a whole first push nothing.

@@ -4,12 +4,13 @@
 //! A file that vanished here is worth a look at everything of its length. What stays is looked for only among
 //! files that are long enough, and only so much is read: reading is cheaper than sending, but not free.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::path::RelPath;
 use protocol::sync::Content;
 
-use super::plan::{Abilities, COPY_FROM, Held, below, folders_above};
+use super::index::Index;
+use super::plan::{Abilities, Held, below, folders_above};
 use super::source::Scan;
 use crate::store::Base;
 
@@ -17,66 +18,34 @@ use crate::store::Base;
 /// reading and hashing at 1 GiB/s, which may save ten of a link of 1 Gbit/s.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// How many files of the base have which length, of those that may be copied.
-#[derive(Debug, Default)]
-pub(super) struct Sizes(HashMap<u64, u32>);
+/// Returns the unread files of a look that may equal one of the base.
+pub(super) fn candidates(index: &Index, scan: &Scan, base: &BTreeMap<RelPath, Base>, able: Abilities) -> Vec<RelPath> {
+    let mut unread = Vec::new();
+    for (path, local) in &scan.found {
+        if let Held::File { hash: None, size } = local.held {
+            unread.push((path, size));
+        }
+    }
+    if unread.is_empty() || base.is_empty() {
+        return Vec::new();
+    }
+    let leaving = if able.moves { leaving(scan, base) } else { BTreeSet::new() };
+    let mut read = 0_u64;
+    let mut is_copy = |size: u64| {
+        let wanted = able.copies && index.has_length(size) && (read == 0 || read.saturating_add(size) <= MOST_BYTES);
+        if wanted {
+            read = read.saturating_add(size);
+        }
+        wanted
+    };
+    unread.retain(|(_, size)| leaving.contains(size) || is_copy(*size));
+    unread.into_iter().map(|(path, _)| path.clone()).collect()
+}
 
 fn size(base: Option<&Base>) -> Option<u64> {
     match base.map(|base| &base.content) {
         Some(Content::File { size, .. }) => Some(*size),
         Some(Content::Folder | Content::Link { .. } | Content::Special) | None => None,
-    }
-}
-
-impl Sizes {
-    /// Counts all of a base.
-    pub(super) fn of(base: &BTreeMap<RelPath, Base>) -> Self {
-        let mut sizes = Self::default();
-        for base in base.values() {
-            sizes.change(None, Some(base));
-        }
-        sizes
-    }
-
-    /// Takes over a change of the base.
-    pub(super) fn change(&mut self, old: Option<&Base>, new: Option<&Base>) {
-        let long = |base| size(base).filter(|size| *size >= COPY_FROM);
-        if let Some(size) = long(old)
-            && let Some(count) = self.0.get_mut(&size)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(&size);
-            }
-        }
-        if let Some(size) = long(new) {
-            *self.0.entry(size).or_default() += 1;
-        }
-    }
-
-    /// Returns the unread files of a look that may equal one of the base.
-    pub(super) fn candidates(&self, scan: &Scan, base: &BTreeMap<RelPath, Base>, able: Abilities) -> Vec<RelPath> {
-        let mut unread = Vec::new();
-        for (path, local) in &scan.found {
-            if let Held::File { hash: None, size } = local.held {
-                unread.push((path, size));
-            }
-        }
-        if unread.is_empty() || base.is_empty() {
-            return Vec::new();
-        }
-        let leaving = if able.moves { leaving(scan, base) } else { BTreeSet::new() };
-        let mut read = 0_u64;
-        let mut is_copy = |size: u64| {
-            let wanted =
-                able.copies && self.0.contains_key(&size) && (read == 0 || read.saturating_add(size) <= MOST_BYTES);
-            if wanted {
-                read = read.saturating_add(size);
-            }
-            wanted
-        };
-        unread.retain(|(_, size)| leaving.contains(size) || is_copy(*size));
-        unread.into_iter().map(|(path, _)| path.clone()).collect()
     }
 }
 
@@ -132,10 +101,14 @@ mod tests {
         Scan { found: found.collect(), ..Scan::default() }
     }
 
+    fn found(known: &BTreeMap<RelPath, Base>, here: &Scan, able: Abilities) -> Vec<RelPath> {
+        candidates(&Index::of(known, false), here, known, able)
+    }
+
     #[track_caller]
     fn check(known: &[(&str, u64)], here: &[(&str, u64, Option<u8>)], expected: &[&str]) {
         let known = base(known);
-        let found = Sizes::of(&known).candidates(&scan(here), &known, ABLE);
+        let found = found(&known, &scan(here), ABLE);
         assert_eq!(found.iter().map(RelPath::as_str).collect::<Vec<_>>(), expected);
     }
 
@@ -151,7 +124,7 @@ mod tests {
         // Long files when any has their length.
         check(&[("a", 9000)], &[("a", 9000, Some(1)), ("b", 9000, None), ("c", 9001, None)], &["b"]);
         let known = base(&[("a", 9000)]);
-        let unable = Sizes::of(&known).candidates(&scan(&[("b", 9000, None)]), &known, Abilities::default());
+        let unable = found(&known, &scan(&[("b", 9000, None)]), Abilities::default());
         assert_eq!(unable, []);
     }
 
@@ -162,7 +135,7 @@ mod tests {
         let unknown = Scan { unknown: BTreeSet::from([path("d")]), ..here.clone() };
         let ignored = Scan { ignored: BTreeSet::from([path("d/a")]), ..here };
         for scan in [unknown, ignored] {
-            assert_eq!(Sizes::of(&known).candidates(&scan, &known, ABLE), []);
+            assert_eq!(found(&known, &scan, ABLE), []);
         }
     }
 
@@ -173,19 +146,8 @@ mod tests {
         let half: Vec<String> = (0..3).map(|number| format!("half-{number}")).collect();
         here.found
             .extend(scan(&half.iter().map(|name| (name.as_str(), MOST_BYTES / 2, None)).collect::<Vec<_>>()).found);
-        assert_eq!(Sizes::of(&known).candidates(&here, &known, ABLE), [path("half-0"), path("half-1")]);
+        assert_eq!(found(&known, &here, ABLE), [path("half-0"), path("half-1")]);
         here.found.remove(&path("b"));
-        assert_eq!(Sizes::of(&known).candidates(&here, &known, ABLE).len(), 3, "one is gone, which each may be");
-    }
-
-    #[test]
-    fn lengths_follow_the_base() {
-        let known = base(&[("a", 9000), ("b", 9000), ("c", 5000), ("d", 5)]);
-        let mut sizes = Sizes::of(&known);
-        assert_eq!(sizes.0, HashMap::from([(9000, 2), (5000, 1)]));
-        sizes.change(known.get(&path("a")), known.get(&path("c")));
-        sizes.change(known.get(&path("d")), None);
-        sizes.change(known.get(&path("b")), known.get(&path("d")));
-        assert_eq!(sizes.0, HashMap::from([(5000, 2)]));
+        assert_eq!(found(&known, &here, ABLE).len(), 3, "one is gone, which each may be");
     }
 }

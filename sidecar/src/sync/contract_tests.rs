@@ -7,7 +7,7 @@ use protocol::sync::{Action, Content, Expect, Found, Hash, Known, Op, Outcome, R
 
 use super::agent_tests::{SOON, World};
 use super::target::fake::{FakeSource, FakeTarget, locked, path};
-use super::target::{Batch, Done, OpenTarget, SyncTarget, Unread};
+use super::target::{Batch, Before, Done, OpenTarget, SyncTarget, Unread};
 use super::via_agent::ViaAgent;
 use super::via_sftp::ViaSftp;
 use super::via_sftp::tests::Server;
@@ -329,6 +329,19 @@ async fn only_differences_are_told_and_files_are_read_back(bench: &Bench) {
     bench.target.read(&path("v"), 7, &mut bytes).await.expect("it is there");
     assert_eq!(bytes, b"", "it is longer than allowed");
     bench.target.read(&path("w"), 8, &mut bytes).await.expect_err("it is a folder");
+    if bench.target.reads_on() {
+        let before = |text: &str| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(text.as_bytes());
+            Before { length: text.len() as u64, hasher }
+        };
+        let mut bytes = Vec::new();
+        let found = bench.target.read_on(&path("v"), 8, &before("veri"), &mut bytes).await.expect("it is there");
+        assert_eq!((bytes.as_slice(), found.content), (&b"fied"[..], file("verified", false)));
+        for other in ["Veri", "verified and more"] {
+            bench.target.read_on(&path("v"), 8, &before(other), &mut bytes).await.expect_err("it begins otherwise");
+        }
+    }
 }
 
 async fn keeps_the_contract(bench: &Bench, at: &str) {

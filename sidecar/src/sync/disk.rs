@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ignored::{Rules, Verdict};
 use super::plan::{Held, Local, below, folders_above, joined};
-use super::scan::{self, LocalContent, ReadError, Reader, Root, ScanError, Seal, Under};
+use super::scan::{self, Beginning, LocalContent, ReadError, Reader, Root, ScanError, Seal, Under};
 use super::source::{Reading, Replacement, Scan, Source};
 use crate::store::Base;
 
@@ -307,6 +307,14 @@ impl Reading for Opened {
 
     fn hash_so_far(&self) -> Hash {
         self.0.hash_so_far()
+    }
+
+    fn beginning(&self) -> io::Result<Option<Beginning>> {
+        self.0.beginning().map(Some).map_err(read_error)
+    }
+
+    fn go_on_behind(&mut self, beginning: &Beginning) -> io::Result<bool> {
+        self.0.go_on_behind(beginning).map_err(read_error)
     }
 
     fn finish(self: Box<Self>) -> io::Result<Option<Seal>> {

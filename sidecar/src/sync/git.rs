@@ -13,7 +13,7 @@ use protocol::editor::SyncProblem;
 use protocol::path::RelPath;
 use protocol::sync::{Action, Content, Found, Hash};
 
-use super::plan::{Conflict, Held, Local, Overlay, Plan, Step, below, equal};
+use super::plan::{Conflict, Held, Local, Overlay, Plan, Step, below, equal, may_hold};
 use crate::store::{Base, BaseChange};
 
 mod frozen;
@@ -326,23 +326,11 @@ fn is_changed(unit: Unit<'_>, path: &RelPath, found: Option<&Found>) -> bool {
         None => base.is_some_and(|base| base.content != Content::Folder) && local.is_some(),
         Some(found) => {
             let is_base = base.is_some_and(|base| equal(&base.content, &found.content));
-            let is_local = local.is_some_and(|local| holds(local, &found.content));
+            let is_local = local.is_some_and(|local| may_hold(local, &found.content));
             // What only the remote has is another's, unless it hides what is written down here.
             let is_foreign = base.is_none() && local.is_none() && !unit.watched.contains(path);
             !is_base && !is_local && !is_foreign
         }
-    }
-}
-
-/// Returns whether a path here holds this; an unread file does not tell.
-fn holds(local: &Local, content: &Content) -> bool {
-    match (&local.held, content) {
-        (Held::File { hash, size }, Content::File { hash: other, size: other_size, .. }) => {
-            hash.is_none_or(|hash| hash == *other) && size == other_size
-        }
-        (Held::Folder, Content::Folder) => true,
-        (Held::Link { target }, Content::Link { target: other }) => target == other,
-        (Held::File { .. } | Held::Folder | Held::Link { .. }, _) => false,
     }
 }
 

@@ -130,6 +130,7 @@ fn honest(request: &Request, stream: u64) -> Vec<u8> {
         ),
         Request::Partials { .. } => Reply::Partials(Vec::new()),
         Request::Read { .. }
+        | Request::ReadOn { .. }
         | Request::Log { .. }
         | Request::Health
         | Request::Stop

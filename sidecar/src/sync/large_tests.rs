@@ -272,6 +272,47 @@ async fn an_addition_to_a_log_is_written_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_end_of_a_log_is_read_and_in_time_all_of_it() {
+    let mut bed = Bed::new().await;
+    bed.world.append = vec!["*.log".to_owned()];
+    let old = noise(3_000_000, 1);
+    bed.save("a.log", &old);
+    bed.save("short.log", b"1\n");
+    let handle = bed.world.start("me", true).await;
+    settled(&handle).await;
+    let inode =
+        |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(bed.world.there(name)).expect("it is there"));
+    let before = (inode("a.log"), inode("short.log"));
+    // Changes a byte in place and adds some, so that one look finds both.
+    let change = async |at: usize, tail: &[u8]| {
+        use std::os::unix::fs::FileExt as _;
+        handle.pause(true).await.expect("it runs");
+        let file = fs::OpenOptions::new().write(true).open(bed.world.here("a.log")).expect("it is here");
+        let end = file.metadata().expect("it is open").len();
+        let byte = [fs::read(bed.world.here("a.log")).expect("it is here")[at] ^ 1];
+        file.write_all_at(&byte, at as u64).expect("it can be written");
+        file.write_all_at(tail, end).expect("it can be written");
+        drop(file);
+        bed.save("short.log", b"1\n2\n");
+        handle.pause(false).await.expect("it runs");
+        handle.flush(false, agent_tests::SOON).await.expect("it arrives");
+    };
+    let tail = noise(64 * 1024, 2);
+    change(1_500_000, &tail).await;
+    let there = fs::read(bed.world.there("a.log")).expect("it is there");
+    assert!(there == [&old[..], &tail[..]].concat(), "the middle was not looked at");
+    assert_eq!((inode("a.log"), inode("short.log")), before, "both grow");
+    // One that begins otherwise was cut and written anew.
+    change(0, &tail).await;
+    assert!(fs::read(bed.world.there("a.log")).ok() == fs::read(bed.world.here("a.log")).ok());
+    change(1_500_000, &tail).await;
+    assert!(fs::read(bed.world.there("a.log")).ok() != fs::read(bed.world.here("a.log")).ok());
+    handle.stop().await;
+    // No stamp vouches for what was not looked at.
+    bed.pushed("a.log").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_addition_that_broke_off_is_continued() {
     for is_log in [true, false] {
         let mut bed = Bed::new().await;

@@ -4,18 +4,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ignore::gitignore::Gitignore;
 use protocol::path::RelPath;
 use protocol::sync::{Content, Found, Hash};
+use tokio::time::Instant;
 
 use super::ignored::matcher;
 use super::look::blocking;
 use super::plan::{Held, Local, Overlay};
+use super::scan::Beginning;
 use super::source::Source;
 use crate::store::Base;
 
+/// How long a log is believed to begin as when it was last read whole, while additions to it are written in place:
+/// reading 200 MB for each line would hold every line up. After that it is read again, whether it has grown or not.
+pub(super) const TRUST: Duration = Duration::from_secs(30);
+/// Least length of a log that is believed; a shorter one is read in no time.
+const WORTH: u64 = 1024 * 1024;
+/// Most logs whose beginnings are remembered, at two kilobytes each; the one that was read longest ago goes first.
+const MOST: usize = 256;
 /// Bytes that are read at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -44,6 +54,41 @@ impl Logs {
     /// Returns whether a file only grows.
     pub fn holds(&self, path: &RelPath) -> bool {
         !self.0.is_empty() && self.0.matched_path_or_any_parents(path.as_str(), false).is_ignore()
+    }
+}
+
+/// The beginnings of logs as they were when they were last read whole.
+#[derive(Debug, Default)]
+pub(super) struct Beginnings(Mutex<BTreeMap<RelPath, Read>>);
+
+/// The beginning of a log, and when all of it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) beginning: Beginning,
+    pub(super) at: Instant,
+}
+
+impl Beginnings {
+    /// Returns the beginning of the log at `path`, if it is of that length and has that hash, and can be believed now.
+    pub(super) fn of(&self, path: &RelPath, length: u64, hash: Hash, now: Instant) -> Option<Read> {
+        let read = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()?;
+        let is_fresh = now < read.at + TRUST;
+        (is_fresh && read.beginning.length() == length && read.beginning.hash() == hash).then_some(read)
+    }
+
+    /// Remembers the beginning of a log.
+    pub(super) fn put(&self, path: RelPath, read: Read) {
+        let mut beginnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.beginning.length() < WORTH {
+            beginnings.remove(&path);
+            return;
+        }
+        beginnings.insert(path, read);
+        if beginnings.len() > MOST
+            && let Some(oldest) = beginnings.iter().min_by_key(|(_, read)| read.at).map(|(path, _)| path.clone())
+        {
+            beginnings.remove(&oldest);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use protocol::sync::{Content, Differs, Expect, Found, Known};
 
 use super::git::{self, Seen};
 use super::logs::{self, Logs};
+use super::pending::Turn;
 use super::plan::{Held, Overlay, folders_above, joined};
 use super::source::{Scan, Source, hash};
 use super::target::{Compared, SyncError, SyncTarget, verify_all};
@@ -17,6 +18,8 @@ use crate::store::Base;
 /// What to look at.
 #[derive(Debug)]
 pub(super) struct Request {
+    /// Which of the looks it is.
+    pub(super) turn: Turn,
     /// The paths here; `None` for all.
     pub(super) paths: Option<BTreeSet<RelPath>>,
     /// What is to be asked of the remote.
@@ -29,7 +32,7 @@ pub(super) struct Request {
     pub(super) logs: Logs,
     /// A scan of everything that began before the remote could be asked.
     pub(super) ahead: Option<Ahead>,
-    /// Whether the `.git` folder is synced.
+    /// Whether the `.git` folder is looked at as a unit.
     pub(super) unit: bool,
 }
 
@@ -50,6 +53,8 @@ pub(super) enum Ask {
 /// What was seen.
 #[derive(Debug)]
 pub(super) struct Look {
+    /// Which of the looks it was.
+    pub(super) turn: Turn,
     /// What is here; an error says that the workspace cannot be looked at.
     pub(super) scan: io::Result<Scan>,
     /// What the remote holds instead of the base; `None` when it was not asked.
@@ -73,7 +78,7 @@ pub(super) async fn look(
     source: Arc<dyn Source>,
     target: Arc<dyn SyncTarget>,
 ) -> Look {
-    let Request { paths, ask, doubted, overlay, logs, ahead, unit } = request;
+    let Request { turn, paths, ask, doubted, overlay, logs, ahead, unit } = request;
     let scanned = async {
         match ahead {
             Some(ahead) => ahead.await.unwrap_or_else(|error| Err(io::Error::other(error))),
@@ -88,6 +93,7 @@ pub(super) async fn look(
         }
     });
     let mut look = Look {
+        turn,
         scan,
         overlay: Ok(None),
         problems: Vec::new(),
@@ -138,7 +144,7 @@ pub(super) async fn look(
         }
     }
     known.extend(look.given.iter().map(|(path, found)| (path.clone(), Some(found.clone()))));
-    if unit && scan.looked_at.as_ref().is_none_or(|paths| paths.contains(&git::unit())) {
+    if unit {
         read(&source, scan, git::unread(&scan.found)).await;
         match git::see(ask, &base, scan, &known, &source, &*target).await {
             Ok(seen) => {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use protocol::editor::SyncGit;
 use protocol::sync::Rejected;
 
 use super::target::fake::{FakeSource, FakeTarget, Node, Tree, locked, path};
@@ -76,6 +77,7 @@ type Theirs = Arc<Mutex<BTreeMap<RelPath, Option<Vec<u8>>>>>;
 pub(super) struct World {
     pub(super) source: FakeSource,
     pub(super) target: FakeTarget,
+    pub(super) git: SyncGit,
     store: Store,
     folder: tempfile::TempDir,
     pub(super) running: Option<(Handle, mpsc::Sender<Notice>)>,
@@ -96,6 +98,7 @@ impl World {
         Self {
             source: FakeSource::default(),
             target: FakeTarget::default(),
+            git: SyncGit::Off,
             store,
             folder,
             running: None,
@@ -107,7 +110,8 @@ impl World {
     }
 
     pub(super) async fn start(&mut self) {
-        let pair = self.store.pair(std::path::Path::new("/w"), "box", "/r").await.expect("the pair is stored");
+        let mut pair = self.store.pair(std::path::Path::new("/w"), "box", "/r").await.expect("the pair is stored");
+        pair.git = self.git;
         let config = Config {
             pair,
             holder: Holder { id: "me".to_owned(), label: "me".to_owned() },

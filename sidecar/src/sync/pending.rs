@@ -27,6 +27,16 @@ pub(super) struct Wait {
     attempts: u32,
 }
 
+/// The two looks that may be under way at a time: the one at the `.git` folder takes its time, and a save must not wait
+/// for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Everything, or what was saved.
+    Saves,
+    /// The unit alone.
+    Unit,
+}
+
 /// What is to be looked at now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -41,6 +51,8 @@ pub(super) struct Pending {
     waiting: BTreeMap<RelPath, Wait>,
     everything: Option<u64>,
     looking: BTreeMap<RelPath, Wait>,
+    /// What the look at the unit alone is about.
+    looking_unit: BTreeMap<RelPath, Wait>,
     looking_everything: Option<u64>,
     flying: BTreeMap<RelPath, Wait>,
     failed: BTreeMap<RelPath, u32>,
@@ -92,7 +104,8 @@ impl Pending {
 
     fn put_back(&mut self, path: &RelPath, not_before: Option<Instant>, attempts: u32) {
         self.generation += 1;
-        let flying = self.flying.remove(path).or_else(|| self.looking.get(path).copied());
+        let looking = || self.looking.get(path).or_else(|| self.looking_unit.get(path)).copied();
+        let flying = self.flying.remove(path).or_else(looking);
         let old = flying.unwrap_or(Wait { generation: self.generation, since: None, not_before, attempts });
         let wait = self.waiting.entry(path.clone()).or_insert(Wait { not_before, attempts, ..old });
         wait.generation = wait.generation.min(old.generation);
@@ -104,33 +117,38 @@ impl Pending {
         self.failed.get(path).copied().unwrap_or_default()
     }
 
-    /// Takes what is due to be looked at; what travels now is left for later.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
+    /// Takes what is due to be looked at; what travels now is left for later, and so is what is `apart`, unless
+    /// everything is due.
+    pub(super) fn take(&mut self, now: Instant, apart: impl Fn(&RelPath) -> bool) -> Option<Due> {
         if let Some(generation) = self.everything.take() {
             self.looking_everything = Some(generation);
             self.looking = std::mem::take(&mut self.waiting);
             return Some(Due::Everything);
         }
-        let due = |path: &RelPath, wait: &Wait| {
-            wait.not_before.is_none_or(|then| then <= now) && !self.flying.contains_key(path)
-        };
-        let taken: BTreeSet<RelPath> =
-            self.waiting.iter().filter(|(path, wait)| due(path, wait)).map(|(path, _)| path.clone()).collect();
-        if taken.is_empty() {
-            return None;
-        }
-        for path in &taken {
-            if let Some(wait) = self.waiting.remove(path) {
-                self.looking.insert(path.clone(), wait);
-            }
-        }
-        Some(Due::Paths(taken))
+        self.looking = self.due(now, |path| !apart(path));
+        (!self.looking.is_empty()).then(|| Due::Paths(self.looking.keys().cloned().collect()))
     }
 
-    /// Ends the look: `sent` travels now, the rest was found to need nothing.
-    pub(super) fn looked(&mut self, sent: impl IntoIterator<Item = RelPath>) {
-        let everything = self.looking_everything.take();
-        let looked = std::mem::take(&mut self.looking);
+    /// Takes what is due of the unit, for a look of its own; returns whether there is any.
+    pub(super) fn take_unit(&mut self, now: Instant, of_unit: impl Fn(&RelPath) -> bool) -> bool {
+        self.looking_unit = self.due(now, of_unit);
+        !self.looking_unit.is_empty()
+    }
+
+    fn due(&mut self, now: Instant, wanted: impl Fn(&RelPath) -> bool) -> BTreeMap<RelPath, Wait> {
+        let Self { waiting, flying, .. } = self;
+        let is_due = |path: &RelPath, wait: &mut Wait| {
+            wait.not_before.is_none_or(|then| then <= now) && !flying.contains_key(path) && wanted(path)
+        };
+        waiting.extract_if(.., is_due).collect()
+    }
+
+    /// Ends a look: `sent` travels now, the rest was found to need nothing.
+    pub(super) fn looked(&mut self, turn: Turn, sent: impl IntoIterator<Item = RelPath>) {
+        let (everything, looked) = match turn {
+            Turn::Saves => (self.looking_everything.take(), std::mem::take(&mut self.looking)),
+            Turn::Unit => (None, std::mem::take(&mut self.looking_unit)),
+        };
         for path in sent {
             let asked = if looked.is_empty() {
                 None
@@ -146,11 +164,17 @@ impl Pending {
     }
 
     /// Ends a look that told nothing: all of it has to be looked at again.
-    pub(super) fn not_looked(&mut self) {
-        if let Some(generation) = self.looking_everything.take() {
-            self.everything = Some(self.everything.map_or(generation, |other| other.min(generation)));
-        }
-        for (path, wait) in std::mem::take(&mut self.looking) {
+    pub(super) fn not_looked(&mut self, turn: Turn) {
+        let looked = match turn {
+            Turn::Saves => {
+                if let Some(generation) = self.looking_everything.take() {
+                    self.everything = Some(self.everything.map_or(generation, |other| other.min(generation)));
+                }
+                &mut self.looking
+            }
+            Turn::Unit => &mut self.looking_unit,
+        };
+        for (path, wait) in std::mem::take(looked) {
             self.waiting.entry(path).or_insert(wait);
         }
     }
@@ -178,14 +202,19 @@ impl Pending {
 
     /// Returns whether nothing up to `generation` is left to do.
     pub(super) fn done(&self, generation: u64) -> bool {
-        let waits = self.waiting.values().chain(self.looking.values()).chain(self.flying.values());
+        let looking = self.looking.values().chain(self.looking_unit.values());
+        let waits = self.waiting.values().chain(looking).chain(self.flying.values());
         let whole = self.everything.into_iter().chain(self.looking_everything);
         waits.map(|wait| wait.generation).chain(whole).all(|pending| pending > generation)
     }
 
     /// Returns whether nothing at all is left to do.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.looking.is_empty() && self.flying.is_empty() && !self.whole()
+        self.waiting.is_empty()
+            && self.looking.is_empty()
+            && self.looking_unit.is_empty()
+            && self.flying.is_empty()
+            && !self.whole()
     }
 
     /// Returns whether everything has to be looked at, or is.
@@ -197,6 +226,7 @@ impl Pending {
     pub(super) fn only_failed(&self) -> bool {
         self.flying.is_empty()
             && self.looking.is_empty()
+            && self.looking_unit.is_empty()
             && !self.whole()
             && self.waiting.values().all(|wait| wait.not_before.is_some() && wait.attempts > 0)
     }
@@ -204,13 +234,13 @@ impl Pending {
     /// Returns the number of paths that are left.
     pub(super) fn len(&self) -> usize {
         let waiting = self.waiting.keys().filter(|path| !self.flying.contains_key(*path)).count();
-        waiting + self.looking.len() + self.flying.len() + usize::from(self.whole())
+        waiting + self.looking.len() + self.looking_unit.len() + self.flying.len() + usize::from(self.whole())
     }
 
     /// Returns some of the paths that are left.
     pub(super) fn some(&self, most: usize) -> Vec<String> {
-        let (waiting, looking, flying) = (self.waiting.keys(), self.looking.keys(), self.flying.keys());
-        let paths = waiting.take(most).chain(looking.take(most)).chain(flying.take(most));
+        let of_all = [&self.waiting, &self.looking, &self.looking_unit, &self.flying];
+        let paths = of_all.into_iter().flat_map(|paths| paths.keys().take(most));
         paths.collect::<BTreeSet<_>>().into_iter().take(most).map(ToString::to_string).collect()
     }
 
@@ -232,21 +262,47 @@ mod tests {
         RelPath::new(text).expect("a plain path")
     }
 
+    fn take(pending: &mut Pending, now: Instant) -> Option<Due> {
+        pending.take(now, |_| false)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_unit_is_taken_apart_and_counts_until_its_look_ends() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        let is_unit = |path: &RelPath| path.as_str() == "unit";
+        pending.touch(path("unit"), Some(now));
+        let asked = pending.generation();
+        assert_eq!(pending.take(now, is_unit), None);
+        assert!(pending.take_unit(now, is_unit) && !pending.take_unit(now, |_| false));
+        let mut pending = Pending::default();
+        pending.touch(path("unit"), Some(now));
+        assert!(pending.take_unit(now, is_unit));
+        pending.touch(path("a"), Some(now));
+        assert_eq!(pending.take(now, is_unit), Some(Due::Paths(BTreeSet::from([path("a")]))));
+        pending.looked(Turn::Saves, []);
+        assert!(!pending.done(asked) && !pending.is_empty() && pending.len() == 1);
+        pending.not_looked(Turn::Unit);
+        assert!(pending.take_unit(now, is_unit));
+        pending.looked(Turn::Unit, []);
+        assert!(pending.done(asked) && pending.is_empty());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn touched_again_in_flight_is_not_done() {
         let mut pending = Pending::default();
         let now = Instant::now();
         pending.touch(path("a"), Some(now));
         let first = pending.generation();
-        assert_eq!(pending.take(now), Some(Due::Paths(BTreeSet::from([path("a")]))));
-        pending.looked([path("a")]);
+        assert_eq!(take(&mut pending, now), Some(Due::Paths(BTreeSet::from([path("a")]))));
+        pending.looked(Turn::Saves, [path("a")]);
         pending.touch(path("a"), Some(now));
         let second = pending.generation();
-        assert_eq!(pending.take(now), None, "it flies");
+        assert_eq!(take(&mut pending, now), None, "it flies");
         assert_eq!(pending.arrived(&path("a")), Some(now));
         assert!(pending.done(first) && !pending.done(second));
-        assert_eq!(pending.take(now), Some(Due::Paths(BTreeSet::from([path("a")]))));
-        pending.looked([]);
+        assert_eq!(take(&mut pending, now), Some(Due::Paths(BTreeSet::from([path("a")]))));
+        pending.looked(Turn::Saves, []);
         assert!(pending.done(second) && pending.is_empty());
     }
 
@@ -256,15 +312,15 @@ mod tests {
         let now = Instant::now();
         pending.touch(path("a"), None);
         for _ in 0..40 {
-            pending.take(now + LONGEST_WAIT).expect("it is due");
-            pending.looked([path("a")]);
+            take(&mut pending, now + LONGEST_WAIT).expect("it is due");
+            pending.looked(Turn::Saves, [path("a")]);
             pending.retry(&path("a"), now);
             assert!(pending.only_failed());
         }
         assert_eq!(pending.next(), Some(now + LONGEST_WAIT));
-        assert_eq!(pending.take(now), None);
+        assert_eq!(take(&mut pending, now), None);
         pending.touch(path("a"), Some(now));
-        assert!(pending.take(now).is_some());
+        assert!(take(&mut pending, now).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -273,11 +329,11 @@ mod tests {
         let now = Instant::now();
         pending.touch(path("unit/inner"), Some(now));
         let asked = pending.generation();
-        assert!(pending.take(now).is_some());
-        pending.looked([path("unit")]);
+        assert!(take(&mut pending, now).is_some());
+        pending.looked(Turn::Saves, [path("unit")]);
         pending.later(&path("unit"), now + FIRST_WAIT);
         assert!(!pending.only_failed() && !pending.done(asked), "whoever waits for the save goes on waiting");
-        assert_eq!((pending.take(now), pending.next()), (None, Some(now + FIRST_WAIT)));
+        assert_eq!((take(&mut pending, now), pending.next()), (None, Some(now + FIRST_WAIT)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -285,10 +341,10 @@ mod tests {
         let mut pending = Pending::default();
         let now = Instant::now();
         pending.touch_everything();
-        assert_eq!(pending.take(now), Some(Due::Everything));
-        pending.looked([path("a")]);
+        assert_eq!(take(&mut pending, now), Some(Due::Everything));
+        pending.looked(Turn::Saves, [path("a")]);
         pending.again(&path("a"));
         assert!(!pending.is_empty());
-        assert_eq!(pending.take(now), Some(Due::Paths(BTreeSet::from([path("a")]))));
+        assert_eq!(take(&mut pending, now), Some(Due::Paths(BTreeSet::from([path("a")]))));
     }
 }

@@ -10,20 +10,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::path::RelPath;
 use protocol::sync::{Action, Content, Expect, Found, Hash, Op, Stamp};
 
+use super::index::Index;
 use crate::store::{Base, BaseChange};
+use decide::{decide, narrows_or_executes};
+use names::collisions;
 
+mod decide;
 mod moves;
 mod names;
 mod respell;
+mod same;
 
 #[cfg(test)]
 mod tests;
 
 pub use moves::{Abilities, COPY_FROM};
+pub use names::folded;
 pub use respell::is_between;
-
-/// Permission bits that let somebody execute a file.
-const EXECUTE: u32 = 0o111;
+pub use same::{equal, expect, holds, may_hold};
 
 /// Which way content travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,8 @@ pub struct Input<'a> {
     pub able: Abilities,
     /// Paths whose bytes are sent, because the target refused to make them of what it has.
     pub apart: &'a BTreeSet<RelPath>,
+    /// What the base holds, counted; without it the base is walked.
+    pub index: Option<&'a Index>,
 }
 
 /// One operation and what becomes the base when it is done.
@@ -256,7 +262,7 @@ pub fn folders_above(path: &RelPath) -> impl Iterator<Item = RelPath> {
 }
 
 /// Returns `path`, when it is there, and everything below it.
-pub fn below<'a, T>(map: &'a BTreeMap<RelPath, T>, path: &'a RelPath) -> impl Iterator<Item = (&'a RelPath, &'a T)> {
+pub fn below<'a, T>(map: &'a BTreeMap<RelPath, T>, path: &RelPath) -> impl Iterator<Item = (&'a RelPath, &'a T)> {
     // Between a folder and what is below it stand only names that begin as the folder's does.
     map.range(path.clone()..)
         .take_while(|(other, _)| other.as_str().starts_with(path.as_str()))
@@ -290,7 +296,7 @@ pub fn is_unchanged(base: &Base, local: &Local) -> bool {
         Content::File { executable, .. } => *executable == (local.mode & 0o100 != 0),
         Content::Folder | Content::Link { .. } | Content::Special => true,
     };
-    executable && (base.mode, base.local) == (local.mode, local.stamp) && same(local, &base.content) == Same::Yes
+    executable && (base.mode, base.local) == (local.mode, local.stamp) && holds(local, &base.content)
 }
 
 /// Returns whether a relative link at `path` leaves the workspace, as far as its text tells.
@@ -305,214 +311,6 @@ pub fn escapes(path: &RelPath, target: &str) -> bool {
         }
     }
     false
-}
-
-/// Returns each path that shares its case-folded name with another, and that other. Neither is written:
-/// which of them the remote would end up with is a matter of luck.
-fn collisions(input: Input<'_>) -> BTreeMap<RelPath, RelPath> {
-    // Outside of the paths to decide, the base is the best that is known of the workspace.
-    let elsewhere = input.base.keys().filter(|path| input.paths.is_some_and(|paths| !paths.contains(*path)));
-    let mut folded: BTreeMap<String, &RelPath> = BTreeMap::new();
-    let mut found = BTreeMap::new();
-    for path in input.local.keys().chain(elsewhere) {
-        if let Some(first) = folded.insert(names::folded(path), path).filter(|first| *first != path) {
-            found.insert(path.clone(), first.clone());
-            found.insert(first.clone(), path.clone());
-        }
-    }
-    found
-}
-
-/// How two versions of a path compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Same {
-    Yes,
-    No,
-    /// The local file has to be read first.
-    Unread,
-}
-
-fn same(local: &Local, content: &Content) -> Same {
-    match (&local.held, content) {
-        (Held::File { hash, size }, Content::File { hash: other, size: other_size, .. }) => match hash {
-            _ if size != other_size => Same::No,
-            Some(hash) if hash == other => Same::Yes,
-            Some(_) => Same::No,
-            None => Same::Unread,
-        },
-        (Held::Folder, Content::Folder) => Same::Yes,
-        (Held::Link { target }, Content::Link { target: other }) if target == other => Same::Yes,
-        (Held::File { .. } | Held::Folder | Held::Link { .. }, _) => Same::No,
-    }
-}
-
-/// Returns whether two contents hold the same; the execute bit is a matter of modes.
-pub fn equal(one: &Content, other: &Content) -> bool {
-    match (one, other) {
-        (Content::File { hash, size, .. }, Content::File { hash: other, size: other_size, .. }) => {
-            hash == other && size == other_size
-        }
-        (Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special, _) => one == other,
-    }
-}
-
-fn decide(input: Input<'_>, path: &RelPath, plan: &mut Plan) {
-    let base = input.base.get(path);
-    let local = input.local.get(path);
-    let remembered = base.map(|base| Found { content: base.content.clone(), stamp: base.remote });
-    let remote = input.remote.get(path).cloned().unwrap_or(remembered);
-    let remote_is_base = match (base, &remote) {
-        (Some(base), Some(found)) => equal(&base.content, &found.content),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    };
-
-    match (local, &remote) {
-        (None, None) => {
-            if base.is_some() {
-                plan.adopt.push((path.clone(), None));
-            }
-            return;
-        }
-        (Some(local), Some(found)) => match same(local, &found.content) {
-            Same::Yes => return adopt(path, base, local, found, plan),
-            Same::Unread => return plan.unread.push(path.clone()),
-            Same::No => {}
-        },
-        (None, Some(_)) | (Some(_), None) => {}
-    }
-
-    if remote_is_base {
-        match (local, remote) {
-            (Some(local), remote) => write(input, path, local, remote.as_ref(), plan),
-            (None, Some(found)) => remove(input, path, &found, plan),
-            (None, None) => {}
-        }
-        return;
-    }
-    let local_is_base = match (base, local) {
-        (Some(base), Some(local)) => match same(local, &base.content) {
-            Same::Yes => true,
-            Same::No => false,
-            Same::Unread => return plan.unread.push(path.clone()),
-        },
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    };
-    match (local_is_base, local, remote) {
-        // Foreign: never pushed from here, so it is none of our business.
-        (true, None, _) => {}
-        (true, Some(_), _) => plan.drift.push(path.clone()),
-        // Removed there, changed here: nothing there can be lost, so ours is written again.
-        (false, Some(local), None) => write(input, path, local, None, plan),
-        (false, local, remote) => {
-            plan.conflicts.push(Conflict { path: path.clone(), local: local.cloned(), remote });
-        }
-    }
-}
-
-/// Both sides hold the same: record it, and take over permissions where they matter.
-fn adopt(path: &RelPath, base: Option<&Base>, local: &Local, found: &Found, plan: &mut Plan) {
-    let new = Base {
-        content: with_mode(&found.content, local.mode),
-        mode: local.mode,
-        local: local.stamp,
-        remote: found.stamp,
-    };
-    let changes_mode = match (&found.content, base) {
-        (content @ Content::File { .. }, Some(base)) => narrows_or_executes(content, local.mode, base.mode),
-        (Content::File { executable, .. }, None) => *executable != (local.mode & 0o100 != 0),
-        (Content::Folder | Content::Link { .. } | Content::Special, _) => false,
-    };
-    if changes_mode {
-        plan.files.push(Step {
-            op: Op {
-                path: path.clone(),
-                expect: expect(&found.content, found.stamp),
-                action: Action::SetMode { mode: local.mode },
-            },
-            base: Some(new),
-            replaces: true,
-        });
-    } else if base != Some(&new) {
-        plan.adopt.push((path.clone(), Some(new)));
-    }
-}
-
-/// Returns whether permission bits `new` differ from the `old` ones of a file in what travels.
-fn narrows_or_executes(content: &Content, new: u32, old: u32) -> bool {
-    match content {
-        Content::File { .. } => (new ^ old) & EXECUTE != 0 || old & !new & 0o777 != 0,
-        Content::Folder | Content::Link { .. } | Content::Special => false,
-    }
-}
-
-fn with_mode(content: &Content, mode: u32) -> Content {
-    match content {
-        Content::File { hash, size, .. } => Content::File { hash: *hash, size: *size, executable: mode & 0o100 != 0 },
-        Content::Folder | Content::Link { .. } | Content::Special => content.clone(),
-    }
-}
-
-/// Returns the precondition that says: exactly this is there.
-fn expect(content: &Content, stamp: Option<Stamp>) -> Expect {
-    match content {
-        Content::File { hash, .. } => Expect::File { hash: *hash, stamp },
-        Content::Folder => Expect::Folder,
-        Content::Link { target } => Expect::Link { target: target.clone() },
-        // A special file is never a base, so nothing is ever done where one stands.
-        Content::Special => Expect::Absent,
-    }
-}
-
-fn write(input: Input<'_>, path: &RelPath, local: &Local, remote: Option<&Found>, plan: &mut Plan) {
-    let local_folder = local.held == Held::Folder;
-    let remote_folder = remote.is_some_and(|found| found.content == Content::Folder);
-    let mut present = remote;
-    // A folder cannot be swapped with something else in one step.
-    if let Some(found) = remote.filter(|_| local_folder || remote_folder) {
-        plan.blocking.push(removal(path, found, true));
-        present = None;
-    }
-    let expect = present.map_or(Expect::Absent, |found| expect(&found.content, found.stamp));
-    let (action, content, list) = match &local.held {
-        Held::Folder => (Action::MakeFolder { mode: local.mode }, Content::Folder, &mut plan.folders),
-        Held::File { hash, size } => (
-            Action::Put {
-                size: *size,
-                hash: *hash,
-                mode: local.mode,
-                mtime_ns: local.stamp.filter(|_| input.keep_times && present.is_none()).map(|stamp| stamp.mtime_ns),
-            },
-            // The sender fills in the hash of the bytes that really travelled.
-            Content::File { hash: hash.unwrap_or(Hash([0; 32])), size: *size, executable: local.mode & 0o100 != 0 },
-            &mut plan.files,
-        ),
-        Held::Link { target } => {
-            (Action::Link { target: target.clone() }, Content::Link { target: target.clone() }, &mut plan.links)
-        }
-    };
-    list.push(Step {
-        op: Op { path: path.clone(), expect, action },
-        base: Some(Base { content, mode: local.mode, local: local.stamp, remote: None }),
-        replaces: remote.is_some(),
-    });
-}
-
-fn remove(input: Input<'_>, path: &RelPath, found: &Found, plan: &mut Plan) {
-    // Below a path that stops being a folder here, removals have to come first.
-    let blocks =
-        folders_above(path).any(|folder| input.local.get(&folder).is_some_and(|local| local.held != Held::Folder));
-    let list = if blocks { &mut plan.blocking } else { &mut plan.removals };
-    list.push(removal(path, found, false));
-}
-
-fn removal(path: &RelPath, found: &Found, replaces: bool) -> Step {
-    Step {
-        op: Op { path: path.clone(), expect: expect(&found.content, found.stamp), action: Action::Remove },
-        base: None,
-        replaces,
-    }
 }
 
 /// A conflict about what a folder is holds back everything below it, and a folder stays while something
@@ -562,8 +360,8 @@ fn make_missing_folders(input: Input<'_>, plan: &mut Plan) {
 
 /// Where case is ignored, the old spelling of a renamed path has to go before the new one is written.
 fn remove_old_spellings(input: Input<'_>, plan: &mut Plan) {
-    let folded: BTreeSet<String> = input.local.keys().map(names::folded).collect();
-    let old = |step: &mut Step| folded.contains(&names::folded(&step.op.path));
+    let spelled: BTreeSet<String> = input.local.keys().map(folded).collect();
+    let old = |step: &mut Step| spelled.contains(&folded(&step.op.path));
     plan.blocking.extend(plan.removals.extract_if(.., old));
 }
 

@@ -10,10 +10,12 @@ use protocol::editor::{
 use protocol::error::{Error, Result};
 use protocol::path::{RelPath, RemotePath};
 
-use super::candidates::Sizes;
+use super::candidates::candidates;
 use super::git;
+use super::index::Index;
 use super::logs::Logs;
 use super::look::{Ask, Request, look, read_through};
+use super::pending::Turn;
 use super::plan::{Abilities, Direction, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source, target};
 use super::source::Source;
@@ -80,12 +82,20 @@ async fn planned(
     let base = if same { cx.store.base(pair.id).await? } else { Vec::new() };
     let base: Arc<BTreeMap<_, _>> = Arc::new(base.into_iter().collect());
     let (overlay, logs) = (Overlay::new(), Logs::default());
-    let request =
-        Request { paths: None, ask, doubted: Vec::new(), overlay, logs, ahead: None, unit: pair.git == SyncGit::Push };
+    let request = Request {
+        turn: Turn::Saves,
+        paths: None,
+        ask,
+        doubted: Vec::new(),
+        overlay,
+        logs,
+        ahead: None,
+        unit: pair.git == SyncGit::Push,
+    };
     let able = target.abilities();
     let mut seen = look(request, Arc::clone(&base), Arc::clone(&source), target).await;
     if let Ok(scan) = &seen.scan {
-        let wanted = Sizes::of(&base).candidates(scan, &base, able);
+        let wanted = candidates(&Index::of(&base, false), scan, &base, able);
         seen = read_through(seen, wanted, source).await;
     }
     let scan = seen.scan.map_err(|source| super::actor::workspace_gone(&pair.workspace, &source))?;
@@ -120,6 +130,7 @@ async fn planned(
             keep_times: base.is_empty(),
             able,
             apart: &BTreeSet::new(),
+            index: None,
         })
     };
     let plan = planned(&paths, able);

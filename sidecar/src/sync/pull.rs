@@ -1,8 +1,8 @@
 //! Brings home what is on the remote: results, logs, edits made there. The other direction of the same safety.
 //!
 //! Looks at what is known, lists what is not, decides in [`plan`], and writes here only over what both sides held when
-//! they were last equal. Files of this machine alone are never touched. A file that was cut off begins anew; one that
-//! is home is known as such and does not travel again.
+//! they were last equal. Files of this machine alone are never touched. A long file that was cut off is continued; one
+//! that is home is known as such and does not travel again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,12 +62,10 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// Leaves out the `.git` folder: a repository comes home by git's own way, or not at all.
+    /// Leaves out the `.git` folder: a repository comes home by git's own way, or not at all. What the base says of it is
+    /// ignored then.
     pub(crate) fn without_unit(mut self) -> Self {
-        if self.pair.git == SyncGit::Push {
-            self.pair.git = SyncGit::Off;
-            Arc::make_mut(&mut self.base).retain(|path, _| !super::git::is_of_unit(path));
-        }
+        self.pair.git = SyncGit::Off;
         self
     }
 }
@@ -194,7 +192,7 @@ impl Explain for PullError {
                 word(workspace.display())
             ),
             Self::Cancelled => {
-                "Run it again to go on; what is home stays, and a file that was cut off begins anew.".to_owned()
+                "Run it again to go on; what is home stays, and a long file that was cut off is continued.".to_owned()
             }
         }
     }

@@ -4,6 +4,7 @@
 //! What cannot be read or told is never taken for deleted. Other file systems mounted below the workspace are
 //! scanned like folders; links are kept as text.
 
+mod beginning;
 #[cfg(unix)]
 mod hashing;
 #[cfg(unix)]
@@ -25,6 +26,7 @@ use protocol::sync::{Hash, Stamp};
 #[cfg(unix)]
 use tokio_util::sync::CancellationToken;
 
+pub use self::beginning::Beginning;
 #[cfg(unix)]
 pub use self::reading::{ReadError, Reader, Root, Snapshot};
 #[cfg(unix)]

@@ -11,7 +11,7 @@ use protocol::path::RelPath;
 use protocol::sync::Hash;
 
 use super::plan::Local;
-use super::scan::Seal;
+use super::scan::{Beginning, Seal};
 use crate::store::Base;
 
 /// A workspace. Calls may run concurrently.
@@ -80,6 +80,15 @@ pub trait Reading: Send {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Returns the hash of what was read so far.
     fn hash_so_far(&self) -> Hash;
+    /// Returns what was read so far, for a later reading to go on behind it; `None` where that cannot be.
+    fn beginning(&self) -> io::Result<Option<Beginning>> {
+        Ok(None)
+    }
+    /// Goes on behind what an earlier reading left, when the file still seems to begin so; returns whether it does.
+    /// Nothing may have been read before.
+    fn go_on_behind(&mut self, _: &Beginning) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Returns what was read, when it is one version of the file; `None` when the file changed meanwhile.
     fn finish(self: Box<Self>) -> io::Result<Option<Seal>>;
 }

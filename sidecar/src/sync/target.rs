@@ -16,7 +16,7 @@ use protocol::sync::{Content, Differs, Expect, Found, Known, Op, Outcome, Reject
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
-use super::plan::Abilities;
+use super::plan::{Abilities, expect};
 use super::scan::Seal;
 use super::source::Source;
 use crate::session::Lane;
@@ -66,6 +66,21 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
         most: u64,
         to: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<Found, SyncError>;
+    /// Returns whether [`Self::read_on`] can be asked for.
+    fn reads_on(&self) -> bool {
+        false
+    }
+    /// Does what [`Self::read`] does of a file whose beginning is here, and copies what is behind it; the hash is
+    /// that of both. Fails when they do not belong together.
+    async fn read_on(
+        &self,
+        _: &RelPath,
+        _most: u64,
+        _before: &Before,
+        _to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError> {
+        Err(SyncError::Protocol("it reads files from their beginning only".to_owned()))
+    }
     /// Lists folders (`None` is the root), the first one after the name `after`; fewer listings than folders say
     /// that the rest has to be asked for again. Fails where the other end cannot list.
     async fn list(&self, _folders: Vec<Option<RelPath>>, _after: Option<String>) -> Result<Vec<Listing>, SyncError> {
@@ -85,6 +100,15 @@ pub trait SyncTarget: Send + Sync + fmt::Debug {
     fn limits(&self) -> &'static [&'static str] {
         &[]
     }
+}
+
+/// The beginning of a file that is here.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Its bytes.
+    pub length: u64,
+    /// The state of the hash behind them.
+    pub hasher: blake3::Hasher,
 }
 
 /// What came of a flush.
@@ -133,12 +157,7 @@ pub(super) fn about_base<'a>(base: impl Iterator<Item = (&'a RelPath, &'a Base)>
 
 /// Returns the precondition that says: the base still holds on the remote.
 pub(super) fn expected(base: &Base) -> Expect {
-    match &base.content {
-        Content::File { hash, .. } => Expect::File { hash: *hash, stamp: base.remote },
-        Content::Folder => Expect::Folder,
-        Content::Link { target } => Expect::Link { target: target.clone() },
-        Content::Special => Expect::Absent,
-    }
+    expect(&base.content, base.remote)
 }
 
 /// How to open a target.

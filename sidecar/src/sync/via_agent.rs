@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::logs::Logs;
 use super::plan::Abilities;
 use super::target::{
-    Batch, Compared, Done, Flushed, OpenTarget, SyncError, SyncTarget, about, about_base, no_lists, verify_all,
+    Batch, Before, Compared, Done, Flushed, OpenTarget, SyncError, SyncTarget, about, about_base, no_lists, verify_all,
 };
 use crate::session::link::{Link, LinkError, Piece};
 use crate::session::{Handle, Lane};
@@ -36,6 +36,9 @@ use known::Knowledge;
 
 /// First protocol version whose agents move and copy.
 const MOVES_SINCE: u32 = 2;
+
+/// First protocol version whose agents send a part of a file.
+const READS_ON: u32 = 2;
 
 /// First protocol version whose agents list folders.
 const LISTS: u32 = 2;
@@ -183,41 +186,23 @@ impl SyncTarget for ViaAgent {
     ) -> Result<Found, SyncError> {
         let root = self.root(Lane::Bulk)?;
         let request = Request::Read { root: root.id, path: path.clone() };
-        let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
-        let found = match exchange.reply().await.map_err(|error| link_error(&error))? {
-            Reply::Reading(found) => found,
-            other => return Err(unexpected(other)),
-        };
-        let Content::File { hash, size, .. } = &found.content else {
-            return Err(SyncError::Protocol(format!("it reads `{path}`, which is no file")));
-        };
-        if *size > most {
-            return Ok(found);
-        }
-        let mut hasher = blake3::Hasher::new();
-        let mut left = *size;
-        let trailer = loop {
-            match exchange.data().await.map_err(|error| link_error(&error))? {
-                Piece::Data(bytes) => {
-                    left = left
-                        .checked_sub(bytes.len() as u64)
-                        .ok_or_else(|| SyncError::Protocol(format!("it sent more of `{path}` than there is")))?;
-                    hasher.update(&bytes);
-                    to.write_all(&bytes).await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
-                }
-                Piece::End(trailer) => break trailer,
-            }
-        };
-        if let Some(error) = trailer.error {
-            return Err(SyncError::Refused(error));
-        }
-        let read = Hash(*hasher.finalize().as_bytes());
-        // What was written while it was read is a mixture of two versions.
-        if left > 0 || read != *hash || trailer.hash.is_some_and(|told| told != read) {
-            return Err(SyncError::Protocol(format!("the bytes of `{path}` are not the announced ones")));
-        }
-        to.flush().await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
-        Ok(found)
+        receive(&root, request, path, most, Before::default(), to).await
+    }
+
+    fn reads_on(&self) -> bool {
+        self.root(Lane::Bulk).is_ok_and(|root| root.link.protocol() >= READS_ON)
+    }
+
+    async fn read_on(
+        &self,
+        path: &RelPath,
+        most: u64,
+        before: &Before,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError> {
+        let root = self.root(Lane::Bulk)?;
+        let request = Request::ReadOn { root: root.id, path: path.clone(), after: before.length };
+        receive(&root, request, path, most, before.clone(), to).await
     }
 
     async fn list(&self, folders: Vec<Option<RelPath>>, after: Option<String>) -> Result<Vec<Listing>, SyncError> {
@@ -270,6 +255,54 @@ impl Root {
             other => Err(unexpected(other)),
         }
     }
+}
+
+/// Copies the bytes that a request for a file asks for to `to`; `before` is here already.
+async fn receive(
+    root: &Root,
+    request: Request,
+    path: &RelPath,
+    most: u64,
+    before: Before,
+    to: &mut (dyn AsyncWrite + Send + Unpin),
+) -> Result<Found, SyncError> {
+    let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
+    let found = match exchange.reply().await.map_err(|error| link_error(&error))? {
+        Reply::Reading(found) => found,
+        other => return Err(unexpected(other)),
+    };
+    let Content::File { hash, size, .. } = &found.content else {
+        return Err(SyncError::Protocol(format!("it reads `{path}`, which is no file")));
+    };
+    if *size > most {
+        return Ok(found);
+    }
+    let Before { length, mut hasher } = before;
+    let Some(mut left) = size.checked_sub(length) else {
+        return Err(SyncError::Protocol(format!("`{path}` is shorter than what came of it before")));
+    };
+    let trailer = loop {
+        match exchange.data().await.map_err(|error| link_error(&error))? {
+            Piece::Data(bytes) => {
+                left = left
+                    .checked_sub(bytes.len() as u64)
+                    .ok_or_else(|| SyncError::Protocol(format!("it sent more of `{path}` than there is")))?;
+                hasher.update(&bytes);
+                to.write_all(&bytes).await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
+            }
+            Piece::End(trailer) => break trailer,
+        }
+    };
+    if let Some(error) = trailer.error {
+        return Err(SyncError::Refused(error));
+    }
+    let read = Hash(*hasher.finalize().as_bytes());
+    // What was written while it was read is a mixture of two versions.
+    if left > 0 || read != *hash || trailer.hash.is_some_and(|told| told != read) {
+        return Err(SyncError::Protocol(format!("the bytes of `{path}` are not the announced ones")));
+    }
+    to.flush().await.map_err(|source| SyncError::Store { path: path.clone(), source })?;
+    Ok(found)
 }
 
 async fn open_on(link: &Link, open: &OpenTarget, create: bool, take_over: bool) -> Result<Opened, SyncError> {

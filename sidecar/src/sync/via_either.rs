@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::logs::Logs;
 use super::plan::Abilities;
-use super::target::{Batch, Compared, Done, Flushed, OpenTarget, SyncError, SyncTarget};
+use super::target::{Batch, Before, Compared, Done, Flushed, OpenTarget, SyncError, SyncTarget};
 use super::via_agent::ViaAgent;
 use super::via_sftp::ViaSftp;
 use crate::session::Handle;
@@ -90,6 +90,20 @@ impl SyncTarget for ViaEither {
         to: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<Found, SyncError> {
         self.present().read(path, most, to).await
+    }
+
+    fn reads_on(&self) -> bool {
+        self.present().reads_on()
+    }
+
+    async fn read_on(
+        &self,
+        path: &RelPath,
+        most: u64,
+        before: &Before,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<Found, SyncError> {
+        self.present().read_on(path, most, before, to).await
     }
 
     async fn list(&self, folders: Vec<Option<RelPath>>, after: Option<String>) -> Result<Vec<Listing>, SyncError> {

@@ -124,3 +124,46 @@ fn a_create_never_replaces() {
     assert_eq!(it.text("a"), "theirs");
     it.assert_tidy();
 }
+
+/// Returns what becomes of an edit that is made at `point` of an operation, when the next push relies on what was
+/// answered.
+fn edited_at(point: Point, first: impl FnOnce(&Fixture) -> Op, body: &[u8], holds: &[u8]) {
+    let it = fixture();
+    it.apply(vec![put("a", Expect::Absent, b"base"), put("b", Expect::Absent, b"bytes")], &[b"base", b"bytes"]);
+    let first = first(&it);
+    let at = it.path().join(first.path.as_str());
+    let mut edits = 0;
+    *it.root.hook.0.lock().expect("nobody panics") = Some(Box::new(move |reached| {
+        if reached == point {
+            edits += 1;
+            if edits == 1 {
+                fs::write(&at, "theirs, and longer").expect("a file");
+            }
+        }
+    }));
+    let at = first.path.clone();
+    let stamp = match it.one(first, body) {
+        Outcome::Applied { stamp, .. } | Outcome::Already { stamp } => stamp,
+        // It was noticed at once.
+        Outcome::Rejected(Rejected::Changed { .. }) => None,
+        other @ Outcome::Rejected(_) => panic!("{other:?}"),
+    };
+    *it.root.hook.0.lock().expect("nobody panics") = None;
+    let next = put(at.as_str(), Expect::File { hash: hash(holds), stamp }, b"ours again");
+    let outcome = it.one(next, b"ours again");
+    let found = changed(&outcome);
+    assert!(
+        matches!(found, Some(Content::File { hash: found, .. }) if *found == hash(b"theirs, and longer")),
+        "{outcome:?}"
+    );
+    assert_eq!(it.text(at.as_str()), "theirs, and longer");
+}
+
+#[test]
+fn a_stamp_vouches_for_no_edit_that_was_made_before_it_was_taken() {
+    edited_at(Point::Placed, |_| put("a", file(b"base"), b"ours"), b"ours", b"ours");
+    edited_at(Point::Placed, |_| put("new", Expect::Absent, b"ours"), b"ours", b"ours");
+    let moved = |_: &Fixture| op("c", Expect::Absent, Do::Move { from: path("b"), source: file(b"bytes") });
+    edited_at(Point::Placed, moved, b"", b"bytes");
+    edited_at(Point::Checked, |_| op("a", file(b"base"), Do::SetMode { mode: 0o755 }), b"", b"base");
+}

@@ -115,6 +115,11 @@ pub fn harmless(character: char) -> char {
     if character.is_control() || reorders { '\u{fffd}' } else { character }
 }
 
+/// Returns a name as it can stand in a line: one with a line break in it could pass for two.
+pub fn one_line(name: &str) -> String {
+    name.chars().map(harmless).collect()
+}
+
 /// Cuts the middle out of a cell that is too long: the ends of a path tell the most.
 fn fit(cell: &str, width: usize) -> String {
     let characters: Vec<char> = cell.chars().map(harmless).collect();

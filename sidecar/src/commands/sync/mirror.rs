@@ -1,9 +1,12 @@
 //! `sync push --mirror`: what is on the remote and not here goes to its trash, once a person said so.
 
+use std::collections::HashSet;
+
 use protocol::editor::{SyncAction, SyncChange, SyncPushOutput};
 use protocol::error::{Code, Error, Result};
+use protocol::path::RelPath;
 
-use crate::commands::show::text::count;
+use crate::commands::show::text::{count, one_line};
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::store::Pair;
@@ -36,7 +39,8 @@ pub(super) async fn run(cx: &Cx, access: &Access, output: &mut SyncPushOutput) -
     if found.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = found.iter().take(NAMED).map(|extra| format!("  {}", extra.path)).collect();
+    let names: Vec<String> =
+        found.iter().take(NAMED).map(|extra| format!("  {}", one_line(extra.path.as_str()))).collect();
     let more = match found.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!("\n  … and {more} more"),
@@ -59,7 +63,8 @@ pub(super) async fn run(cx: &Cx, access: &Access, output: &mut SyncPushOutput) -
     let mirrored = remove(&access.sides, &found).await?;
     output.removed += mirrored.removed.len() as u64;
     output.kept = mirrored.problems;
-    list(output, found.iter().filter(|extra| mirrored.removed.contains(&extra.path)));
+    let removed: HashSet<&RelPath> = mirrored.removed.iter().collect();
+    list(output, found.iter().filter(|extra| removed.contains(&extra.path)));
     Ok(())
 }
 

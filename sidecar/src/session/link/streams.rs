@@ -41,7 +41,7 @@ impl Expected {
             Request::Open(_) => Self::Opened,
             Request::Verify { entries, .. } => Self::Verified(entries.len()),
             Request::Apply(apply) => Self::Applied(apply.ops.len()),
-            Request::Read { .. } => Self::Reading,
+            Request::Read { .. } | Request::ReadOn { .. } => Self::Reading,
             Request::Log { .. } => Self::Log,
             Request::Chunks(_) => Self::Chunking,
             Request::Partials { .. } => Self::Partials,

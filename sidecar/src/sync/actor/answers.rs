@@ -6,6 +6,7 @@ use protocol::sync::{Action, Content, Found, Outcome, Rejected, Stamp};
 use tokio::time::Instant;
 
 use super::super::Arrival;
+use super::super::logs::TRUST;
 use super::super::look::Ask;
 use super::super::plan::{self, Step};
 use super::super::scan::Seal;
@@ -25,7 +26,14 @@ pub(in super::super) fn based_on(base: Option<&Base>, found: Found) -> Base {
         Content::File { executable: false, .. } => 0o644,
         Content::File { executable: true, .. } | Content::Folder | Content::Link { .. } | Content::Special => 0o755,
     };
-    Base { content: found.content, mode: base.map_or(usual, |base| base.mode), local: None, remote: found.stamp }
+    let before = base.map_or(usual, |base| base.mode);
+    let mode = match found.content {
+        // The mode it was given since is not known, but whether it can be run there is.
+        Content::File { executable: true, .. } => before | (before & 0o444) >> 2,
+        Content::File { executable: false, .. } => before & !0o111,
+        Content::Folder | Content::Link { .. } | Content::Special => before,
+    };
+    Base { content: found.content, mode, local: None, remote: found.stamp }
 }
 
 impl Actor {
@@ -44,6 +52,9 @@ impl Actor {
         let is_half = step.base.is_none() && step.replaces;
         if is_half && !self.transfers.get(&transfer).is_some_and(|transfer| transfer.holds(&step.op.path)) {
             return;
+        }
+        if !matches!(done, Done::Answered(Outcome::Applied { .. } | Outcome::Already { .. }, _)) {
+            self.tally.not_done(&step);
         }
         match done {
             Done::InDoubt(_) => {}
@@ -131,6 +142,9 @@ impl Actor {
         self.overlay.remove(&path);
         self.index_arrived(&path);
         if let Some(mut base) = step.base {
+            if sent.is_some_and(|sent| !sent.whole) {
+                self.audits.entry(path.clone()).or_insert_with(|| Instant::now() + TRUST);
+            }
             if let (Some(sent), Content::File { hash, size, executable }) = (sent, &mut base.content) {
                 (*hash, *size, *executable) = (sent.hash, sent.size, base.mode & 0o100 != 0);
                 base.local = sent.stamp;

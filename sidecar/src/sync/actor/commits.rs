@@ -93,6 +93,9 @@ impl Actor {
         if self.looking {
             self.recorded.insert(path.clone());
         }
+        if self.repository.looking {
+            self.repository.recorded.insert(path.clone());
+        }
         self.record(path, base);
     }
 
@@ -102,7 +105,7 @@ impl Actor {
             Some(base) => map.insert(path.clone(), base.clone()),
             None => map.remove(&path),
         };
-        self.sizes.change(old.as_ref(), base.as_ref());
+        self.index.change(&path, old.as_ref(), base.as_ref());
         self.scattered += 1;
         self.uncommitted.push((path, base));
     }

@@ -9,9 +9,11 @@ use protocol::sync::Content;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::super::candidates::candidates;
 use super::super::git;
 use super::super::guard::{self, Roots};
 use super::super::look::{self, Ask, Look};
+use super::super::pending::Turn;
 use super::super::plan::{self, Direction, Input, Local, Plan, Step, folders_above};
 use super::super::source::Scan;
 use super::super::target::{Batch, Done, SyncError};
@@ -31,17 +33,21 @@ impl Actor {
     pub(super) fn looked(&mut self, look: Look) {
         let able = self.target.abilities();
         if let (Ok(scan), false) = (&look.scan, look.read) {
-            let wanted = self.sizes.candidates(scan, &self.base, able);
+            let wanted = candidates(&self.index, scan, &self.base, able);
             if !wanted.is_empty() {
                 let source = Arc::clone(&self.source);
                 return self
                     .spawn(async move { Event::Looked(Box::new(look::read_through(look, wanted, source).await)) });
             }
         }
-        self.looking = false;
+        let turn = look.turn;
+        match turn {
+            Turn::Saves => self.looking = false,
+            Turn::Unit => self.repository.looking = false,
+        }
         let scan = match look.scan {
             Ok(scan) => scan,
-            Err(error) => return self.cannot_look(&error),
+            Err(error) => return self.cannot_look(turn, &error),
         };
         match look.overlay {
             Ok(Some(overlay)) => {
@@ -53,9 +59,13 @@ impl Actor {
             }
             Ok(None) => {}
             Err(error) => {
-                self.pending.not_looked();
+                self.pending.not_looked(turn);
                 return self.failed(error);
             }
+        }
+        // Nothing goes until a person says so; the unit is looked at again with everything else then.
+        if turn == Turn::Unit && self.halt.is_some() {
+            return self.pending.not_looked(turn);
         }
         if let Some(seen) = &look.git {
             self.take_seen(seen);
@@ -66,11 +76,13 @@ impl Actor {
         let asked = scan.looked_at.clone();
         self.note_problems(asked.as_ref(), &scan, &look.problems);
         let untold: BTreeSet<RelPath> = look.problems.into_iter().map(|(path, _)| path).collect();
-        let mut paths = self.decidable(asked.as_ref(), &scan, &untold);
-        let inside: BTreeSet<RelPath> = match look.git {
-            Some(_) => paths.extract_if(.., git::is_of_unit).collect(),
-            None => BTreeSet::new(),
-        };
+        let mut paths = self.decidable(turn, asked.as_ref(), &scan, &untold);
+        let inside: BTreeSet<RelPath> =
+            if self.has_unit() { paths.extract_if(.., git::is_of_unit).collect() } else { BTreeSet::new() };
+        if look.git.is_none() && !inside.is_empty() {
+            // A rule file made a look at a save one at everything.
+            self.pending.touch(git::unit(), None);
+        }
         let plan = plan::plan(Input {
             direction: Direction::Push,
             base: &self.base,
@@ -82,18 +94,22 @@ impl Actor {
             keep_times: self.base.is_empty(),
             able,
             apart: &self.apart,
+            index: Some(&self.index),
         });
         self.note_findings(&paths, &plan);
         let unit = look.git.as_ref().and_then(|seen| self.look_at_unit(&inside, &scan, seen));
-        if self.must_halt(&plan, &scan, unit.as_ref()) {
-            self.pending.not_looked();
-            self.pending.touch_everything();
-            self.look_not_before = Some(Instant::now() + TRY_AGAIN);
-            return;
+        // A look at the unit alone finds nothing that a brake is about.
+        if turn == Turn::Saves {
+            if self.must_halt(&plan, &scan, unit.as_ref()) {
+                self.pending.not_looked(turn);
+                self.pending.touch_everything();
+                self.look_not_before = Some(Instant::now() + TRY_AGAIN);
+                return;
+            }
+            self.halt = None;
+            self.look_not_before = None;
+            self.error = None;
         }
-        self.halt = None;
-        self.look_not_before = None;
-        self.error = None;
         if scan.root.is_some() && self.config.pair.root != scan.root {
             self.config.pair.root = scan.root;
             self.pair_unsaved = true;
@@ -105,7 +121,7 @@ impl Actor {
         }
         let of_unit = unit.iter().flat_map(Looked::steps).flat_map(Step::paths).cloned();
         let whole = unit.as_ref().map(|_| git::unit());
-        self.pending.looked(plan.steps().flat_map(Step::paths).cloned().chain(of_unit).chain(whole));
+        self.pending.looked(turn, plan.steps().flat_map(Step::paths).cloned().chain(of_unit).chain(whole));
         for path in plan.unread.iter().chain(&scan.unsettled) {
             self.pending.retry(path, Instant::now());
         }
@@ -131,8 +147,8 @@ impl Actor {
         }
     }
 
-    fn cannot_look(&mut self, error: &std::io::Error) {
-        self.pending.not_looked();
+    fn cannot_look(&mut self, turn: Turn, error: &std::io::Error) {
+        self.pending.not_looked(turn);
         self.pending.touch_everything();
         self.look_not_before = Some(Instant::now() + TRY_AGAIN);
         let roots = Roots { known: self.base.len(), recorded: self.config.pair.root, ..Roots::default() };
@@ -157,6 +173,7 @@ impl Actor {
     /// them, but nothing that travels and nothing of which one side cannot tell.
     fn decidable(
         &mut self,
+        turn: Turn,
         asked: Option<&BTreeSet<RelPath>>,
         scan: &Scan,
         untold: &BTreeSet<RelPath>,
@@ -187,7 +204,10 @@ impl Actor {
             in_set(&scan.unknown) || in_set(untold)
         };
         paths.retain(|path| !unknown(path));
-        let recorded = std::mem::take(&mut self.recorded);
+        let recorded = std::mem::take(match turn {
+            Turn::Saves => &mut self.recorded,
+            Turn::Unit => &mut self.repository.recorded,
+        });
         let late = |path: &&RelPath| self.pending.flies(path) || recorded.contains(*path);
         let late: Vec<RelPath> = paths.iter().filter(late).cloned().collect();
         for path in late {
@@ -284,6 +304,7 @@ impl Actor {
         let Some(Transfer { steps, refilled }) = self.transfers.remove(&transfer) else { return };
         let mut left = BTreeSet::new();
         for step in steps.into_iter().flatten() {
+            self.tally.not_done(&step);
             left.extend(step.paths().filter(|path| **path == step.op.path || !refilled.contains(*path)).cloned());
             self.doubt(step);
         }
@@ -298,10 +319,6 @@ impl Actor {
         self.unit_ended(transfer);
         if let Err(error) = result {
             self.failed(error);
-        }
-        if self.transfers.is_empty() && self.pending.is_empty() {
-            self.apart.clear();
-            self.tally.settled();
         }
     }
 }

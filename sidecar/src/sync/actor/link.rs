@@ -7,7 +7,7 @@ use protocol::error::{Code, Explain as _};
 use protocol::path::RemotePath;
 use tokio::time::{Duration, Instant};
 
-use super::super::candidates::Sizes;
+use super::super::index::Index;
 use super::super::look::Ask;
 use super::super::target::{OpenTarget, SyncError};
 use super::{Actor, COMPARE_EVERY, Event, Halt, Link, TRY_AGAIN};
@@ -70,6 +70,9 @@ impl Actor {
         }
         self.ask = if opened.empty && self.base.is_empty() { Ask::Base } else { Ask::All };
         self.overlay.clear();
+        if self.index.knows_spellings() != opened.ignores_case {
+            self.index = Index::of(&self.base, opened.ignores_case);
+        }
         self.opened = Some(opened);
         self.link = Link::Open;
         self.was_lost = false;
@@ -85,7 +88,8 @@ impl Actor {
         self.uncommitted.clear();
         self.doubts.clear();
         self.moved.clear();
-        self.sizes = Sizes::default();
+        self.audits.clear();
+        self.index = Index::default();
         self.conflicts.clear();
         self.since.clear();
         self.drift.clear();

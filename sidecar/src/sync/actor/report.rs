@@ -7,7 +7,7 @@ use protocol::path::RelPath;
 use protocol::sync::Rejected;
 
 use super::super::git;
-use super::super::plan::{Conflict, Held, Local};
+use super::super::plan::{Conflict, Held, Local, Step};
 use super::super::target::{describe, refusal};
 use super::super::{Snapshot, needs_person};
 use super::{Actor, Halt, Link};
@@ -57,6 +57,12 @@ impl Tally {
         self.burst_files += 1;
         self.undurable = true;
         self.latency = latency.or(self.latency);
+    }
+
+    /// Takes back a step that was planned and not done.
+    pub(super) fn not_done(&mut self, step: &Step) {
+        self.planned_files = self.planned_files.saturating_sub(1);
+        self.planned_bytes = self.planned_bytes.saturating_sub(step.bytes());
     }
 
     pub(super) fn settled(&mut self) {

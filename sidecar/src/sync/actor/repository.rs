@@ -30,6 +30,10 @@ const BUSY_WITHIN: Duration = Duration::from_secs(10);
 /// What is known of the unit.
 #[derive(Debug, Default)]
 pub(super) struct Repository {
+    /// Whether it is being looked at by itself.
+    pub(super) looking: bool,
+    /// What was recorded of it from outside of that look, which knows nothing of it.
+    pub(super) recorded: BTreeSet<RelPath>,
     /// What the unit was when last looked at, and since when it is that.
     settled: Option<(Hash, Instant)>,
     /// Since when something keeps it.
@@ -73,8 +77,8 @@ impl Actor {
 
     /// Returns how many paths of the base are not of the unit, whose removals are no accident.
     pub(super) fn known_beside_unit(&self) -> usize {
-        let inside = if self.has_unit() { plan::below(&self.base, &git::unit()).count() } else { 0 };
-        self.base.len() - inside
+        let inside = if self.has_unit() { self.index.of_unit() } else { 0 };
+        self.base.len().saturating_sub(inside)
     }
 
     /// Takes what a look found out about the remote's unit.
@@ -144,6 +148,7 @@ impl Actor {
             // Content moves within a repository only by git's own hand.
             able: Abilities::default(),
             apart: &self.apart,
+            index: Some(&self.index),
         });
         let fingerprint = git::fingerprint(&scan.found);
         self.repository.settled = match (fingerprint, self.repository.settled) {

@@ -86,6 +86,7 @@ impl World {
             keep_times: false,
             able: Abilities::default(),
             apart: &BTreeSet::new(),
+            index: None,
         });
         let (watched, indexes, quiet) = (&self.watched, self.indexes, self.quiet);
         decide(Unit { base, local, remote, watched, indexes, quiet, untold: false }, plan)

@@ -227,15 +227,15 @@ fn apply_copies(input: Input<'_>, plan: &mut Plan) {
         }
         _ => None,
     };
-    let hashes: BTreeSet<Hash> = plan.files.iter().filter_map(wanted).collect();
+    let may_be_there = |hash: &Hash| input.index.is_none_or(|index| index.may_hold(hash));
+    let hashes: BTreeSet<Hash> = plan.files.iter().filter_map(wanted).filter(may_be_there).collect();
     if hashes.is_empty() {
         return;
     }
     let mut sources: BTreeMap<Hash, (RelPath, Expect)> = BTreeMap::new();
     for step in &plan.moves {
-        if let Some(Content::File { hash, .. }) = step.base.as_ref().map(|base| &base.content) {
-            let source = Expect::File { hash: *hash, stamp: None };
-            sources.insert(*hash, (step.op.path.clone(), source));
+        if let Some(content @ Content::File { hash, .. }) = step.base.as_ref().map(|base| &base.content) {
+            sources.insert(*hash, (step.op.path.clone(), expect(content, None)));
         }
     }
     // Removals come after the files; everything else that is done to a path comes at the same time or before.

@@ -10,7 +10,7 @@ use protocol::sync::{Action, Content, Expect, Op};
 
 use super::moves::written;
 use super::names::folded;
-use super::{Input, Plan, Step, equal, narrows_or_executes};
+use super::{Input, Plan, Step, equal, expect, narrows_or_executes};
 
 /// How the name between two spellings ends.
 const BETWEEN: &str = ".mltoolbox-spelling";
@@ -64,8 +64,7 @@ fn moves(input: Input<'_>, old: &Step, new: &Step) -> Option<[Step; 2]> {
         return None;
     }
     let source = match &base.content {
-        Content::File { hash, .. } => Expect::File { hash: *hash, stamp: None },
-        Content::Link { target } => Expect::Link { target: target.clone() },
+        content @ (Content::File { .. } | Content::Link { .. }) => expect(content, None),
         Content::Folder | Content::Special => return None,
     };
     let step = |path: &RelPath, from: &RelPath, source| Step {

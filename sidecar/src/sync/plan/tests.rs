@@ -1,5 +1,6 @@
 //! The table of what is decided, and properties that hold for every input.
 
+mod index;
 mod moves;
 
 use proptest::prelude::*;
@@ -45,6 +46,7 @@ struct World {
     ignores_case: bool,
     able: Abilities,
     apart: BTreeSet<RelPath>,
+    index: Option<Index>,
 }
 
 impl World {
@@ -67,7 +69,11 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
-        plan(Input {
+        plan(self.input())
+    }
+
+    fn input(&self) -> Input<'_> {
+        Input {
             direction: Direction::Push,
             base: &self.base,
             local: &self.local,
@@ -78,7 +84,8 @@ impl World {
             keep_times: false,
             able: self.able,
             apart: &self.apart,
-        })
+            index: self.index.as_ref(),
+        }
     }
 }
 

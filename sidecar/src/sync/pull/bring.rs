@@ -258,7 +258,8 @@ async fn home(sides: &Sides, ask: &Ask) -> Result<Home> {
     let busy = Instant::now() + BUSY;
     loop {
         let (workspace, keep, cancel) = (sides.pair.workspace.clone(), sides.keep.clone(), ask.cancel.clone());
-        let opened = blocking(move || Home::open(&workspace, &keep, cancel)).await.and_then(|opened| opened);
+        let unasked = ask.selection.scope() == Scope::Automatic;
+        let opened = blocking(move || Home::open(&workspace, &keep, unasked, cancel)).await.and_then(|opened| opened);
         let failed = |source| PullError::Home { workspace: sides.pair.workspace.clone(), source };
         if let Some(home) = opened.map_err(failed)? {
             return Ok(home);

@@ -8,12 +8,12 @@ use protocol::sync::Content;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
 use tokio::sync::watch as published;
 
-use super::home::Home;
+use super::home::{Home, PART, Staged};
 use super::plan::{Action, Step};
 use crate::frontend::Progress;
 use crate::store::Base;
 use crate::sync::look::blocking;
-use crate::sync::target::{SyncError, SyncTarget};
+use crate::sync::target::{Before, SyncError, SyncTarget};
 
 /// How often a file is read that changes while it is read.
 const ATTEMPTS: u32 = 3;
@@ -43,13 +43,22 @@ pub(super) async fn file(
         }
     };
     let mut attempt = 1;
+    let goes_on = most >= PART && target.reads_on();
     let (staged, found) = loop {
         let (place, at) = (Arc::clone(home), step.path.clone());
-        let staged = blocking(move || place.stage(&at, mode)).await.and_then(|staged| staged).map_err(Failed::Here)?;
+        let stage = move || {
+            if goes_on { place.stage_part(&at, mode) } else { Ok((place.stage(&at, mode)?, Before::default())) }
+        };
+        let (mut staged, before) = blocking(stage).await.and_then(|staged| staged).map_err(Failed::Here)?;
         let file = staged.file().map_err(Failed::Here)?;
-        let mut writer =
-            Counting { inner: BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file)), bytes: 0, progress };
-        let read = target.read(&step.path, most, &mut writer).await;
+        let inner = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
+        let mut writer = Counting { inner, bytes: before.length, progress };
+        progress.send_modify(|progress| progress.bytes += before.length);
+        let read = if before.length > 0 {
+            target.read_on(&step.path, most, &before, &mut writer).await
+        } else {
+            target.read(&step.path, most, &mut writer).await
+        };
         let written = writer.bytes;
         let flushed = writer.flush().await;
         let why = match read {
@@ -62,25 +71,38 @@ pub(super) async fn file(
                     most = size;
                     SyncError::Protocol(format!("it has {size} bytes by now"))
                 }
-                Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special => {
-                    flushed.map_err(Failed::Here)?;
-                    break (staged, found);
-                }
+                Content::File { .. } | Content::Folder | Content::Link { .. } | Content::Special => match flushed {
+                    Ok(()) => break (staged, found),
+                    Err(error) => return Err(discard(staged, error).await),
+                },
             },
-            Err(SyncError::Store { source, .. }) => return Err(Failed::Here(source)),
+            Err(SyncError::Store { source, .. }) => return Err(discard(staged, source).await),
             Err(error @ (SyncError::Protocol(_) | SyncError::Refused(_))) => error,
             Err(error) => return Err(Failed::There(error)),
         };
         progress.send_modify(|progress| progress.bytes = progress.bytes.saturating_sub(written));
+        // It is the beginning of another version, or a mixture of two.
+        blocking(move || staged.begin_anew()).await.and_then(|begun| begun).map_err(Failed::Here)?;
         if attempt == ATTEMPTS {
             return Err(Failed::There(why));
         }
         attempt += 1;
     };
     let (place, at, expected) = (Arc::clone(home), step.path.clone(), step.expected.clone());
-    let placed = blocking(move || place.place(staged, &at, expected.as_ref())).await.and_then(|placed| placed);
+    // What is not synced and is replaced came home by a pull, and was not changed since.
+    let keeps = step.synced;
+    let placed = blocking(move || place.place(staged, &at, expected.as_ref(), keeps)).await.and_then(|placed| placed);
     let mode = placed.map_err(Failed::Here)?;
     Ok(Base { content: found.content, mode, local: None, remote: found.stamp })
+}
+
+/// Removes what came of a file that cannot be written: a part of it would keep a full disk full.
+async fn discard(mut staged: Staged, error: io::Error) -> Failed {
+    match blocking(move || staged.begin_anew()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) | Err(error) => tracing::info!(%error, "a part of a file is left over"),
+    }
+    Failed::Here(error)
 }
 
 /// Tells how many bytes were written.

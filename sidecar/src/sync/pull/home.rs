@@ -2,14 +2,15 @@
 //!
 //! Bytes are staged in `.mltoolbox-pull`, which no watcher and no sync looks at, and get their name in one step. What
 //! is here is only replaced when it is what was expected, and is kept first. No link is ever followed. One pull at
-//! a time holds the staging folder; what a killed one left there goes with the next.
+//! a time holds the staging folder; the next one goes on with what a killed one has of a long file, and removes the rest.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::path::RelPath;
 use protocol::sync::Stamp;
@@ -17,14 +18,28 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use crate::sync::actor::report_seconds;
 use crate::sync::disk::{changed, folder_of};
 use crate::sync::plan::{Held, Local};
 use crate::sync::scan::{self, ReadError, Root};
+use crate::sync::target::Before;
+
+mod keep;
+
+use keep::KEEP_BYTES;
 
 /// The staging folder in the workspace.
 const STAGE: &str = ".mltoolbox-pull";
 /// Whoever holds its lock is the one that pulls.
 const LOCK: &str = "lock";
+/// What keeps git from seeing any of it.
+const IGNORE: &str = ".gitignore";
+/// What the names of files begin with that a later pull can go on with.
+const PART_PREFIX: &str = "part-";
+/// Least length of such a file: a shorter one is read again in less time than it takes to ask.
+pub(super) const PART: u64 = 1024 * 1024;
+/// How long they are kept, as long as the agent keeps those of the other direction.
+const PART_FOR: Duration = Duration::from_hours(7 * 24);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A workspace that things are brought home to. Blocks; callers run it off the runtime. May be used by several
@@ -35,17 +50,22 @@ pub(super) struct Home {
     stage: OwnedFd,
     device: u64,
     keep: PathBuf,
+    /// Whether nobody asked for the pull.
+    unasked: bool,
     kept: Mutex<Option<PathBuf>>,
+    /// Bytes of what earlier pulls left.
+    parts: u64,
     cancel: CancellationToken,
     _lock: File,
 }
 
-/// A file in the making. It is removed when dropped before it has its name.
+/// A file in the making. It is removed when dropped before it has its name, unless a later pull can go on with it.
 #[derive(Debug)]
 pub(super) struct Staged {
     folder: OwnedFd,
     name: String,
     file: File,
+    is_part: bool,
     is_placed: bool,
 }
 
@@ -54,11 +74,19 @@ impl Staged {
     pub(super) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
+
+    /// Empties it: what came so far is of no use.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        let is_worth = || self.file.metadata().is_ok_and(|facts| facts.len() >= PART);
         if !self.is_placed
+            && !(self.is_part && is_worth())
             && let Err(error) = rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty())
         {
             tracing::warn!(%error, name = self.name, "a file in the making is left over");
@@ -67,8 +95,14 @@ impl Drop for Staged {
 }
 
 impl Home {
-    /// Opens the workspace; `None` when another pull writes there. `cancel` ends the reading of long files.
-    pub(super) fn open(workspace: &Path, keep: &Path, cancel: CancellationToken) -> io::Result<Option<Self>> {
+    /// Opens the workspace; `None` when another pull writes there. `unasked` says that nobody asked for the pull,
+    /// `cancel` ends the reading of long files.
+    pub(super) fn open(
+        workspace: &Path,
+        keep: &Path,
+        unasked: bool,
+        cancel: CancellationToken,
+    ) -> io::Result<Option<Self>> {
         let root = Root::open(workspace).map_err(io::Error::other)?;
         let top = root.folder(None)?;
         match rustix::fs::mkdirat(&top, STAGE, Mode::from_raw_mode(0o700)) {
@@ -90,31 +124,47 @@ impl Home {
             return Ok(None);
         }
         let device = scan::stamp(&held).device;
-        let home = Self { root, stage, device, keep: keep.to_owned(), kept: Mutex::default(), cancel, _lock: lock };
-        home.clear(&[LOCK])?;
+        let (keep, kept) = (keep.to_owned(), Mutex::default());
+        let mut home = Self { root, stage, device, keep, unasked, kept, parts: 0, cancel, _lock: lock };
+        home.parts = home.clear()?;
         // Whoever looks at the workspace with git meanwhile sees nothing of it.
-        let ignore = rustix::fs::openat(&home.stage, ".gitignore", flags, Mode::from_raw_mode(0o600))?;
+        let ignore = rustix::fs::openat(&home.stage, IGNORE, flags, Mode::from_raw_mode(0o600))?;
         File::from(ignore).write_all(b"*\n")?;
+        if let Err(error) = keep::prune(&home.keep, report_seconds(), KEEP_BYTES) {
+            tracing::info!(%error, "old versions that were kept are left over");
+        }
         Ok(Some(home))
     }
 
-    /// Removes what is in the staging folder but for `left`.
-    fn clear(&self, left: &[&str]) -> io::Result<()> {
+    /// Removes what is in the staging folder but for parts that are not old, the lock, and what hides them from git.
+    /// Returns how many bytes the parts are.
+    fn clear(&self) -> io::Result<u64> {
+        let mut parts = 0_u64;
+        let oldest = report_seconds().saturating_sub(i64::try_from(PART_FOR.as_secs()).unwrap_or(i64::MAX));
         for entry in rustix::fs::Dir::read_from(&self.stage)? {
             let entry = entry?;
             let name = entry.file_name();
-            if [".", ".."].iter().chain(left).any(|left| name.to_bytes() == left.as_bytes()) {
+            if [".", "..", LOCK, IGNORE].iter().any(|left| name.to_bytes() == left.as_bytes()) {
                 continue;
+            }
+            if name.to_bytes().starts_with(PART_PREFIX.as_bytes()) {
+                let seen = rustix::fs::statat(&self.stage, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let stamp = scan::stamp(&seen);
+                let is_fresh = stamp.mtime_ns / 1_000_000_000 >= oldest;
+                if is_fresh && stamp.size >= PART && FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile {
+                    parts = parts.saturating_add(stamp.size);
+                    continue;
+                }
             }
             rustix::fs::unlinkat(&self.stage, name, AtFlags::empty())?;
         }
-        Ok(())
+        Ok(parts)
     }
 
-    /// Returns the bytes that are free for this user.
+    /// Returns the bytes that are free for this user, or taken by what earlier pulls left to go on with.
     pub(super) fn free_bytes(&self) -> io::Result<u64> {
         let space = rustix::fs::fstatvfs(&self.stage)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        Ok(space.f_bavail.saturating_mul(space.f_frsize).saturating_add(self.parts))
     }
 
     /// Returns the folder in which versions are kept that this pull took away; `None` when it took none.
@@ -193,12 +243,77 @@ impl Home {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let bits = Mode::from_raw_mode(mode & 0o777 | 0o600);
         let file = File::from(rustix::fs::openat(&folder, name.as_str(), flags, bits)?);
-        Ok(Staged { folder, name, file, is_placed: false })
+        Ok(Staged { folder, name, file, is_part: false, is_placed: false })
     }
 
-    /// Gives a file that is written its name, provided that `path` holds what is expected; that is kept. A file
-    /// that is replaced leaves its permission bits, but for the execute bits. Returns the bits it has now.
-    pub(super) fn place(&self, mut staged: Staged, path: &RelPath, expected: Option<&Local>) -> io::Result<u32> {
+    /// Does what [`Self::stage`] does for a file that is long enough for a later pull to go on with it, and returns what
+    /// an earlier one left of it. Reads that.
+    pub(super) fn stage_part(&self, path: &RelPath, mode: u32) -> io::Result<(Staged, Before)> {
+        let folder = folder_of(self.root.path(), path)?;
+        if scan::stamp(&rustix::fs::fstat(&folder)?).device != self.device {
+            return Ok((self.stage(path, mode)?, Before::default()));
+        }
+        let name = format!("{PART_PREFIX}{}", &blake3::hash(path.as_str().as_bytes()).to_hex()[..32]);
+        let folder = self.stage.try_clone()?;
+        let bits = mode & 0o777 | 0o600;
+        let open = |flags| {
+            let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            rustix::fs::openat(&folder, name.as_str(), flags, Mode::from_raw_mode(bits)).map(File::from)
+        };
+        let old = match open(OFlags::empty()) {
+            Ok(file) => {
+                let seen = rustix::fs::fstat(&file)?;
+                let is_usable = FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile
+                    && u64::from(seen.st_nlink) == 1
+                    && (scan::mode(&seen) ^ bits) & 0o100 == 0;
+                Some(file).filter(|_| is_usable)
+            }
+            // Or something that is none of ours, which makes room.
+            Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NXIO) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(mut file) = old {
+            let before = self.before(&mut file)?;
+            return Ok((Staged { folder, name, file, is_part: true, is_placed: false }, before));
+        }
+        match rustix::fs::unlinkat(&folder, name.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = open(OFlags::CREATE | OFlags::EXCL)?;
+        Ok((Staged { folder, name, file, is_part: true, is_placed: false }, Before::default()))
+    }
+
+    /// Reads a file to its end.
+    fn before(&self, file: &mut File) -> io::Result<Before> {
+        let mut before = Before::default();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(before),
+                Ok(count) => {
+                    before.hasher.update(buffer.get(..count).unwrap_or_default());
+                    before.length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives a file that is written its name, provided that `path` holds what is expected; that is kept, unless it came
+    /// from there (`keeps`) and nobody asked. A file that is replaced leaves its permission bits, but for the execute
+    /// bits. Returns the bits it has now.
+    pub(super) fn place(
+        &self,
+        mut staged: Staged,
+        path: &RelPath,
+        expected: Option<&Local>,
+        keeps: bool,
+    ) -> io::Result<u32> {
         if let Some(Local { held: Held::File { .. }, mode, .. }) = expected {
             let is_executable = scan::mode(&rustix::fs::fstat(&staged.file)?) & 0o100 != 0;
             let kept = mode & !0o111;
@@ -209,7 +324,7 @@ impl Home {
         staged.file.sync_all()?;
         let mode = scan::mode(&rustix::fs::fstat(&staged.file)?);
         let folder = folder_of(self.root.path(), path)?;
-        self.swap(&folder, path, expected, &staged.folder, &staged.name)?;
+        self.swap(&folder, path, expected, (&staged.folder, &staged.name), keeps || !self.unasked)?;
         staged.is_placed = true;
         Ok(mode)
     }
@@ -226,7 +341,7 @@ impl Home {
             Err(error) => return Err(error.into()),
         }
         rustix::fs::symlinkat(target, &self.stage, name)?;
-        self.swap(&folder, path, expected, &self.stage, name)
+        self.swap(&folder, path, expected, (&self.stage, name), true)
     }
 
     /// Makes a folder with those above it, and returns its permission bits; one that is there is success.
@@ -259,14 +374,15 @@ impl Home {
         Ok(true)
     }
 
-    /// Renames `name` of the folder `from` to `path`, provided that this holds what is expected, which is kept.
+    /// Renames `name` of the folder `from` to `path`, provided that this holds what is expected, which is kept if
+    /// `keeps`.
     fn swap(
         &self,
         folder: &OwnedFd,
         path: &RelPath,
         expected: Option<&Local>,
-        from: &OwnedFd,
-        name: &str,
+        (from, name): (&OwnedFd, &str),
+        keeps: bool,
     ) -> io::Result<()> {
         let Some(expected) = expected else {
             return match rustix::fs::linkat(from, name, folder, path.name(), AtFlags::empty()) {
@@ -279,11 +395,21 @@ impl Home {
                 Err(error) => Err(error.into()),
             };
         };
-        let present = self.keep(folder, path, expected)?;
+        let present = if keeps { self.keep(folder, path, expected)? } else { self.is_still(folder, path, expected)? };
         if facts(folder, path.name())? != present {
             return Err(changed());
         }
         Ok(rustix::fs::renameat(from, name, folder, path.name())?)
+    }
+
+    /// Returns the facts of the file at `path` when it is what is expected.
+    fn is_still(&self, folder: &OwnedFd, path: &RelPath, expected: &Local) -> io::Result<Facts> {
+        let Held::File { hash: wanted, .. } = &expected.held else { return self.keep(folder, path, expected) };
+        let present = facts(folder, path.name())?;
+        if Some(self.hash(path)?.hash) != *wanted {
+            return Err(changed());
+        }
+        Ok(present)
     }
 
     /// Keeps what is at `path` when it is what is expected, and returns its facts.
@@ -342,9 +468,7 @@ impl Home {
         if let Some(kept) = &*kept {
             return Ok(kept.clone());
         }
-        std::fs::create_dir_all(&self.keep)?;
-        let seconds = crate::sync::actor::report_seconds();
-        let folder = tempfile::Builder::new().prefix(&format!("{seconds}-")).tempdir_in(&self.keep)?.keep();
+        let folder = keep::make(&self.keep, report_seconds(), self.unasked)?;
         *kept = Some(folder.clone());
         Ok(folder)
     }
@@ -352,7 +476,13 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let cleared = self.clear(&[]).and_then(|()| {
+        let cleared = self.clear().and_then(|parts| {
+            if parts > 0 {
+                return Ok(());
+            }
+            for name in [IGNORE, LOCK] {
+                rustix::fs::unlinkat(&self.stage, name, AtFlags::empty())?;
+            }
             let top = self.root.folder(None)?;
             Ok(rustix::fs::unlinkat(&top, STAGE, AtFlags::REMOVEDIR)?)
         });

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::{Selection, Sides, walk};
 use crate::session::Lane;
 use crate::sync::look::blocking;
+use crate::sync::plan::expect;
 use crate::sync::runner;
 use crate::sync::target::verify_all;
 use crate::sync::target::{Batch, Done, refusal};
@@ -74,13 +75,7 @@ pub async fn extras(sides: &Sides) -> Result<Vec<Extra>> {
 pub async fn remove(sides: &Sides, extras: &[Extra]) -> Result<Mirrored> {
     let bodies = runner::source(&sides.pair, runner::rules(&sides.pair).await?)?;
     let op = |extra: &Extra| {
-        let expect = match &extra.found.content {
-            Content::File { hash, .. } => Expect::File { hash: *hash, stamp: extra.found.stamp },
-            Content::Folder => Expect::Folder,
-            Content::Link { target } => Expect::Link { target: target.clone() },
-            // Nothing is removed where one stands.
-            Content::Special => Expect::Absent,
-        };
+        let expect = expect(&extra.found.content, extra.found.stamp);
         Op { path: extra.path.clone(), expect, action: Action::Remove }
     };
     let (mut folders, files): (Vec<&Extra>, Vec<&Extra>) =

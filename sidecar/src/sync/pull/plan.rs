@@ -9,7 +9,7 @@ use protocol::path::RelPath;
 use protocol::sync::{Content, Found};
 
 use crate::store::Base;
-use crate::sync::plan::{Conflict, Held, Local, equal, escapes};
+use crate::sync::plan::{Conflict, Held, Local, equal, escapes, holds};
 
 /// What stands at a path of the remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,18 +128,6 @@ pub fn plan(candidates: Vec<Candidate>, removes: bool) -> Plan {
     plan.folders.sort_by(|one, other| (one.path.depth(), &one.path).cmp(&(other.path.depth(), &other.path)));
     plan.removals.sort_by(|one, other| (other.path.depth(), &one.path).cmp(&(one.path.depth(), &other.path)));
     plan
-}
-
-/// Returns whether what is here holds the same as `content`.
-pub fn holds(local: &Local, content: &Content) -> bool {
-    match (&local.held, content) {
-        (Held::File { hash: Some(hash), size }, Content::File { hash: other, size: other_size, .. }) => {
-            hash == other && size == other_size
-        }
-        (Held::Folder, Content::Folder) => true,
-        (Held::Link { target }, Content::Link { target: other }) => target == other,
-        (Held::File { .. } | Held::Folder | Held::Link { .. }, _) => false,
-    }
 }
 
 fn decide(candidate: Candidate, removes: bool, plan: &mut Plan) {

@@ -1,8 +1,9 @@
 //! Opens and reads files of the workspace without following a link, and notices when one changes meanwhile.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use protocol::error::{Code, Example, Explain, word};
@@ -11,6 +12,7 @@ use protocol::sync::{Hash, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::beginning::{Beginning, PROBE};
 use super::{ScanError, Seal, now_ns, trusted};
 
 /// Bytes that are read at once; more does not make hashing faster.
@@ -201,6 +203,7 @@ impl Root {
             moment,
             hasher,
             read: 0,
+            whole: true,
         })
     }
 
@@ -264,6 +267,7 @@ pub struct Reader {
     moment: i64,
     hasher: blake3::Hasher,
     read: u64,
+    whole: bool,
 }
 
 impl Reader {
@@ -300,6 +304,47 @@ impl Reader {
         Hash(*self.hasher.finalize().as_bytes())
     }
 
+    /// Returns what was read so far, for a later reading to go on behind it. Blocks.
+    pub fn beginning(&self) -> Result<Beginning, ReadError> {
+        let probe = self.probe(self.read)?;
+        let identity = (self.before.inode, self.before.device);
+        Ok(Beginning { identity, length: self.read, hasher: self.hasher.clone(), probe })
+    }
+
+    /// Goes on behind what an earlier reading left, when the file still seems to begin so: it is the same one, not
+    /// shorter, and the first and last of those bytes are the same. Returns whether it does. Blocks.
+    pub fn go_on_behind(&mut self, beginning: &Beginning) -> Result<bool, ReadError> {
+        let is_same = beginning.identity == (self.before.inode, self.before.device);
+        if !is_same || self.read > 0 || beginning.length > self.before.size {
+            return Ok(false);
+        }
+        if self.probe(beginning.length)? != beginning.probe {
+            return Ok(false);
+        }
+        self.file.seek(SeekFrom::Start(beginning.length)).map_err(|source| self.failed(source))?;
+        (self.read, self.hasher, self.whole) = (beginning.length, beginning.hasher.clone(), false);
+        Ok(true)
+    }
+
+    /// Returns the hash of the first and last bytes of the first `length` ones.
+    fn probe(&self, length: u64) -> Result<Hash, ReadError> {
+        let most = usize::try_from(length).unwrap_or(usize::MAX).min(PROBE);
+        let mut buffer = vec![0; most];
+        let mut hasher = blake3::Hasher::new();
+        for offset in [0, length - most as u64] {
+            self.file.read_exact_at(&mut buffer, offset).map_err(|source| match source.kind() {
+                io::ErrorKind::UnexpectedEof => ReadError::Changed(self.path.clone()),
+                _ => self.failed(source),
+            })?;
+            hasher.update(&buffer);
+        }
+        Ok(Hash(*hasher.finalize().as_bytes()))
+    }
+
+    fn failed(&self, source: io::Error) -> ReadError {
+        ReadError::Failed { path: self.path.clone(), source }
+    }
+
     /// Returns what was read, when it is one version of the file.
     pub fn finish(self) -> Result<Seal, ReadError> {
         let after = rustix::fs::fstat(&self.file).map_err(|error| ReadError::of(&self.path, error))?;
@@ -311,7 +356,9 @@ impl Reader {
             size: self.read,
             mode: self.mode,
             mtime_ns: self.before.mtime_ns,
-            stamp: trusted(self.before, self.moment),
+            // A stamp would vouch for bytes that nobody looked at.
+            stamp: trusted(self.before, self.moment).filter(|_| self.whole),
+            whole: self.whole,
         })
     }
 

@@ -15,4 +15,6 @@ pub struct Seal {
     pub mtime_ns: i64,
     /// The stamp when it may be remembered; see [`super::Local::stamp`].
     pub stamp: Option<Stamp>,
+    /// Whether all of its bytes were read, and not only those behind what an earlier reading saw.
+    pub whole: bool,
 }

@@ -316,3 +316,41 @@ fn many_files_cost_little() {
     // Wide enough for a loaded machine and a debug build; a scan that is not linear fails it.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_reading_goes_on_behind_an_earlier_one() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let name = path("a.log");
+    let mut text = "line\n".repeat(100_000);
+    write(folder.path(), "a.log", &text);
+    let root = Root::open(folder.path()).expect("it is there");
+    let rest = |reader: &mut Reader| {
+        let mut buffer = vec![0; 64 * 1024];
+        while reader.next(&mut buffer).expect("it can be read") > 0 {}
+    };
+    let mut first = root.reader(&name).expect("it is there");
+    rest(&mut first);
+    let beginning = first.beginning().expect("it can be read");
+    assert!(first.finish().expect("it is quiet").whole);
+    assert_eq!((beginning.length(), beginning.hash()), (text.len() as u64, hash_of(&text)));
+    text.push_str("more");
+    write(folder.path(), "a.log", &text);
+    let mut second = root.reader(&name).expect("it is there");
+    assert!(second.go_on_behind(&beginning).expect("it can be read"));
+    rest(&mut second);
+    let seal = second.finish().expect("it is quiet");
+    assert_eq!((seal.hash, seal.size), (hash_of(&text), text.len() as u64));
+    assert_eq!((seal.whole, seal.stamp), (false, None), "nobody looked at its beginning");
+    // Cut and grown again, begun otherwise, or another file of that name.
+    for other in [&text[1..], "short", &text.replacen("line", "Line", 1)] {
+        write(folder.path(), "a.log", other);
+        assert!(
+            !root.reader(&name).expect("it is there").go_on_behind(&beginning).expect("it can be read"),
+            "{}",
+            other.len()
+        );
+    }
+    write(folder.path(), "b.log", &text);
+    fs::rename(folder.path().join("b.log"), folder.path().join("a.log")).expect("it can be renamed");
+    assert!(!root.reader(&name).expect("it is there").go_on_behind(&beginning).expect("it can be read"));
+}

@@ -11,7 +11,7 @@ use protocol::delta::{CHUNK, Chunks, PatchSource};
 use protocol::path::RelPath;
 use protocol::sync::{Action, Content, Expect, Hash, Op};
 
-use super::super::logs::Logs;
+use super::super::logs::{Beginnings, Logs};
 use super::{Root, link_error, unexpected};
 use crate::session::link::Piece;
 use crate::store::{Store, StoredChunks};
@@ -29,6 +29,7 @@ const WORTH_ASKING: u64 = 4 * 1024 * 1024;
 pub(super) struct Knowledge {
     store: Option<Store>,
     pub(super) logs: Logs,
+    pub(super) beginnings: Beginnings,
     /// Paths of which the agent holds what is left of a cut transfer; `None` while it was not asked.
     partials: Mutex<Option<BTreeSet<RelPath>>>,
 }
@@ -47,7 +48,7 @@ pub(super) struct Known {
 impl Knowledge {
     /// Knows nothing of a file that `store` does not.
     pub(super) fn new(store: Store, logs: Logs) -> Self {
-        Self { store: Some(store), logs, partials: Mutex::default() }
+        Self { store: Some(store), logs, beginnings: Beginnings::default(), partials: Mutex::default() }
     }
 
     /// Notes that the agent was met anew, which may hold other pieces now.

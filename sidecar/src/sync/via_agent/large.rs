@@ -9,12 +9,14 @@ use agent::delta::{Basis, ChunkList, differ};
 use bytes::{Bytes, BytesMut};
 use protocol::agent::{Reply, Trailer};
 use protocol::delta::{MAX_APPEND, PatchSource};
+use protocol::path::RelPath;
 use protocol::sync::{Action, Expect, Hash, Op, Outcome, Rejected};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::super::logs;
+use super::super::logs::{self, Read};
 use super::super::look::blocking;
-use super::super::scan::Seal;
+use super::super::scan::{Beginning, Seal};
 use super::super::source::{Reading, Source};
 use super::super::target::{Batch, Done, SyncError, Unread};
 use super::known::{Knowledge, Known, speaks_pieces};
@@ -82,7 +84,7 @@ impl Large {
         };
         let Known { basis, sources, base } = known;
         let whole = sources.is_empty();
-        let stream = Stream { most, knowledge: &knowledge, index, done: &done };
+        let stream = Stream { most, knowledge: &knowledge, path: &op.path, index, done: &done };
         let Some((exchange, seal)) = stream.send(exchange, reading, basis, whole).await? else { return Ok(()) };
         if whole {
             return answers(exchange, vec![(index, Some(seal))], &done).await;
@@ -152,6 +154,7 @@ async fn begin(
 struct Stream<'a> {
     most: usize,
     knowledge: &'a Knowledge,
+    path: &'a RelPath,
     index: usize,
     done: &'a mpsc::Sender<(usize, Done)>,
 }
@@ -168,14 +171,16 @@ impl Stream<'_> {
     ) -> Result<Option<(Exchange, Seal)>, SyncError> {
         let (pieces, mut read) = mpsc::channel(READ_AHEAD);
         let most = self.most;
+        let is_log = self.knowledge.logs.holds(self.path);
+        let at = Instant::now();
         let reader = tokio::task::spawn_blocking(move || {
-            let frames = Frames { most, whole, out: BytesMut::new(), pieces };
+            let frames = Frames { most, whole, is_log, out: BytesMut::new(), pieces };
             frames.tell(reading, &basis)
         });
         while let Some(piece) = read.recv().await {
             exchange.send(piece).await.map_err(|error| link_error(&error))?;
         }
-        let (seal, list) = match reader.await.map_err(died)? {
+        let Told { seal, list, beginning } = match reader.await.map_err(died)? {
             Ok(told) => told,
             Err(unread) => {
                 drop(exchange);
@@ -187,6 +192,9 @@ impl Stream<'_> {
         let finished = exchange.finish(trailer).await;
         // It is right whatever becomes of the file there.
         self.knowledge.learn(seal.hash, &list).await;
+        if let Some(beginning) = beginning {
+            self.knowledge.beginnings.put(self.path.clone(), Read { beginning, at });
+        }
         if let Err(error) = finished {
             in_doubt(vec![(self.index, Some(seal))], self.done).await;
             return Err(link_error(&error));
@@ -195,18 +203,27 @@ impl Stream<'_> {
     }
 }
 
+/// What a file was while it was sent.
+struct Told {
+    seal: Seal,
+    list: ChunkList,
+    beginning: Option<Beginning>,
+}
+
 /// The bytes of a body on their way to the link.
 struct Frames {
     most: usize,
     /// Whether all bytes of the file are the body, and not records.
     whole: bool,
+    /// Whether additions to it will be read by themselves.
+    is_log: bool,
     out: BytesMut,
     pieces: mpsc::Sender<Bytes>,
 }
 
 impl Frames {
     /// Reads a file to its end. Blocks.
-    fn tell(mut self, mut reading: Box<dyn Reading>, basis: &Basis) -> Result<(Seal, ChunkList), Unread> {
+    fn tell(mut self, mut reading: Box<dyn Reading>, basis: &Basis) -> Result<Told, Unread> {
         let size = reading.size();
         let told = differ(size, basis, &mut |buffer| reading.read(buffer), &mut |record| {
             match record {
@@ -217,8 +234,9 @@ impl Frames {
             self.ship(matches!(record, agent::delta::Record::Copy { .. }))
         });
         let list = told.and_then(|list| self.ship(true).map(|()| list)).map_err(|error| unreadable(&error))?;
+        let beginning = if self.is_log { reading.beginning().map_err(|error| unreadable(&error))? } else { None };
         let seal = reading.finish().map_err(|error| unreadable(&error))?.ok_or(Unread::Changing)?;
-        Ok((seal, list))
+        Ok(Told { seal, list, beginning })
     }
 
     fn ship(&mut self, all: bool) -> io::Result<()> {
@@ -255,26 +273,48 @@ async fn addition(
         return Ok(None);
     }
     let (source, path, base, length) = (Arc::clone(&batch.bodies), op.path.clone(), *hash, stamp.size);
-    let read = blocking(move || read_addition(&*source, &path, length, base)).await.map_err(died)?;
+    let now = Instant::now();
+    let before = knowledge.beginnings.of(&path, length, base, now);
+    let read = blocking(move || read_addition(&*source, &path, length, base, before, now)).await.map_err(died)?;
     // What cannot be read is met again, and told, by whoever sends the whole.
-    let Some((bytes, seal)) = read.ok().flatten() else { return Ok(None) };
-    let tail = Hash(*blake3::hash(&bytes).as_bytes());
+    let Some(Addition { bytes, tail, seal, read }) = read.ok().flatten() else { return Ok(None) };
+    if let Some(read) = read {
+        knowledge.beginnings.put(op.path.clone(), read);
+    }
     let size = bytes.len() as u64;
     let action = Action::Append { length, size, tail, hash: seal.hash, mode: *mode };
     Ok(Some((Op { action, ..op.clone() }, bytes, seal)))
 }
 
+/// What was added to a log.
+struct Addition {
+    bytes: Bytes,
+    /// Their hash.
+    tail: Hash,
+    seal: Seal,
+    /// The log as it is now, for the next addition.
+    read: Option<Read>,
+}
+
+/// Reads what was added to a log behind its first `length` bytes, whose hash must be `base`; `before` spares the
+/// reading of those. Blocks.
 fn read_addition(
     source: &dyn Source,
-    path: &protocol::path::RelPath,
+    path: &RelPath,
     length: u64,
     base: Hash,
-) -> io::Result<Option<(Bytes, Seal)>> {
+    before: Option<Read>,
+    now: Instant,
+) -> io::Result<Option<Addition>> {
     let mut reading = source.open(path)?;
     let Some(size) = reading.size().checked_sub(length).filter(|size| (1..=MAX_APPEND).contains(size)) else {
         return Ok(None);
     };
-    if logs::hash_beginning(&mut *reading, length)? != Some(base) {
+    let before = match before {
+        Some(before) if reading.go_on_behind(&before.beginning)? => Some(before),
+        Some(_) | None => None,
+    };
+    if before.is_none() && logs::hash_beginning(&mut *reading, length)? != Some(base) {
         return Ok(None);
     }
     let mut bytes = BytesMut::zeroed(usize::try_from(size).expect("an addition is at most 16 MiB"));
@@ -285,7 +325,10 @@ fn read_addition(
             count => filled += count,
         }
     }
-    Ok(reading.finish()?.map(|seal| (bytes.freeze(), seal)))
+    let at = before.map_or(now, |before| before.at);
+    let read = reading.beginning()?.map(|beginning| Read { beginning, at });
+    let tail = Hash(*blake3::hash(&bytes).as_bytes());
+    Ok(reading.finish()?.map(|seal| Addition { bytes: bytes.freeze(), tail, seal, read }))
 }
 
 async fn add(

@@ -13,7 +13,7 @@ use protocol::path::RelPath;
 use protocol::sync::{Content, Hash, Known, Stamp};
 
 use super::super::look::blocking;
-use super::super::plan::equal;
+use super::super::plan::below;
 use super::super::target::{SyncError, about_base};
 use super::{Root, died, unexpected};
 use crate::store::Base;
@@ -120,7 +120,7 @@ impl Descent<'_> {
             }
             Summary::Unknown => match folder {
                 None => self.ask.extend(self.base.keys()),
-                Some(folder) => self.ask.extend(at_and_below(self.base, folder)),
+                Some(folder) => self.ask.extend(below(self.base, folder).map(|(path, _)| path)),
             },
             Summary::Different(entries) => self.different(folder, entries, deeper)?,
         }
@@ -161,9 +161,10 @@ impl Descent<'_> {
                     if !can_be_given(&content, stamp) {
                         return Err(SyncError::Protocol(format!("it says that `{path}` was given, which cannot be")));
                     }
-                    let same = known.is_some_and(|(_, base)| equal(&base.content, &content));
+                    // With the execute bit: a chmod that was not written down may have been taken back here since.
+                    let same = known.is_some_and(|(_, base)| base.content == content);
                     if self.hashes.contains_key(path.as_str()) {
-                        self.ask.extend(at_and_below(self.base, &path));
+                        self.ask.extend(below(self.base, &path).map(|(path, _)| path));
                     } else if intact && !same {
                         self.found.given.push((path.clone(), protocol::sync::Found { content, stamp }));
                     } else if !intact {
@@ -180,20 +181,13 @@ impl Descent<'_> {
             let end = path[begin..].find('/').map_or(path.len(), |at| begin + at);
             told.contains(&path[..end])
         };
-        let mine = match folder {
+        let mine: Vec<&RelPath> = match folder {
             None => self.base.keys().collect(),
-            Some(folder) => at_and_below(self.base, folder),
+            Some(folder) => below(self.base, folder).map(|(path, _)| path).filter(|path| *path != folder).collect(),
         };
-        let mine = mine.into_iter().filter(|path| folder != Some(*path));
-        self.ask.extend(mine.filter(|path| !is_told(path)));
+        self.ask.extend(mine.into_iter().filter(|path| !is_told(path)));
         Ok(())
     }
-}
-
-fn at_and_below<'a>(base: &'a BTreeMap<RelPath, Base>, folder: &RelPath) -> Vec<&'a RelPath> {
-    // Between a folder and what is below it stand only names that begin as the folder's does.
-    let from = base.range(folder.clone()..).map(|(path, _)| path);
-    from.take_while(|path| path.as_str().starts_with(folder.as_str())).filter(|path| path.starts_with(folder)).collect()
 }
 
 /// Returns whether a file or link is what an agent may have been given.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use protocol::agent::{Reply, Trailer};
 use protocol::frame::{MAX_BULK_DATA, MAX_PRIORITY_DATA};
-use protocol::sync::{Action, Op};
+use protocol::sync::{Action, Expect, Op};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -13,7 +13,7 @@ use super::super::look::blocking;
 use super::super::scan::Seal;
 use super::super::source::Source;
 use super::super::target::{Batch, Done, SyncError, Unread};
-use super::known::Knowledge;
+use super::known::{Knowledge, speaks_pieces};
 use super::large::Large;
 use super::{Root, apply_request, died, frames, link_error, unexpected};
 use crate::session::Lane;
@@ -64,7 +64,9 @@ impl Sending {
             Lane::Priority => Arc::clone(&self.priority),
             Lane::Bulk => Arc::clone(&self.bulk),
         };
-        for mut packet in cut(&batch.ops) {
+        let speaks_pieces = speaks_pieces(&root);
+        let is_log = |op: &Op| speaks_pieces && self.knowledge.logs.holds(&op.path);
+        for mut packet in cut(&batch.ops, is_log) {
             let cost = usize::try_from(packet.bytes).unwrap_or(usize::MAX).clamp(LEAST_COST, PRIORITY_WINDOW);
             let cost = u32::try_from(cost).expect("a packet's cost is clamped to 2 MiB");
             let permit = Arc::clone(&window).acquire_many_owned(cost).await.expect("the window is never closed");
@@ -124,12 +126,14 @@ struct Packet {
     large: bool,
 }
 
-fn cut(ops: &[Op]) -> Vec<Packet> {
+/// Cuts operations into packets. A file of more than a megabyte travels alone, and so does a log that grew, whatever
+/// its length: only its end is sent.
+fn cut(ops: &[Op], is_log: impl Fn(&Op) -> bool) -> Vec<Packet> {
     let mut packets = Vec::new();
     let mut open = Packet::default();
     for (index, op) in ops.iter().enumerate() {
         let size = op.action.bytes();
-        let large = size > SMALL;
+        let large = size > SMALL || grew(op) && is_log(op);
         if large || open.indexes.len() >= PACKET_OPS || open.bytes + size > PACKET_BYTES {
             packets.push(std::mem::take(&mut open));
         }
@@ -143,6 +147,14 @@ fn cut(ops: &[Op]) -> Vec<Packet> {
     packets.push(open);
     packets.retain(|packet| !packet.indexes.is_empty());
     packets
+}
+
+/// Returns whether a file is to be replaced by a longer one.
+fn grew(op: &Op) -> bool {
+    match (&op.action, &op.expect) {
+        (Action::Put { size, .. }, Expect::File { stamp: Some(stamp), .. }) => *size > stamp.size,
+        (_, Expect::Absent | Expect::File { .. } | Expect::Folder | Expect::Link { .. }) => false,
+    }
 }
 
 async fn small(
@@ -284,7 +296,7 @@ pub(super) fn frame_size(lane: Lane) -> usize {
 #[cfg(test)]
 mod tests {
     use protocol::path::RelPath;
-    use protocol::sync::Expect;
+    use protocol::sync::{Hash, Stamp};
 
     use super::*;
 
@@ -297,13 +309,23 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_grew_travels_alone_however_short_it_is() {
+        let stamp = Stamp { size: 5, mtime_ns: 1, ctime_ns: 1, inode: 1, device: 1 };
+        let grown = |size| Op { expect: Expect::File { hash: Hash([1; 32]), stamp: Some(stamp) }, ..put(size) };
+        let ops = [put(5), grown(6), grown(5), put(5)];
+        let large = |is_log| cut(&ops, |_| is_log).iter().map(|packet| packet.large).collect::<Vec<_>>();
+        assert_eq!(large(true), [false, true, false]);
+        assert_eq!(large(false), [false]);
+    }
+
+    #[test]
     fn packets_are_bounded_and_keep_the_order() {
         let sizes = [10, SMALL, 5, SMALL + 1, 7, 0];
-        let packets = cut(&sizes.map(put));
+        let packets = cut(&sizes.map(put), |_| false);
         let indexes: Vec<_> = packets.iter().map(|packet| packet.indexes.clone()).collect();
         assert_eq!(indexes, [vec![0], vec![1], vec![2], vec![3], vec![4, 5]]);
         assert_eq!(packets.iter().map(|packet| packet.large).collect::<Vec<_>>(), [false, false, false, true, false]);
-        let many = cut(&vec![put(0); PACKET_OPS * 2 + 1]);
+        let many = cut(&vec![put(0); PACKET_OPS * 2 + 1], |_| false);
         assert_eq!(many.iter().map(|packet| packet.indexes.len()).collect::<Vec<_>>(), [PACKET_OPS, PACKET_OPS, 1]);
     }
 }

@@ -17,7 +17,11 @@ struct Fixture {
 }
 
 fn open(place: &Path) -> Option<Home> {
-    Home::open(&place.join("w"), &place.join("kept"), CancellationToken::new()).expect("it can be written")
+    open_by(place, false).expect("it can be written")
+}
+
+fn open_by(place: &Path, unasked: bool) -> io::Result<Option<Home>> {
+    Home::open(&place.join("w"), &place.join("kept"), unasked, CancellationToken::new())
 }
 
 fn fixture() -> Fixture {
@@ -35,7 +39,7 @@ impl Fixture {
     fn put(&self, at: &str, text: &str, mode: u32, expected: Option<&Local>) -> io::Result<u32> {
         let staged = self.home.stage(&path(at), mode)?;
         staged.file()?.write_all(text.as_bytes())?;
-        self.home.place(staged, &path(at), expected)
+        self.home.place(staged, &path(at), expected, false)
     }
 
     fn kept(&self, at: &str) -> String {
@@ -78,6 +82,18 @@ fn what_is_replaced_or_removed_is_kept() {
     fixture.home.link(&path("l"), "y", Some(&link("z"))).expect_err("it is another one");
     fixture.home.link(&path("l"), "y", Some(&link("x"))).expect("it is as expected");
     assert_eq!(std::fs::read_link(fixture.here("l")).expect("it is a link"), Path::new("y"));
+}
+
+#[test]
+fn what_came_home_unasked_is_replaced_without_a_trace_unless_it_was_changed() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    std::fs::create_dir(place.path().join("w")).expect("a folder can be made");
+    let home = open_by(place.path(), true).expect("it can be written").expect("nobody else pulls");
+    let fixture = Fixture { place, home };
+    std::fs::write(fixture.here("a"), "old").expect("a file can be written");
+    fixture.put("a", "new", 0o644, Some(&file("other", 0o644))).expect_err("it is another one");
+    fixture.put("a", "new", 0o644, Some(&file("old", 0o644))).expect("it is as expected");
+    assert_eq!((std::fs::read_to_string(fixture.here("a")).ok(), fixture.home.kept()), (Some("new".to_owned()), None));
 }
 
 #[test]
@@ -133,4 +149,44 @@ fn one_pull_at_a_time_and_what_a_killed_one_left_goes() {
     File::open(left.join(".gitignore")).expect("it is there").read_to_string(&mut text).expect("it is text");
     assert_eq!(text, "*\n", "git sees nothing of it");
     drop(again);
+}
+
+#[test]
+fn a_long_file_that_was_cut_off_is_continued() {
+    let Fixture { place, home } = fixture();
+    let at = path("d/long.bin");
+    let long = vec![7; usize::try_from(PART).expect("a megabyte")];
+    let (staged, before) = home.stage_part(&at, 0o644).expect("it can be staged");
+    assert_eq!(before.length, 0);
+    staged.file().and_then(|mut file| file.write_all(&long)).expect("it can be written");
+    drop(staged);
+    let (staged, _) = home.stage_part(&path("short"), 0o644).expect("it can be staged");
+    staged.file().and_then(|mut file| file.write_all(b"x")).expect("it can be written");
+    drop(staged);
+    drop(home);
+    let left = place.path().join("w/.mltoolbox-pull");
+    let parts = || {
+        let names =
+            std::fs::read_dir(&left).expect("it is there").map(|entry| entry.expect("it can be read").file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("part-")).count()
+    };
+    assert_eq!(parts(), 1, "what is short is not worth it");
+    assert!(left.join(".gitignore").exists());
+
+    let home = open(place.path()).expect("nobody else pulls");
+    assert!(open(place.path()).is_none(), "the lock outlived the pull that was cut off");
+    let (staged, before) = home.stage_part(&at, 0o644).expect("it can be staged");
+    assert_eq!(before.length, PART);
+    assert_eq!(before.hasher.finalize(), blake3::hash(&long));
+    staged.file().and_then(|mut file| file.write_all(b"end")).expect("it can be written");
+    home.place(staged, &at, None, true).expect("nothing is there");
+    let came = std::fs::read(place.path().join("w/d/long.bin")).expect("it is there");
+    assert!(came == [&long[..], b"end"].concat());
+    // A mixture is of no use, and is begun anew.
+    let (mut staged, _) = home.stage_part(&at, 0o644).expect("it can be staged");
+    staged.file().and_then(|mut file| file.write_all(&long)).expect("it can be written");
+    staged.begin_anew().expect("it can be emptied");
+    drop(staged);
+    drop(home);
+    assert!(!left.exists(), "nothing is left");
 }
