@@ -252,10 +252,14 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     );
     assert!(!story.here(".mltoolbox-pull").exists());
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
-    // A connection that is lost on the way is made again.
+    // A connection that is lost on the way is made again, and what came before counts once.
     write(&story.there("build/z-big.bin"), noise(100, big));
-    story.wire.after(Way::Down, 4_000_000, Fault::Cut);
+    for number in 0..small {
+        write(&story.there(&format!("build/a{number:02}.bin")), noise(200 + number, 20_000));
+    }
+    story.wire.after(Way::Down, 2_000_000, Fault::Cut);
     let brought = pull(&story, "build/");
-    assert_eq!((brought.files, brought.problems.len()), (1, 0), "{brought:#?}");
+    assert_eq!((brought.files, brought.problems.len()), (small + 1, 0), "{brought:#?}");
+    assert_eq!((brought.bytes, brought.changes.len()), (small * 20_000 + big as u64, small as usize + 1));
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
 }
