@@ -134,7 +134,7 @@ impl Side {
             wire.set_mode(&path, 0o700).await?;
         }
         let clock = Clock { read, then: fresh.mtime.saturating_mul(1_000_000_000) };
-        let side = Self {
+        Ok(Self {
             root: root.to_owned(),
             inside: path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')),
             path,
@@ -144,13 +144,17 @@ impl Side {
             workshop,
             next: AtomicU64::new(0),
             links,
-        };
-        side.reap(wire).await?;
-        Ok(side)
+        })
     }
 
-    /// Removes temporary folders of syncs that ended. Those of agents are left to agents, which can tell.
-    async fn reap(&self, wire: &Wire) -> Result<(), Fault> {
+    /// Returns whether a name at the top of the root is that of the side directory inside of it.
+    pub(super) fn is_inside(&self, name: &str) -> bool {
+        is_inside(name, self.ignores_case)
+    }
+
+    /// Removes temporary folders of syncs that ended; only who holds the lease may. Those of agents are left to agents,
+    /// which can tell.
+    pub(super) async fn reap(&self, wire: &Wire) -> Result<(), Fault> {
         let tmp = under(&self.path, "tmp");
         let now = self.clock.now() / 1_000_000_000;
         for (name, seen) in wire.list(&tmp, MOST_LISTED).await? {
@@ -212,7 +216,7 @@ impl Side {
     /// Returns whether the root holds nothing but our own.
     pub(super) async fn is_empty(&self, wire: &Wire) -> Result<bool, RootError> {
         match wire.list(&self.root, 1).await {
-            Ok(entries) => Ok(entries.iter().all(|(name, _)| self.inside && name == INSIDE)),
+            Ok(entries) => Ok(entries.iter().all(|(name, _)| self.inside && self.is_inside(name))),
             // More than one.
             Err(Fault::Nonsense(_)) => Ok(false),
             Err(fault) => Err(RootError::failed("look into", &self.root, fault)),
@@ -311,6 +315,11 @@ impl Side {
     pub(super) fn failed(&self, fault: Fault) -> RootError {
         RootError::failed("keep the side directory of", &self.root, fault)
     }
+}
+
+/// Returns whether a name means the side directory inside of a root; its letters are plain ones.
+fn is_inside(name: &str, ignores_case: bool) -> bool {
+    name == INSIDE || (ignores_case && name.eq_ignore_ascii_case(INSIDE))
 }
 
 /// Finds the folder that a root is, or says why it must not be one. Returns its path and whether it was made.
@@ -496,6 +505,19 @@ fn random() -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_folder_inside_of_a_root_has_no_second_name() {
+        for (name, ignores_case, ours) in [
+            (".mltoolbox", false, true),
+            (".mltoolbox", true, true),
+            (".MLToolbox", false, false),
+            (".MLToolbox", true, true),
+            (".mltoolbox2", true, false),
+        ] {
+            assert_eq!(is_inside(name, ignores_case), ours, "{name} {ignores_case}");
+        }
+    }
 
     #[test]
     fn a_home_is_meant_by_tilde_and_by_nothing() {
