@@ -155,14 +155,15 @@ impl Root {
         Ok(self.check()?)
     }
 
-    /// Compares paths with what they should hold.
-    pub fn verify(&self, entries: &[Known]) -> Vec<Differs> {
+    /// Compares paths with what they should hold, as long as `go_on` says so, which is asked before each; `None` when it
+    /// did not.
+    pub fn verify(&self, entries: &[Known], go_on: &(dyn Fn() -> bool + Sync)) -> Option<Vec<Differs>> {
         if let Err(error) = self.check() {
             let problem =
                 |entry: &Known| Differs { path: entry.path.clone(), found: None, problem: Some(error.to_string()) };
-            return entries.iter().map(problem).collect();
+            return Some(entries.iter().map(problem).collect());
         }
-        verify::differences(&self.top, self.clock, &self.mirror, entries)
+        verify::differences(&self.top, self.clock, &self.mirror, entries, go_on)
     }
 
     /// Uses the mirror of another opening of the same folder, so that only one writes it.

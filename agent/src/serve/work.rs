@@ -26,9 +26,6 @@ use crate::wire::{Frame, Outbox, packed};
 /// Threads that one link may keep busy beside its batches.
 const MAX_THREADS: usize = 8;
 
-/// Entries that are compared before it is asked again whether anybody still wants to know.
-const VERIFY_STEP: usize = 64;
-
 /// Most lines of the log that are sent.
 const MAX_LOG_LINES: u32 = 4096;
 
@@ -316,13 +313,7 @@ impl Sender {
 
 fn verify(root: &Root, entries: &[Known], cancel: &CancellationToken) -> Result<Reply, Error> {
     root.in_place()?;
-    let mut differs = Vec::new();
-    for step in entries.chunks(VERIFY_STEP) {
-        if cancel.is_cancelled() {
-            return Err(RequestError::Cancelled.into());
-        }
-        differs.extend(root.verify(step));
-    }
+    let differs = root.verify(entries, &|| !cancel.is_cancelled()).ok_or(RequestError::Cancelled)?;
     Ok(Reply::Verified(differs))
 }
 
