@@ -1,6 +1,11 @@
 //! The root and its side directory as SFTP reaches them: found, made, and kept in the agent's own layout, so that both
 //! may take turns on one root.
 //!
+//! `.<name>.mltoolbox` beside the root, or `.mltoolbox` inside of it where that cannot be, holds `root.json` (which copy
+//! this is), `lease.json` (who may change it), `tmp/sftp-<holder>-<random>/` (what one sync has in the making; an agent's
+//! are called otherwise), `trash/removed/` and `trash/replaced/` (a shelf per transfer), and a `.gitignore` of `*`. The
+//! agent's `lock`, `mirror*` and `partial/` are never touched.
+//!
 //! SFTP has no descriptors of folders and no locks: what stands above the root is believed, and what the agent does
 //! under its lock is done by names that only one can make.
 
@@ -8,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use agent::files::layout::{self, FOLDERS, FORMAT, IDENTITY, INSIDE, Identity, MAX_RECORD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::super::target::OpenTarget;
 use super::error::RootError;
@@ -229,18 +234,9 @@ impl Side {
         wire: &Wire,
         name: &'static str,
     ) -> Result<Option<T>, RootError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
         let text = self.text(wire, name).await.map_err(|fault| self.failed(fault))?;
-        match serde_json::from_slice::<Version>(&text) {
-            Ok(Version { version }) if version > FORMAT => {
-                Err(RootError::Newer { path: self.root.clone(), file: name, version })
-            }
-            Ok(_) => Ok(serde_json::from_slice(&text).ok()),
-            Err(_) => Ok(None),
-        }
+        let newer = |version| RootError::Newer { path: self.root.clone(), file: name, version };
+        layout::record(&text).map_err(newer)
     }
 
     /// Returns what a record holds; nothing when it is not there or too long to be one.
