@@ -34,6 +34,9 @@ const IDLE: Duration = Duration::from_mins(30);
 /// A pause after `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Lock files that are removed while they are being locked, one after the other; a cleaner takes one at most.
+const LOCK_TRIES: usize = 16;
+
 /// Who started a daemon; it outlives a log-out either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,7 +75,7 @@ fn take_lock(place: &Place, started_by: StartedBy) -> Result<Option<File>, Daemo
 /// Returns the lock file, locked, when no daemon runs.
 pub fn try_lock(place: &Place) -> Result<Option<File>, DaemonError> {
     let failed = |source| DaemonError::Folder { path: place.lock(), source };
-    loop {
+    for _ in 0..LOCK_TRIES {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(place.lock()).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -87,6 +90,7 @@ pub fn try_lock(place: &Place) -> Result<Option<File>, DaemonError> {
             return Ok(Some(file));
         }
     }
+    Err(failed(io::Error::other("it is removed again and again")))
 }
 
 /// Leaves the session, the terminal and the standard streams of whoever started us.

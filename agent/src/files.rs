@@ -5,6 +5,7 @@
 mod append;
 mod batch;
 mod body;
+mod chunks;
 mod copy;
 mod error;
 pub mod layout;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use protocol::agent::{Apply, Open, Opened, RootId, Trailer};
-use protocol::delta::{Chunks, Partial};
+use protocol::delta::Partial;
 use protocol::error::Error;
 use protocol::listing::Listing;
 use protocol::mirror::{Summarise, Summary};
@@ -157,14 +158,15 @@ impl Root {
         Ok(self.check()?)
     }
 
-    /// Compares paths with what they should hold.
-    pub fn verify(&self, entries: &[Known]) -> Vec<Differs> {
+    /// Compares paths with what they should hold, as long as `go_on` says so, which is asked before each; `None` when it
+    /// did not.
+    pub fn verify(&self, entries: &[Known], go_on: &(dyn Fn() -> bool + Sync)) -> Option<Vec<Differs>> {
         if let Err(error) = self.check() {
             let problem =
                 |entry: &Known| Differs { path: entry.path.clone(), found: None, problem: Some(error.to_string()) };
-            return entries.iter().map(problem).collect();
+            return Some(entries.iter().map(problem).collect());
         }
-        verify::differences(&self.top, self.clock, &self.mirror, entries)
+        verify::differences(&self.top, self.clock, &self.mirror, entries, go_on)
     }
 
     /// Uses the mirror of another opening of the same folder, so that only one writes it.
@@ -273,34 +275,6 @@ impl Root {
         let (hash, seen) = look::hash_of(&mut file).map_err(system)?;
         io::Seek::rewind(&mut file).map_err(system)?;
         Ok((look::found_file(hash, &seen), file))
-    }
-
-    /// Opens a file, or what is left of a transfer to it, to be cut into chunks; `None` when there is none.
-    pub fn chunks(&self, chunks: &Chunks) -> Result<Option<(Found, File)>, Error> {
-        self.check()?;
-        let path = &chunks.path;
-        let unreadable = |error: io::Error| RootError::Unreadable {
-            path: format!("{}/{path}", self.path),
-            reason: error.to_string(),
-        };
-        let file = if chunks.partial {
-            self.partials.file(path).map_err(unreadable)?
-        } else {
-            match Folders::new(&self.top).parent_of(path) {
-                Ok(parent) => match look::at(parent.as_fd(), path.name()).map_err(unreadable)? {
-                    Some(seen) if seen.kind == Kind::File => {
-                        Some(look::open(parent.as_fd(), path.name()).map_err(unreadable)?)
-                    }
-                    Some(_) | None => None,
-                },
-                Err(walk::Stop::Missing | walk::Stop::Unsafe(_)) => None,
-                Err(walk::Stop::Failed(error)) => return Err(unreadable(error).into()),
-            }
-        };
-        let Some(mut file) = file else { return Ok(None) };
-        let (hash, seen) = look::hash_of(&mut file).map_err(unreadable)?;
-        io::Seek::rewind(&mut file).map_err(unreadable)?;
-        Ok(Some((look::found_file(hash, &seen), file)))
     }
 
     /// Returns what is left of transfers that were cut off.

@@ -252,14 +252,18 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     );
     assert!(!story.here(".mltoolbox-pull").exists());
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
-    // A connection that is lost on the way is made again.
+    // A connection that is lost on the way is made again, and what came before counts once.
     write(&story.there("build/z-big.bin"), noise(100, big));
+    for number in 0..small {
+        write(&story.there(&format!("build/a{number:02}.bin")), noise(200 + number, 20_000));
+    }
     story.wire.after(Way::Down, 4_000_000, Fault::Cut);
     let before = story.wire.bytes(Way::Down);
     let brought = pull(&story, "build/");
-    assert_eq!((brought.files, brought.problems.len()), (1, 0), "{brought:#?}");
-    let came = story.wire.bytes(Way::Down) - before;
-    assert!(came < big as u64 + 3_000_000, "{came} bytes came: what had come before the cut came again");
+    assert_eq!((brought.files, brought.problems.len()), (small + 1, 0), "{brought:#?}");
+    assert_eq!((brought.bytes, brought.changes.len()), (small * 20_000 + big as u64, small as usize + 1));
+    let (came, wanted) = (story.wire.bytes(Way::Down) - before, small * 20_000 + big as u64);
+    assert!(came < wanted + 3_000_000, "{came} bytes came: what had come before the cut came again");
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
 }
 

@@ -45,11 +45,6 @@ impl<'a> Body<'a> {
         Ok(0)
     }
 
-    /// Fails when nobody wants the operation done any more; for one that takes long and reads nothing.
-    pub(super) fn is_wanted(&mut self) -> io::Result<()> {
-        self.stream.read(&mut []).map(drop)
-    }
-
     /// Fills `buffer`; returns whether there were enough bytes.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let mut filled = 0;
@@ -62,7 +57,7 @@ impl<'a> Body<'a> {
         Ok(true)
     }
 
-    /// Fails when nobody waits for the batch any more.
+    /// Fails when nobody waits for the batch any more; for an operation that takes long and reads nothing.
     pub(super) fn go_on(&self) -> io::Result<()> {
         self.stream.go_on()
     }

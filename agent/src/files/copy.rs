@@ -57,6 +57,7 @@ impl Batch<'_> {
         }
         // Much time may have passed; what is there now is looked at with fresh eyes.
         self.folders.forget();
+        self.sources.forget();
         let parent = self.parent_of(path)?;
         self.settle(path, expect, &put, &parent, before, (temp, &file))
     }
@@ -73,7 +74,7 @@ impl Batch<'_> {
         let chunk = at_least(&mut self.buffer, CHUNK);
         let mut from = from.take(size);
         loop {
-            body.is_wanted().map_err(Halt::Lost)?;
+            body.go_on().map_err(Halt::Lost)?;
             match from.read(chunk) {
                 Ok(0) => break,
                 Ok(count) => {

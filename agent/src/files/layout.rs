@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Name of the side directory inside a root.
@@ -59,6 +60,26 @@ pub struct LeaseRecord {
     pub since: u64,
 }
 
+/// Returns what a record holds, and nothing when it is no record at all (it is then written anew); an error is the
+/// version of a record that a newer program wrote.
+pub fn record<T: DeserializeOwned>(text: &[u8]) -> Result<Option<T>, u32> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    match serde_json::from_slice::<Version>(text) {
+        Ok(Version { version }) if version > FORMAT => Err(version),
+        Ok(_) => Ok(serde_json::from_slice(text).ok()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Returns whether a file of `size` bytes may still be added to a bin of `cap` bytes that holds `held`. One that is
+/// larger than the limit may, when nothing else is held: refusing it would leave no way out.
+pub fn has_room(held: u64, size: u64, cap: u64) -> bool {
+    held == 0 || held.saturating_add(size) <= cap
+}
+
 /// Returns the name of the side directory beside a root called `name`.
 pub fn beside(name: &str) -> String {
     format!(".{name}.mltoolbox")
@@ -86,6 +107,22 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+
+    #[test]
+    fn a_record_is_ours_of_a_newer_time_or_none() {
+        let read = |text: &str| record::<LeaseRecord>(text.as_bytes()).map(|record| record.map(|record| record.holder));
+        assert_eq!(read(r#"{"version":1,"holder":"me","label":"","since":0}"#), Ok(Some("me".to_owned())));
+        assert_eq!(read(r#"{"version":2,"owner":"me"}"#), Err(2));
+        for text in ["", "{}", "[]", r#"{"version":1}"#, r#"{"version":-1}"#, "\u{0}"] {
+            assert_eq!(read(text), Ok(None), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bin_has_an_end_and_takes_one_file_of_any_size() {
+        assert!(has_room(0, u64::MAX, 10) && has_room(5, 5, 10) && has_room(10, 0, 10));
+        assert!(!has_room(5, 6, 10) && !has_room(1, u64::MAX, 10));
+    }
 
     #[test]
     fn conflict_names_fit_and_stay_text() {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 /// Bytes read at once; BLAKE3 is at full speed and the buffer stays in the second-level cache.
 pub(super) const CHUNK: usize = 256 * 1024;
 /// How often a file that changes while it is read is read again.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// How far the change time must lie behind the modification time for a stamp to count on a file system with
 /// coarse clocks; FAT counts in steps of 2 s, everything else in less.
 const COARSE_NS: i64 = 2_000_000_000;
@@ -43,7 +43,7 @@ impl Seen {
     }
 
     /// Returns whether this is the same inode in the same state, as far as the file system can tell.
-    fn is_unchanged(&self, other: &Self) -> bool {
+    pub(super) fn is_unchanged(&self, other: &Self) -> bool {
         self.is_still(other) && self.stamp.ctime_ns == other.stamp.ctime_ns
     }
 }

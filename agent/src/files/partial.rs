@@ -167,8 +167,14 @@ pub(super) fn write_path(folder: BorrowedFd<'_>, name: &str, path: &RelPath) -> 
 }
 
 fn read_path(folder: &File, name: &str) -> io::Result<Option<RelPath>> {
+    let file = match look::open(folder.as_fd(), name) {
+        Ok(file) => file,
+        // It was finished or purged since its folder was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut text = String::new();
-    match look::open(folder.as_fd(), name)?.take(MAX_PATH).read_to_string(&mut text) {
+    match file.take(MAX_PATH).read_to_string(&mut text) {
         Ok(_) => Ok(RelPath::new(text).ok()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(error),
@@ -212,6 +218,8 @@ mod tests {
         partials.forget(&path("c"));
         assert!(partials.file(&path("c")).expect("looked").is_none());
         assert_eq!(std::fs::read_dir(place.path()).expect("a folder").count(), 0);
+        // One that was purged while the folder was being listed is none.
+        assert_eq!(read_path(&partials.folder, "gone.path").expect("looked"), None);
         // What is under way counts, too.
         let shop = other.path().join("shop");
         std::fs::create_dir(&shop).expect("a folder");

@@ -68,6 +68,7 @@ impl<'a> Batch<'a> {
             };
             // Much time may have passed; what is there now is looked at with fresh eyes.
             self.folders.forget();
+            self.sources.forget();
             parent = self.parent_of(path)?;
             received
         };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::error::RootError;
 use super::layout::{self, FORMAT, IDENTITY, INSIDE, Identity, MAX_RECORD};
@@ -138,10 +138,6 @@ impl Side {
 
     /// Reads a record; `None` when there is none or when it is no record at all (it is then written anew).
     pub(super) fn record<T: serde::de::DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, RootError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
         let file = match look::open(self.folder.as_fd(), name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -149,13 +145,8 @@ impl Side {
         };
         let mut text = Vec::new();
         file.take(MAX_RECORD).read_to_end(&mut text).map_err(|error| self.failed(error))?;
-        match serde_json::from_slice::<Version>(&text) {
-            Ok(Version { version }) if version > FORMAT => {
-                Err(RootError::Newer { path: self.path.clone(), file: name, version })
-            }
-            Ok(_) => Ok(serde_json::from_slice(&text).ok()),
-            Err(_) => Ok(None),
-        }
+        let newer = |version| RootError::Newer { path: self.path.clone(), file: name, version };
+        layout::record(&text).map_err(newer)
     }
 
     /// Writes a record in one step.

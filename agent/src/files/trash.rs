@@ -91,11 +91,9 @@ impl Bin {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a file of `size` bytes may still be added. One that is larger than the limit
-    /// may, when nothing else is held: refusing it would leave no way out.
+    /// Returns whether a file of `size` bytes may still be added.
     pub(super) fn has_room(&self, size: u64) -> bool {
-        let held = self.held();
-        held == 0 || held.saturating_add(size) <= self.cap
+        layout::has_room(self.held(), size, self.cap)
     }
 
     /// Counts a file that was added.

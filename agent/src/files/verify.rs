@@ -16,31 +16,45 @@ use super::walk::{Folders, Stop, Top};
 /// Fewest entries for which a second thread is worth starting.
 const MANY: usize = 256;
 
-/// Returns the entries at which something else was found, in their order.
-pub(super) fn differences(top: &Top, clock: Clock, mirror: &Mirror, entries: &[Known]) -> Vec<Differs> {
+/// Returns the entries at which something else was found, in their order; `None` when `go_on` said no before the end.
+pub(super) fn differences(
+    top: &Top,
+    clock: Clock,
+    mirror: &Mirror,
+    entries: &[Known],
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Option<Vec<Differs>> {
     if entries.len() <= MANY {
-        return some(top, clock, mirror, entries);
+        return some(top, clock, mirror, entries, go_on);
     }
     let (first, second) = entries.split_at(entries.len() / 2);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| some(top, clock, mirror, second));
-        let mut differences = some(top, clock, mirror, first);
-        match other.join() {
-            Ok(more) => differences.extend(more),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        differences
+        let other = scope.spawn(|| some(top, clock, mirror, second, go_on));
+        let first = some(top, clock, mirror, first, go_on);
+        let second = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Some([first?, second?].concat())
     })
 }
 
-fn some(top: &Top, clock: Clock, mirror: &Mirror, entries: &[Known]) -> Vec<Differs> {
+fn some(
+    top: &Top,
+    clock: Clock,
+    mirror: &Mirror,
+    entries: &[Known],
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Option<Vec<Differs>> {
     let mut folders = Folders::to_look(top);
-    let mut confirmed = Vec::new();
-    let differences = entries.iter().filter_map(|entry| one(&mut folders, clock, entry, &mut confirmed)).collect();
+    let (mut confirmed, mut differs) = (Vec::new(), Vec::new());
+    for entry in entries {
+        if !go_on() {
+            return None;
+        }
+        differs.extend(one(&mut folders, clock, entry, &mut confirmed));
+    }
     if mirror.is_asked() {
         mirror.note(&confirmed);
     }
-    differences
+    Some(differs)
 }
 
 fn one(folders: &mut Folders<'_>, clock: Clock, entry: &Known, confirmed: &mut Vec<Record>) -> Option<Differs> {

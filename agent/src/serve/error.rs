@@ -12,9 +12,6 @@ pub(super) enum RequestError {
     /// Too many entries.
     #[error("a request has {0} entries, more than the {MAX_BATCH} allowed")]
     TooLarge(usize),
-    /// This agent cannot do that.
-    #[error("this agent cannot do what was asked")]
-    Unsupported,
     /// The sidecar asks for what the version that was agreed on does not have.
     #[error("the request is of protocol {since}, and this link speaks {protocol}")]
     Newer {
@@ -44,7 +41,7 @@ impl Explain for RequestError {
     fn code(&self) -> Code {
         match self {
             Self::RootUnknown(_) => Code::SyncRoot,
-            Self::TooLarge(_) | Self::AnswerTooLong | Self::Unsupported | Self::Newer { .. } => Code::AgentProtocol,
+            Self::TooLarge(_) | Self::AnswerTooLong | Self::Newer { .. } => Code::AgentProtocol,
             Self::Cancelled => Code::Cancelled,
             Self::Panicked => Code::Bug,
             Self::File(_) | Self::Log(_) => Code::RemoteFileFailed,
@@ -54,7 +51,7 @@ impl Explain for RequestError {
     fn help(&self) -> String {
         match self {
             Self::RootUnknown(_) => "Run `mltoolbox-sidecar sync watch`; it opens the folder anew.".to_owned(),
-            Self::Unsupported | Self::Newer { .. } | Self::TooLarge(_) | Self::AnswerTooLong => {
+            Self::Newer { .. } | Self::TooLarge(_) | Self::AnswerTooLong => {
                 "Report this as a defect, with the output of `mltoolbox-sidecar agent logs`.".to_owned()
             }
             Self::Cancelled => "Run the command again to go on.".to_owned(),
@@ -71,7 +68,6 @@ pub fn examples() -> Vec<Example> {
     vec![
         RequestError::RootUnknown(3).into(),
         RequestError::TooLarge(20_000).into(),
-        RequestError::Unsupported.into(),
         RequestError::Newer { since: 2, protocol: 1 }.into(),
         RequestError::Cancelled.into(),
         RequestError::AnswerTooLong.into(),

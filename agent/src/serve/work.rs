@@ -18,16 +18,13 @@ use super::bodies::Bodies;
 use super::error::RequestError;
 use super::host::Agent;
 use super::roots::LinkId;
-use crate::delta;
+use crate::delta::ChunkList;
 use crate::files::Root;
 use crate::log;
 use crate::wire::{Frame, Outbox, packed};
 
 /// Threads that one link may keep busy beside its batches.
 const MAX_THREADS: usize = 8;
-
-/// Entries that are compared before it is asked again whether anybody still wants to know.
-const VERIFY_STEP: usize = 64;
 
 /// Most lines of the log that are sent.
 const MAX_LOG_LINES: u32 = 4096;
@@ -217,19 +214,22 @@ impl Work {
 
     async fn send_chunks(&self, id: u64, chunks: Chunks, credit: Arc<Semaphore>, cancel: CancellationToken) {
         let opened = match self.root(chunks.root) {
-            Ok(root) => self.blocking(&cancel, move || root.chunks(&chunks)).await,
+            Ok(root) => {
+                let wanted = cancel.clone();
+                self.blocking(&cancel, move || root.chunks(&chunks, &|| !wanted.is_cancelled())).await
+            }
             Err(error) => Err(error.into()),
         };
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => return self.last_reply(id, &Reply::Failed(error)).await,
         };
-        let (found, file) = opened.unzip();
+        let (found, list) = opened.unzip();
         self.reply(id, &Reply::Chunking(found)).await;
         let sender = Sender { id, outbox: self.outbox.clone(), credit };
         let wanted = cancel.clone();
-        let sent = match file {
-            Some(file) => self.blocking(&cancel, move || sender.chunks(file, &wanted)).await,
+        let sent = match list {
+            Some(list) => self.blocking(&cancel, move || sender.chunks(&list, &wanted)).await,
             None => Ok(()),
         };
         self.end_data(id, sent.map(|()| None)).await;
@@ -303,14 +303,8 @@ impl Sender {
         }
     }
 
-    fn chunks(self, mut file: std::fs::File, cancel: &CancellationToken) -> Result<(), Error> {
-        let list = delta::cut_all(&mut |buffer| {
-            if cancel.is_cancelled() {
-                return Err(std::io::ErrorKind::ConnectionAborted.into());
-            }
-            file.read(buffer)
-        });
-        let bytes = list.map_err(RequestError::File)?.encode().ok_or(RequestError::AnswerTooLong)?;
+    fn chunks(self, list: &ChunkList, cancel: &CancellationToken) -> Result<(), Error> {
+        let bytes = list.encode().ok_or(RequestError::AnswerTooLong)?;
         let runtime = tokio::runtime::Handle::current();
         for part in bytes.chunks(MAX_BULK_DATA) {
             let (part, length) = (Bytes::copy_from_slice(part), part.len());
@@ -332,13 +326,7 @@ impl Sender {
 
 fn verify(root: &Root, entries: &[Known], cancel: &CancellationToken) -> Result<Reply, Error> {
     root.in_place()?;
-    let mut differs = Vec::new();
-    for step in entries.chunks(VERIFY_STEP) {
-        if cancel.is_cancelled() {
-            return Err(RequestError::Cancelled.into());
-        }
-        differs.extend(root.verify(step));
-    }
+    let differs = root.verify(entries, &|| !cancel.is_cancelled()).ok_or(RequestError::Cancelled)?;
     Ok(Reply::Verified(differs))
 }
 

@@ -56,7 +56,8 @@ pub(super) async fn status(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 /// Returns the agent's last log lines; does not start it.
 pub(super) async fn logs(cx: Cx, params: AgentLogsParams) -> Result<AgentLogsOutput> {
     let (remote, transport) = reach(&cx).await?;
-    let build = install::build_for(&*transport, remote.facts.as_ref(), &*cx.frontend).await?;
+    let platform = install::platform_of(&*transport, remote.facts.as_ref()).await?;
+    let build = Build::here(platform).await?.ok_or(InstallError::Missing)?;
     let lines = params.tail.unwrap_or(policy::LOG_LINES);
     let ran = install::verb(&*transport, &build, &format!("logs --tail {lines}")).await?;
     if !ran.is_success() {
@@ -78,7 +79,7 @@ pub(super) async fn restart(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
 /// Stops the agent; the next sync starts it again.
 pub(super) async fn stop(cx: Cx, _params: NoParams) -> Result<AgentStatus> {
     let (remote, transport) = reach(&cx).await?;
-    end(&cx, &*transport, remote.facts.as_ref()).await?;
+    end(&*transport, remote.facts.as_ref()).await?;
     let found = look(&*transport, remote.facts.as_ref()).await?;
     Ok(AgentStatus { remote: remote.name, ..found.status })
 }
@@ -90,7 +91,7 @@ pub(super) async fn uninstall(cx: Cx, _params: NoParams) -> Result<AgentStatus> 
     if !confirm(&*cx.frontend, cx.scope.yes, &Question::Confirm { text }).await? {
         return Err(InstallError::Kept { remote: remote.name }.into());
     }
-    end(&cx, &*transport, remote.facts.as_ref()).await?;
+    end(&*transport, remote.facts.as_ref()).await?;
     install::uninstall(&*transport).await?;
     cx.store.allow_agent(&remote.name, false).await?;
     let found = look(&*transport, remote.facts.as_ref()).await?;
@@ -169,15 +170,18 @@ async fn started(cx: &Cx, remote: &RemoteRow) -> Result<AgentStatus> {
     Ok(AgentStatus { remote: remote.name.clone(), start_ms: Some(start_ms), ..found.status })
 }
 
-/// Stops the agents that run, of whatever build.
-pub(super) async fn end(cx: &Cx, transport: &dyn Transport, known: Option<&Facts>) -> Result<()> {
+/// Stops the agents that run, of whatever build; downloads none for it.
+pub(super) async fn end(transport: &dyn Transport, known: Option<&Facts>) -> Result<()> {
     // A machine that there is no build for may have been given one by another sidecar.
-    if let Ok(build) = install::build_for(transport, known, &*cx.frontend).await
-        && install::verb(transport, &build, "stop --all").await?.is_success()
-    {
-        return Ok(());
-    }
-    let command = format!("sh -c 'for agent in ~/{FOLDER}/bin/mlt-*; do \"$agent\" stop --all && exit; done; :'");
-    command::run(transport, &command).await?;
-    Ok(())
+    let ours = match install::platform_of(transport, known).await {
+        Ok(platform) => Build::here(platform).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the build on this machine cannot be told");
+            None
+        }),
+        Err(error) if error.code == Code::AgentPlatform => None,
+        // An account that runs no commands runs no agent.
+        Err(error) if error.code == Code::AgentInstall => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    install::stop(transport, ours.as_ref()).await
 }

@@ -6,6 +6,7 @@ use std::process::{self, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use protocol::editor::{Scope, SyncShow};
 use protocol::error::{Error, Result};
 use protocol::method::Method;
@@ -27,6 +28,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(10);
 /// How often we try to reach an owner that another process is starting at this moment.
 const RETRY: Duration = Duration::from_millis(20);
+/// Owners that are asked at a time.
+const OWNERS: usize = 16;
 /// Lines that wait to be shown.
 const LINES: usize = 256;
 /// What an owner asks of glibc's allocator, as mallopt(3) names it; only the environment can. An owner is at rest for
@@ -207,11 +210,23 @@ pub(super) async fn call_all(
     if places.is_empty() {
         return Ok(Route::Here(None));
     }
+    call_each(&places, request, frontend, cancel).await.map(Route::Answered)
+}
+
+/// Passes a command on to the owners at `places`, all at once; what they stopped becomes one answer.
+pub(super) async fn call_each(
+    places: &[Place],
+    request: &Request,
+    frontend: &Arc<dyn Frontend>,
+    cancel: &CancellationToken,
+) -> Result<Value> {
+    let asked: Vec<_> = places.iter().map(|place| call(place, request, frontend, cancel)).collect();
+    // One that does not answer must keep neither the others running nor us from asking them.
+    let answers: Vec<_> = stream::iter(asked).buffered(OWNERS).collect().await;
     let (mut syncs, mut ended) = (Vec::new(), Vec::new());
     let mut failure = None;
-    for place in places {
-        // One that does not answer must not keep the others running.
-        match call(&place, request, frontend, cancel).await {
+    for answer in answers {
+        match answer {
             Ok(mut answer) => {
                 if let Value::Array(workspaces) = answer["stopped"].take() {
                     ended.extend(workspaces);
@@ -227,7 +242,7 @@ pub(super) async fn call_all(
     }
     match failure {
         Some(error) => Err(error),
-        None => Ok(Route::Answered(json!({ "syncs": syncs, "stopped": ended }))),
+        None => Ok(json!({ "syncs": syncs, "stopped": ended })),
     }
 }
 

@@ -115,11 +115,6 @@ impl Place {
         self.connect().await.map_or_else(|error| error.kind() == io::ErrorKind::TimedOut, |_| true)
     }
 
-    /// Returns whether the socket is still in its folder.
-    pub(super) async fn stands(&self) -> bool {
-        tokio::fs::try_exists(self.socket().await).await.unwrap_or(true)
-    }
-
     /// Takes the place for this process; `None` when another one has it.
     pub(super) fn own(&self) -> Result<Option<Lock>> {
         if let Some(above) = self.records.parent() {
@@ -189,6 +184,15 @@ impl Place {
             std::fs::rename(&beside, self.record())
         };
         write().map_err(file(&beside))
+    }
+}
+
+/// Returns whether the socket that is listened at is still in its folder, as far as can be told.
+pub(super) async fn stands(listener: &UnixListener) -> bool {
+    let address = listener.local_addr().ok();
+    match address.as_ref().and_then(|address| address.as_pathname()) {
+        Some(socket) => tokio::fs::try_exists(socket).await.unwrap_or(true),
+        None => true,
     }
 }
 

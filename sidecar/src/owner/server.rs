@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::place::{Place, is_ours};
+use super::place::{Place, is_ours, stands};
 use super::relay::Relay;
 use super::words::{self, FromOwner, Hello, Said, ToOwner};
 use super::{ENDING, Lock, OwnerError};
@@ -24,6 +24,9 @@ use crate::jobs::{Jobs, Request, Role};
 const IDLE: Duration = Duration::from_secs(3);
 /// How often an owner looks whether its sync still runs.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often an owner looks whether its socket is still in its folder. Whoever finds none waits for [`ENDING`] at least,
+/// so this is well below it.
+const SOCKET_LOOK: Duration = Duration::from_secs(4);
 /// A client that says nothing for this time after connecting is sent away.
 const HELLO: Duration = Duration::from_secs(5);
 /// The sync gets this long to finish what it is writing; whatever it leaves is found again at the next start.
@@ -133,6 +136,7 @@ enum Patience {
 async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs: &Jobs, patience: Patience) {
     let mut clients = JoinSet::new();
     let mut ticks = tokio::time::interval(LOOK);
+    let mut socket_ticks = tokio::time::interval(SOCKET_LOOK);
     let mut synced = false;
     let mut quiet_since = Instant::now();
     loop {
@@ -153,9 +157,10 @@ async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs:
                     tracing::error!(%error, "a connection failed");
                 }
             }
-            _ = ticks.tick() => {
+            _ = ticks.tick() => {}
+            _ = socket_ticks.tick() => {
                 // At the last log-out the folder of sockets is removed, and nobody could reach us any more.
-                if !place.stands().await {
+                if !stands(&listener).await {
                     match place.listen(lock).await {
                         Ok(again) => listener = again,
                         Err(error) => tracing::warn!(%error, "the socket is gone and cannot be made again"),

@@ -107,12 +107,15 @@ async fn an_owner_whose_socket_was_cleared_away_is_found_again() {
     let stage = Stage::new();
     let _server = stage.serve().await;
     std::fs::remove_file(stage.place.socket().await).expect("it is there");
+    // The time that passes is the clock's alone.
+    tokio::time::pause();
     let found = async {
         while !stage.place.is_served().await {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(ENDING, found).await.expect("it listens again");
+    tokio::time::timeout(ENDING, found).await.expect("it listens again before whoever looks for it gives up");
+    tokio::time::resume();
     assert!(stage.call("cli/man", &Arc::default()).await.is_ok());
 }
 
@@ -175,6 +178,37 @@ async fn everything_that_an_owner_says_reaches_the_person() {
     assert!(
         matches!(&heard[..], [ToOwner::Run { method, .. }, ToOwner::Answer(Some(Said::Yes))] if method == "sync/status")
     );
+}
+
+#[tokio::test]
+async fn owners_are_asked_all_at_once() {
+    let stages = [Stage::new(), Stage::new(), Stage::new()];
+    // Nobody answers before everybody was asked.
+    let everybody = Arc::new(tokio::sync::Barrier::new(stages.len()));
+    for (index, stage) in stages.iter().enumerate() {
+        let (listener, everybody) = (stage.listen().await, Arc::clone(&everybody));
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let (reading, mut writing) = stream.into_split();
+            let mut reading = BufReader::new(reading);
+            words::write(&mut writing, &Hello::ours()).await.expect("the client reads");
+            words::read::<Hello>(&mut reading, words::REQUEST_LIMIT).await.expect("a hello");
+            words::read::<ToOwner>(&mut reading, words::REQUEST_LIMIT).await.expect("a command");
+            everybody.wait().await;
+            // The last is killed instead, which is as good as stopped.
+            if index < 2 {
+                let answer = serde_json::json!({ "syncs": [index], "stopped": [format!("/w{index}")] });
+                words::write(&mut writing, &FromOwner::Done(answer)).await.expect("the client reads");
+            }
+        });
+    }
+    let command = commands::find("sync/stop").expect("a row");
+    let request = Request { command, params: Value::Null, scope: Scope::default(), folder: "/".into() };
+    let frontend: Arc<dyn Frontend> = Arc::<Recorder>::default();
+    let (places, cancel) = (stages.each_ref().map(|stage| stage.place.clone()), CancellationToken::new());
+    let asked = client::call_each(&places, &request, &frontend, &cancel);
+    let answer = tokio::time::timeout(ENDING, asked).await.expect("none waits for another").expect("all stopped");
+    assert_eq!(answer, serde_json::json!({ "syncs": [0, 1], "stopped": ["/w0", "/w1"] }));
 }
 
 #[tokio::test]

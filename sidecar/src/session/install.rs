@@ -283,6 +283,30 @@ pub async fn verb(transport: &dyn Transport, build: &Build, verb: &str) -> Resul
     Ok(command::run(transport, &format!("~/{} {verb}", build.path())).await?)
 }
 
+/// Stops the agents that run, of whatever build, by a build that is installed there: by `ours` if it is.
+pub async fn stop(transport: &dyn Transport, ours: Option<&Build>) -> Result<()> {
+    if let Some(build) = ours
+        && verb(transport, build, "stop --all").await?.is_success()
+    {
+        return Ok(());
+    }
+    let ran = command::run(transport, &stop_by_any()).await?;
+    if ran.is_success() {
+        return Ok(());
+    }
+    Err(InstallError::Stays { source: error::Said(ran.last_words()) }.into())
+}
+
+/// Returns a command with which some installed build stops all agents; one that cannot be run at all stops nothing and
+/// is no failure either: nothing runs by it.
+fn stop_by_any() -> String {
+    format!(
+        "sh -c 'left=0; for agent in ~/{FOLDER}/bin/mlt-*; do test -f \"$agent\" || continue; \
+         \"$agent\" stop --all; said=$?; \
+         case $said in 0) exit 0;; 126|127) ;; *) left=$said;; esac; done; exit $left'"
+    )
+}
+
 /// Removes what the agent made for itself; nothing of the user's lies there.
 pub async fn uninstall(transport: &dyn Transport) -> Result<()> {
     let command = format!("sh -c 'cd ~ && rm -rf {FOLDER}/bin {FOLDER}/run {FOLDER}/logs && (rmdir {FOLDER} || :)'");
@@ -436,6 +460,33 @@ async fn with_log(transport: &dyn Transport, build: &Build, error: InstallError)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn any_build_that_runs_stops_the_agents() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let status = |builds: &[(&str, u32)]| {
+            let home = tempfile::tempdir().expect("a folder");
+            let bin = home.path().join(FOLDER).join("bin");
+            std::fs::create_dir_all(&bin).expect("a folder");
+            for (index, (script, mode)) in builds.iter().enumerate() {
+                let build = bin.join(format!("mlt-0.1.0-{index}"));
+                std::fs::write(&build, format!("#!/bin/sh\ntest \"$*\" = 'stop --all' || exit 9\n{script}\n"))
+                    .expect("written");
+                std::fs::set_permissions(&build, std::fs::Permissions::from_mode(*mode)).expect("it is ours");
+            }
+            let mut shell = std::process::Command::new("sh");
+            shell.arg("-c").arg(stop_by_any()).env("HOME", home.path()).stderr(std::process::Stdio::null());
+            shell.status().expect("there is a shell").code()
+        };
+        assert_eq!(status(&[]), Some(0));
+        assert_eq!(status(&[("exit 0", 0o700)]), Some(0));
+        assert_eq!(status(&[("exit 1", 0o700)]), Some(1));
+        assert_eq!(status(&[("exit 1", 0o700), ("exit 0", 0o700)]), Some(0));
+        assert_eq!(status(&[("exit 0", 0o600)]), Some(0));
+        assert_eq!(status(&[("exit 0", 0o600), ("exit 3", 0o700)]), Some(3));
+    }
 
     #[test]
     fn the_probe_survives_a_chatty_shell() {

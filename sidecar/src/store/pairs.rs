@@ -84,6 +84,13 @@ impl Store {
             .map(drop)
     }
 
+    /// Stores whether a workspace is to be watched, and nothing else of its pair.
+    pub async fn want_pair(&self, pair: i64, wanted: bool) -> Result<(), StoreError> {
+        self.write(move |write| write.execute("update pair set wanted = ? where id = ?", params![wanted, pair]))
+            .await
+            .map(drop)
+    }
+
     /// Returns the base of a pair, by path.
     pub async fn base(&self, pair: i64) -> Result<Vec<(RelPath, Base)>, StoreError> {
         self.read(move |read| entries(read, "base", pair)).await

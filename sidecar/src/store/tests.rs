@@ -102,6 +102,22 @@ async fn everything_survives_a_reopening() {
 }
 
 #[tokio::test]
+async fn pausing_and_wanting_change_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&folder).await;
+    let seen = pair_of(&store).await;
+    // Meanwhile another process has come further.
+    let pair = Pair { copy: Some("copy".to_owned()), exclude: vec!["*.bin".to_owned()], ..seen.clone() };
+    store.update_pair(&pair).await.expect("stored");
+    store.pause_pair(seen.id, true).await.expect("stored");
+    store.want_pair(seen.id, true).await.expect("stored");
+    let pair = Pair { paused: true, wanted: true, ..pair };
+    assert_eq!(store.pairs().await.expect("pairs"), [pair.clone()]);
+    store.want_pair(seen.id, false).await.expect("stored");
+    assert_eq!(store.pairs().await.expect("pairs"), [Pair { wanted: false, ..pair }]);
+}
+
+#[tokio::test]
 async fn another_remote_folder_starts_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(&folder).await;

@@ -40,7 +40,7 @@ mod tests;
 
 pub use access::Access;
 #[cfg(unix)]
-pub use bring::bring;
+pub use bring::{bring, bring_more};
 pub use mirror::{Extra, Mirrored, extras, remove};
 pub use selection::Selection;
 

@@ -241,6 +241,7 @@ impl Root {
                 return Err(error);
             }
         };
+        side.reap(&bulk).await.map_err(|fault| side.failed(fault))?;
         let (trash, empty, space) =
             tokio::join!(Trash::open(&bulk, &side), side.is_empty(&bulk), bulk.space(&side.root));
         let trash = trash.map_err(|fault| side.failed(fault))?;
@@ -349,6 +350,8 @@ impl Root {
             let mut lost = None;
             let work = &work;
             let doing = run.filter_map(|index| Some((index, batch.ops.get(index)?.clone())));
+            // What was not begun when the conversation ended is not begun any more: each would read its file for nothing.
+            let doing = doing.take_while(|_| work.wire.over().is_none());
             let doing = doing.map(|(index, op)| async move { (before + index, work.run(op).await) });
             let mut doing = stream::iter(doing).buffer_unordered(AT_ONCE);
             while let Some((index, result)) = doing.next().await {
@@ -365,7 +368,7 @@ impl Root {
                 // Without a receiver the sync has ended, and the remote is compared anew at the next start.
                 done.send((index, what)).await.ok();
             }
-            if let Some(fault) = lost {
+            if let Some(fault) = lost.or_else(|| work.wire.over()) {
                 return Err(self.lost(fault));
             }
         }

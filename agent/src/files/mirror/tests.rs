@@ -218,7 +218,7 @@ impl World {
             };
             protocol::sync::Known { path: path(at), expect }
         });
-        assert_eq!(root.verify(&known), []);
+        assert_eq!(root.verify(&known, &|| true).expect("it is wanted"), []);
         Self { place, root }
     }
 

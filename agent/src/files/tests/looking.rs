@@ -16,7 +16,20 @@ fn tells_only_differences() {
     known.push(Known { path: path("absent"), expect: Expect::Absent });
     known.push(Known { path: path("none/absent"), expect: Expect::Absent });
     known.push(Known { path: path("none/there"), expect: Expect::Folder });
-    let told = it.root.verify(&known);
+    // As many as a request has are shared by two threads.
+    let threads = std::sync::Mutex::new(std::collections::HashMap::new());
+    let count = || {
+        *threads.lock().expect("nobody panics").entry(std::thread::current().id()).or_insert(0) += 1;
+        true
+    };
+    let told = it.root.verify(&known, &count).expect("it is wanted");
+    let mut shares: Vec<usize> = threads.into_inner().expect("nobody panics").into_values().collect();
+    shares.sort_unstable();
+    assert_eq!(shares, [301, 302]);
+    // Nobody wants it any more after a while.
+    let left = std::sync::atomic::AtomicI32::new(100);
+    let soon_gone = || left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 0;
+    assert_eq!(it.root.verify(&known, &soon_gone), None);
     let names: Vec<_> = told.iter().map(|differs| differs.path.as_str()).collect();
     assert_eq!(names, ["7", "599", "none/there"]);
     assert!(told[0].found.is_some() && told[1].found.is_none() && told.iter().all(|it| it.problem.is_none()));
@@ -31,7 +44,7 @@ fn special_files_are_told_and_left_alone() {
     for at in ["socket", "pipe"] {
         assert_eq!(changed(&it.one(put(at, Expect::Absent, b"1"), b"1")), Some(&Content::Special));
         assert_eq!(changed(&it.one(op(at, file(b"1"), Do::Remove), b"")), Some(&Content::Special));
-        let told = it.root.verify(&[Known { path: path(at), expect: file(b"1") }]);
+        let told = it.root.verify(&[Known { path: path(at), expect: file(b"1") }], &|| true).expect("it is wanted");
         assert_eq!(told[0].found.as_ref().map(|found| &found.content), Some(&Content::Special));
         assert!(it.root.read(&path(at)).is_err());
     }

@@ -74,7 +74,7 @@ fn a_root_replaced_while_open_is_left_alone() {
     let error = it.root.apply(&apply, &mut bodies).expect_err("a refusal");
     assert_eq!(error.code, Code::SyncRoot);
     assert!(files_below(it.place.path()).iter().all(|(name, _)| !name.ends_with("/a")));
-    let told = it.root.verify(&[Known { path: path("a"), expect: file(b"1") }]);
+    let told = it.root.verify(&[Known { path: path("a"), expect: file(b"1") }], &|| true).expect("it is wanted");
     assert!(told[0].problem.as_deref().is_some_and(|problem| problem.contains("was replaced")), "{told:?}");
 }
 

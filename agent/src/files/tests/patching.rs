@@ -237,11 +237,22 @@ fn a_cut_transfer_is_continued() {
     assert_eq!(it.left(), [("big/a".to_owned(), 3 << 20)]);
     it.assert_tidy();
     let asked = Chunks { root: 1, path: path("big/a"), partial: true };
-    let (found, mut left) = it.root.chunks(&asked).expect("readable").expect("it is there");
-    assert!(matches!(found.content, Content::File { size: 3_145_728, .. }));
-    let list = cut_all(&mut |buffer| io::Read::read(&mut left, buffer)).expect("readable");
-    assert_eq!(list.size(), 3 << 20);
-    assert!(it.root.chunks(&Chunks { partial: false, ..asked.clone() }).expect("readable").is_none());
+    let reads = std::cell::Cell::new(0);
+    let count = || {
+        reads.set(reads.get() + 1);
+        true
+    };
+    let (found, list) = it.root.chunks(&asked, &count).expect("readable").expect("it is there");
+    assert_eq!(found.content, Content::File { hash: hash(&new[..3 << 20]), size: 3 << 20, executable: false });
+    let mut rest = &new[..3 << 20];
+    let mut read_once = 0;
+    let wanted = cut_all(&mut |buffer| {
+        read_once += 1;
+        io::Read::read(&mut rest, buffer)
+    });
+    assert_eq!((list, reads.get()), (wanted.expect("it is in memory"), read_once), "it is read once");
+    it.root.chunks(&asked, &|| false).expect_err("nobody wants them");
+    assert!(it.root.chunks(&Chunks { partial: false, ..asked.clone() }, &count).expect("readable").is_none());
 
     // Cut again, sooner: what was there before is worth more.
     let from = [PatchSource::Partial];
@@ -253,7 +264,7 @@ fn a_cut_transfer_is_continued() {
     applied(&it.patched(patch("big/a", Expect::Absent, new.len(), &from), &body, hash(&new)));
     assert!(it.bytes("big/a") == new);
     assert_eq!(it.left(), [], "it is not needed any more");
-    assert!(it.root.chunks(&asked).expect("readable").is_none());
+    assert!(it.root.chunks(&asked, &count).expect("readable").is_none());
     // A short rest, and one that nobody asks for, are not kept.
     it.cut(put("c", Expect::Absent, &new), &new[..1000]);
     assert_eq!(it.left(), []);

@@ -15,7 +15,7 @@ use crate::cx::Cx;
 use crate::frontend::Progress;
 use crate::store::Pair;
 use crate::sync::guard::Brake;
-use crate::sync::pull::{Access, Ask, Brought, PullError, Selection, bring};
+use crate::sync::pull::{Access, Ask, Brought, PullError, Selection, bring_more};
 
 /// Recorded paths on their way to whoever remembers them.
 const TOLD: usize = 64;
@@ -92,32 +92,16 @@ async fn whole(
     dry_run: bool,
     approved: Option<&String>,
 ) -> Result<Brought> {
-    let (mut losses, mut whole) = (0, Brought::default());
+    let (mut losses, mut brought) = (0, Brought::default());
     loop {
-        let progress = watch::Sender::new(Progress::default());
-        let result = once(cx, pair, selection, dry_run, approved, progress.clone()).await;
-        match result {
-            Ok(last) => {
-                whole.files += last.files;
-                whole.bytes += last.bytes;
-                whole.removed += last.removed;
-                whole.changes.extend(last.changes);
-                return Ok(Brought {
-                    changes: whole.changes,
-                    files: whole.files,
-                    bytes: whole.bytes,
-                    removed: whole.removed,
-                    kept: last.kept.or(whole.kept),
-                    ..last
-                });
-            }
+        let before = brought.files;
+        match once(cx, pair, selection, dry_run, approved, &mut brought).await {
+            Ok(()) => return Ok(brought),
             Err(error) if error.code.family() == Family::Unreachable && !cx.cancel.is_cancelled() => {
-                let came = progress.borrow().files;
-                losses = if came > 0 { 1 } else { losses + 1 };
+                losses = if brought.files > before { 1 } else { losses + 1 };
                 if losses > LOSSES {
                     return Err(error);
                 }
-                whole.files += came;
                 cx.frontend.tell(format!("{error}; trying again"));
             }
             Err(error) => return Err(error),
@@ -131,8 +115,8 @@ async fn once(
     selection: &Selection,
     dry_run: bool,
     approved: Option<&String>,
-    progress: watch::Sender<Progress>,
-) -> Result<Brought> {
+    brought: &mut Brought,
+) -> Result<()> {
     let live = cx.syncs.get(&pair.workspace);
     let access = match &live {
         Some(handle) => {
@@ -142,15 +126,16 @@ async fn once(
         None => Access::open(cx, pair.clone(), dry_run).await?,
     };
     let (told, mut receiver) = mpsc::channel(TOLD);
+    let (progress, mut shown) = watch::channel(Progress::default());
     let ask = Ask {
         selection: selection.clone(),
         dry_run,
         approved: approved.cloned(),
         told,
-        progress: progress.clone(),
+        progress,
         cancel: cx.cancel.child_token(),
     };
-    let (brought, recorded) = {
+    let (came, recorded) = {
         let record = async {
             let mut recorded = Ok(());
             while let Some(changes) = receiver.recv().await {
@@ -160,8 +145,7 @@ async fn once(
             }
             recorded
         };
-        let mut shown = progress.subscribe();
-        let mut work = std::pin::pin!(async { tokio::join!(bring(access.sides.clone(), ask), record) });
+        let mut work = std::pin::pin!(async { tokio::join!(bring_more(access.sides.clone(), ask, brought), record) });
         loop {
             tokio::select! {
                 done = &mut work => break done,
@@ -170,13 +154,12 @@ async fn once(
         }
     };
     access.close().await;
-    let brought =
-        brought.map_err(|error| if cx.cancel.is_cancelled() { PullError::Cancelled.into() } else { error })?;
+    came.map_err(|error| if cx.cancel.is_cancelled() { PullError::Cancelled.into() } else { error })?;
     recorded?;
     if let Some(handle) = live.filter(|_| !dry_run) {
         // What it holds to be a remote edit, or in conflict, may be neither by now, and the other way round.
         handle.compare().await?;
         watch_until_settled(cx, &handle).await?;
     }
-    Ok(brought)
+    Ok(())
 }

@@ -8,6 +8,7 @@ use protocol::error::Result;
 use super::place;
 use super::status::{owned, status_of};
 use crate::cx::Cx;
+use crate::store::Pair;
 
 pub(in crate::commands) async fn pause(cx: Cx, _: NoParams) -> Result<SyncStatus> {
     pause_to(&cx, true).await
@@ -18,14 +19,13 @@ pub(in crate::commands) async fn resume(cx: Cx, _: NoParams) -> Result<SyncStatu
 }
 
 async fn pause_to(cx: &Cx, paused: bool) -> Result<SyncStatus> {
-    let mut pair = place::existing(cx).await?;
+    let pair = place::existing(cx).await?;
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
         handle.pause(paused).await?;
         Ok(owned(handle.status()))
     } else {
-        pair.paused = paused;
-        cx.store.update_pair(&pair).await?;
-        status_of(cx, &pair).await
+        cx.store.pause_pair(pair.id, paused).await?;
+        status_of(cx, &Pair { paused, ..pair }).await
     }
 }
 
@@ -36,7 +36,7 @@ pub(in crate::commands) async fn stop(cx: Cx, params: SyncStopParams) -> Result<
         let stopped = end(&cx, &pair.workspace).await;
         if pair.wanted {
             pair.wanted = false;
-            cx.store.update_pair(&pair).await?;
+            cx.store.want_pair(pair.id, false).await?;
         }
         if stopped {
             output.stopped.push(pair.workspace.to_string_lossy().into_owned());

@@ -104,7 +104,7 @@ impl Stage {
 
     async fn stop_agent(&self) -> Result<()> {
         let session = self.cx.sessions.get(&self.cx, REMOTE).await?;
-        agent::end(&self.cx, &*session.transport().await?, None).await
+        agent::end(&*session.transport().await?, None).await
     }
 
     /// Removes everything.

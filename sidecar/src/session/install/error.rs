@@ -139,6 +139,12 @@ pub enum InstallError {
         /// What it said.
         source: Said,
     },
+    /// It was told to stop and runs on.
+    #[error("the agent on the remote cannot be stopped")]
+    Stays {
+        /// What it said.
+        source: Said,
+    },
     /// It runs and is not well.
     #[error("the agent does not answer as it should")]
     Unhealthy {
@@ -169,6 +175,7 @@ impl InstallError {
             | Self::Elsewhere { .. }
             | Self::NoLoader { .. }
             | Self::Failed { .. }
+            | Self::Stays { .. }
             | Self::Unhealthy { .. } => None,
         }
     }
@@ -193,7 +200,7 @@ impl Explain for InstallError {
             | Self::Elsewhere { .. }
             | Self::NoLoader { .. }
             | Self::DoesNotRun { .. } => Code::AgentInstall,
-            Self::Failed { .. } => Code::AgentUnhealthy,
+            Self::Failed { .. } | Self::Stays { .. } => Code::AgentUnhealthy,
             Self::Unhealthy { source } => match source {
                 LinkError::AgentOlder { .. } | LinkError::AgentNewer { .. } | LinkError::Protocol { .. } => {
                     source.code()
@@ -275,6 +282,9 @@ impl Explain for InstallError {
                 source:
                     source @ (LinkError::AgentOlder { .. } | LinkError::AgentNewer { .. } | LinkError::Protocol { .. }),
             } => source.help(),
+            Self::Stays { .. } => {
+                "Run `pgrep -af 'mlt.* serve'` on the remote and end with `kill` what it shows, then run this again.".to_owned()
+            }
             Self::Failed { .. } | Self::Unhealthy { .. } => {
                 "Run `mltoolbox-sidecar agent restart`; the causes above hold the agent's last log lines.".to_owned()
             }
@@ -323,6 +333,7 @@ pub fn examples() -> Vec<Example> {
         InstallError::NoLoader { path: path(), source: said("not found") }.into(),
         InstallError::DoesNotRun { path: path(), source: said("Permission denied") }.into(),
         InstallError::Failed { status: 1, source: said("cannot listen on its socket") }.into(),
+        InstallError::Stays { source: said("the running agent does not answer") }.into(),
         InstallError::Unhealthy { source: LinkError::Silent }.into(),
         InstallError::Unhealthy { source: older }.into(),
     ]

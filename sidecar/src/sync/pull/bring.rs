@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
@@ -32,23 +33,33 @@ const SPARE: u64 = 16 * 1024 * 1024;
 
 /// Brings home what is asked for; nothing here is lost by it, whenever it ends.
 pub async fn bring(sides: Sides, ask: Ask) -> Result<Brought> {
+    let mut brought = Brought::default();
+    bring_more(sides, ask, &mut brought).await?;
+    Ok(brought)
+}
+
+/// Brings home what is asked for and adds it to what came before the connection was lost. Whether it ends well or not,
+/// everything that came is counted, once.
+pub async fn bring_more(sides: Sides, ask: Ask, brought: &mut Brought) -> Result<()> {
     let cancel = ask.cancel.clone();
-    let done = cancel.run_until_cancelled(Pull::run(sides, ask)).await;
+    // What is wrong now is found again.
+    (brought.problems, brought.conflicts, brought.brake) = (Vec::new(), Vec::new(), None);
+    let done = cancel.run_until_cancelled(Pull::run(sides, ask, brought)).await;
     done.unwrap_or_else(|| Err(PullError::Cancelled.into()))
 }
 
 /// A pull under way.
-pub(super) struct Pull {
+pub(super) struct Pull<'a> {
     pub(super) sides: Sides,
     pub(super) ask: Ask,
     pub(super) home: Arc<Home>,
-    pub(super) brought: Brought,
+    pub(super) brought: &'a mut Brought,
 }
 
-impl Pull {
-    async fn run(sides: Sides, ask: Ask) -> Result<Brought> {
+impl<'a> Pull<'a> {
+    async fn run(sides: Sides, ask: Ask, brought: &'a mut Brought) -> Result<()> {
         let home = home(&sides, &ask).await?;
-        let mut pull = Self { sides, ask, home: Arc::new(home), brought: Brought::default() };
+        let mut pull = Self { sides, ask, home: Arc::new(home), brought };
         pull.say("Comparing", None);
         let (plan, known, emptied) = pull.decide().await?;
         // Whoever holds all of the base makes the next arrival copy it.
@@ -58,13 +69,13 @@ impl Pull {
             pull.list(plan);
             pull.brought.brake = brake;
         } else {
-            pull.carry_out(plan).await?;
-            pull.brought.kept = pull.home.kept();
+            let carried_out = pull.carry_out(plan).await;
+            pull.brought.kept = pull.home.kept().or(pull.brought.kept.take());
+            carried_out?;
         }
-        let Self { home, brought, .. } = pull;
+        let Self { home, .. } = pull;
         // It clears its staging folder.
-        blocking(move || drop(home)).await.map_err(io_error)?;
-        Ok(brought)
+        blocking(move || drop(home)).await.map_err(io_error)
     }
 
     fn say(&self, title: &str, total: Option<(u64, u64)>) {
@@ -91,9 +102,7 @@ impl Pull {
             self.brought.files += u64::from(matches!(step.action, Action::File { .. }));
             self.brought.bytes = self.brought.bytes.saturating_add(bytes);
             self.brought.removed += u64::from(action == SyncAction::Remove);
-            if self.brought.changes.len() < LISTED {
-                self.brought.changes.push(SyncChange { path: step.path.to_string(), action, bytes });
-            }
+            self.change(SyncChange { path: step.path.to_string(), action, bytes });
         }
         self.note(plan);
     }
@@ -103,10 +112,7 @@ impl Pull {
             self.problem(path, reason.clone());
         }
         for conflict in plan.conflicts {
-            if self.brought.changes.len() < LISTED {
-                let path = conflict.path.to_string();
-                self.brought.changes.push(SyncChange { path, action: SyncAction::Conflict, bytes: 0 });
-            }
+            self.change(SyncChange { path: conflict.path.to_string(), action: SyncAction::Conflict, bytes: 0 });
             self.brought.conflicts.push(conflict);
         }
     }
@@ -167,7 +173,10 @@ impl Pull {
         let (home, target, progress) =
             (Arc::clone(&self.home), Arc::clone(&self.sides.target), self.ask.progress.clone());
         let free = self.home.free_bytes().map_err(|source| self.cannot_write(source))?.saturating_sub(SPARE);
+        let lost = AtomicBool::new(false);
+        let mut failure = None;
         let mut done = stream::iter(steps)
+            .take_while(|_| std::future::ready(!lost.load(Ordering::Relaxed)))
             .map(|step| {
                 let (home, target, progress) = (Arc::clone(&home), Arc::clone(&target), progress.clone());
                 async move {
@@ -197,10 +206,14 @@ impl Pull {
                 Err(Failed::There(SyncError::Protocol(reason))) => {
                     self.problem(&step.path, format!("it keeps changing on the remote: {reason}"));
                 }
-                Err(Failed::There(error)) => return Err(error.into()),
+                // No more are begun; those that are may have come home and are counted.
+                Err(Failed::There(error)) => {
+                    lost.store(true, Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn count(&mut self, step: &Step, bytes: u64) {
@@ -208,8 +221,12 @@ impl Pull {
         self.brought.files += u64::from(matches!(step.action, Action::File { .. }));
         self.brought.bytes += bytes;
         self.brought.removed += u64::from(action == SyncAction::Remove);
+        self.change(SyncChange { path: step.path.to_string(), action, bytes });
+    }
+
+    fn change(&mut self, change: SyncChange) {
         if self.brought.changes.len() < LISTED {
-            self.brought.changes.push(SyncChange { path: step.path.to_string(), action, bytes });
+            self.brought.changes.push(change);
         }
     }
 

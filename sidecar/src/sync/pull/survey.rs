@@ -18,7 +18,7 @@ use crate::sync::plan::Local;
 use crate::sync::runner;
 use crate::sync::target::{expected, verify_all};
 
-impl Pull {
+impl Pull<'_> {
     /// Looks at both sides and decides. Returns the plan, how many paths are known, and whether the remote has lost
     /// all of them.
     pub(super) async fn decide(&mut self) -> Result<(Plan, usize, bool)> {

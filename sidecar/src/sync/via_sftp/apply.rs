@@ -197,12 +197,13 @@ impl<'a> Work<'a> {
 
     async fn set_mode(&self, path: &RelPath, expect: &Expect, local: u32) -> Result<Outcome, Halt> {
         let there = self.reach(path).await?;
+        let now = self.root.side.clock.now();
         let seen = match self.compare(&there, expect).await? {
             Match::Yes(Some(seen), _) => seen,
             Match::Yes(None, _) => return Err(changed(None)),
             Match::No(found) => return Err(changed(found.map(|(found, _)| found))),
         };
-        let stamp = (seen.kind == Kind::File).then(|| seen.stamp(self.root.side.clock.now()));
+        let stamp = (seen.kind == Kind::File).then(|| seen.stamp(now));
         if self.update_mode(&there, &seen, local).await? {
             return Ok(Outcome::Applied { stamp, kept_as: None });
         }

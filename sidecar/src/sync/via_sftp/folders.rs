@@ -1,10 +1,12 @@
-//! The folders above a path: each is looked at once per transfer, and none may be a link.
+//! The folders above a path: each is looked at every few seconds of a transfer and after each long file, and none may
+//! be a link.
 //!
 //! A name may be swapped for a link between that look and the use of it; only descriptors of folders, which SFTP does
 //! not have, could prevent that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use agent::files::layout::INSIDE;
 use protocol::path::RelPath;
@@ -15,6 +17,9 @@ use super::error::rejected;
 use super::seen::Kind;
 use super::side::Side;
 use super::wire::{Fault, Wire};
+
+/// How long a look at a folder counts: transfers take hours, and somebody may swap a folder for a link meanwhile.
+const COUNTS_FOR: Duration = Duration::from_secs(2);
 
 /// Why nothing can be done at a path.
 #[derive(Debug)]
@@ -41,12 +46,20 @@ impl Stop {
     }
 }
 
+/// One look at a folder, for all who wait for it.
+#[derive(Debug)]
+struct Looked {
+    /// Before it was asked.
+    at: Instant,
+    is_folder: OnceCell<()>,
+}
+
 /// What is known of the folders of a root within one transfer.
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     wire: &'a Wire,
     side: &'a Side,
-    known: Mutex<HashMap<RelPath, Arc<OnceCell<()>>>>,
+    known: Mutex<HashMap<RelPath, Arc<Looked>>>,
 }
 
 impl<'a> Folders<'a> {
@@ -54,19 +67,36 @@ impl<'a> Folders<'a> {
         Self { wire, side, known: Mutex::new(HashMap::new()) }
     }
 
-    /// Returns the server's path of `path`, whose folders are there and folders.
+    /// Returns the server's path of `path`, whose folders are there and were folders a moment ago.
     pub(super) async fn reach(&self, path: &RelPath) -> Result<String, Stop> {
-        if self.side.inside && path.components().next() == Some(INSIDE) {
+        self.reach_since(path, Instant::now().checked_sub(COUNTS_FOR)).await
+    }
+
+    /// Returns the server's path of `path`, whose folders are there and folders now.
+    pub(super) async fn reach_anew(&self, path: &RelPath) -> Result<String, Stop> {
+        self.reach_since(path, Some(Instant::now())).await
+    }
+
+    /// `since`: when a look must have been begun to count.
+    async fn reach_since(&self, path: &RelPath, since: Option<Instant>) -> Result<String, Stop> {
+        if self.side.inside && path.components().next().is_some_and(|name| self.side.is_inside(name)) {
             return Err(Stop::Unsafe(format!("`{INSIDE}` is MLToolbox's own folder")));
         }
         let mut above: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent).collect();
         above.reverse();
         for folder in above {
-            let cell = {
+            let looked = {
                 let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(known.entry(folder.clone()).or_default())
+                let counts = |looked: &&Arc<Looked>| since.is_none_or(|since| looked.at >= since);
+                if let Some(looked) = known.get(&folder).filter(counts) {
+                    Arc::clone(looked)
+                } else {
+                    let fresh = Arc::new(Looked { at: Instant::now(), is_folder: OnceCell::new() });
+                    known.insert(folder.clone(), Arc::clone(&fresh));
+                    fresh
+                }
             };
-            cell.get_or_try_init(|| self.look(&folder)).await?;
+            looked.is_folder.get_or_try_init(|| self.look(&folder)).await?;
         }
         Ok(self.side.below(path))
     }
@@ -80,7 +110,7 @@ impl<'a> Folders<'a> {
         }
     }
 
-    /// Forgets what was seen: a folder was removed, or much time has passed.
+    /// Forgets what was seen: a folder was removed.
     pub(super) fn forget(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

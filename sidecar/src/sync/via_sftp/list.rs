@@ -3,7 +3,6 @@
 //! SFTP tells no devices, so that what is mounted is a folder like any other, and a folder cannot be read from its
 //! middle: the rest of one that did not fit is listed again.
 
-use agent::files::layout::INSIDE;
 use futures_util::stream::{self, StreamExt as _};
 use protocol::agent::MAX_BATCH;
 use protocol::listing::{Listed, ListedKind, Listing, MAX_LISTED, MAX_LISTED_BYTES, MAX_UNUSABLE};
@@ -98,7 +97,8 @@ async fn one(
     let now = root.side.clock.now();
     let mut found = root.bulk.list(&path, MOST_IN_FOLDER).await?;
     found.retain(|(name, _)| {
-        after.is_none_or(|after| name.as_str() > after) && !(folder.is_none() && root.side.inside && name == INSIDE)
+        after.is_none_or(|after| name.as_str() > after)
+            && !(folder.is_none() && root.side.inside && root.side.is_inside(name))
     });
     // The library puts this letter in the place of what is not UTF-8, and then the name leads nowhere.
     let unusable: Vec<String> =

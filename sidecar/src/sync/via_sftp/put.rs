@@ -36,6 +36,18 @@ enum Body {
     Large(Box<dyn Reading>),
 }
 
+/// A body in its temporary file.
+struct Sent {
+    /// Where.
+    temporary: String,
+    /// What it is there.
+    seen: Seen,
+    /// Vouches for its bytes.
+    stamp: Stamp,
+    /// What was sent.
+    seal: Seal,
+}
+
 /// What came of looking at the place of a file.
 enum Examined {
     /// Nothing is left to do.
@@ -69,7 +81,13 @@ impl Work<'_> {
         let bits = replaced.map_or(mode::created(put.mode), |_| 0o600);
         let mtime = put.mtime_ns.filter(|_| before.is_none());
         let finish = Finish { mode: replaced, mtime: mtime.map(seconds), sync: self.durable };
-        let (temporary, fresh, seal) = self.send(body, bits, finish).await?;
+        let is_large = matches!(body, Body::Large(_));
+        let Sent { temporary, seen: fresh, stamp, seal } = self.send(body, bits, finish).await?;
+        if is_large && let Err(stop) = self.folders.reach_anew(path).await {
+            // The upload took its time, and a folder above may be a link out of the root by now.
+            self.discard(&temporary).await;
+            return Err(stop.rejected(path)?.into());
+        }
         if fresh.size != seal.size {
             self.discard(&temporary).await;
             // A full disk shows so where a server does not say that a write failed.
@@ -77,11 +95,10 @@ impl Work<'_> {
         }
         match self.place(&temporary, &there, path, before.as_ref()).await {
             Ok(Replaced::Done { kept_as }) => {
-                let stamp = Some(self.stamp(&fresh));
                 if !self.durable || !self.wire.offers.fsync {
                     self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
                 }
-                Ok((Outcome::Applied { stamp, kept_as }, seal))
+                Ok((Outcome::Applied { stamp: Some(stamp), kept_as }, seal))
             }
             Ok(Replaced::Changed) => {
                 self.discard(&temporary).await;
@@ -119,6 +136,8 @@ impl Work<'_> {
 
     /// Decides whether a file may be written; `hash` is that of its bytes where they are known.
     async fn examine(&self, there: &str, expect: &Expect, put: &Put, hash: Option<Hash>) -> Result<Examined, Halt> {
+        // Before anything is looked at, so that a change in the second of the look is seen by the next one.
+        let now = self.root.side.clock.now();
         let seen = match self.compare(there, expect).await? {
             Match::Yes(None, _) => return Ok(Examined::Ready(None)),
             Match::No(None) => return Err(changed(None)),
@@ -142,11 +161,7 @@ impl Work<'_> {
             self.wire.sync(&file).await?;
             self.wire.close(file).await?;
         }
-        Ok(Examined::Settled(Outcome::Already { stamp: Some(self.stamp(&seen)) }))
-    }
-
-    fn stamp(&self, seen: &Seen) -> Stamp {
-        seen.stamp(self.root.side.clock.now())
+        Ok(Examined::Settled(Outcome::Already { stamp: Some(seen.stamp(now)) }))
     }
 
     /// Opens a file here, and reads it when it fits into one piece.
@@ -173,8 +188,8 @@ impl Work<'_> {
         opened.await.map_err(|error| died(&error))?.map_err(Halt::Unread)
     }
 
-    /// Writes a body to a temporary file and returns its path, what it is there, and what was sent.
-    async fn send(&self, body: Body, bits: u32, finish: Finish) -> Result<(String, Seen, Seal), Halt> {
+    /// Writes a body to a temporary file.
+    async fn send(&self, body: Body, bits: u32, finish: Finish) -> Result<Sent, Halt> {
         let temporary = self.root.side.temporary();
         let file = match self.wire.create(&temporary, bits).await {
             Ok(file) => file,
@@ -185,27 +200,27 @@ impl Work<'_> {
             }
             Err(fault) => return Err(fault.into()),
         };
-        let sent = match body {
-            Body::Small(bytes, seal) => {
-                self.wire.fill(file, bytes, finish).await.map(|seen| (seen, seal)).map_err(Halt::from)
-            }
-            Body::Large(reading) => match self.stream(&file, reading).await {
-                Ok(seal) => self.wire.fill(file, Vec::new(), finish).await.map(|seen| (seen, seal)).map_err(Halt::from),
-                Err(halt) => {
-                    if let Err(fault) = self.wire.close(file).await {
-                        tracing::debug!(%fault, "a file stays open there");
-                    }
-                    Err(halt)
-                }
-            },
+        let streamed = match body {
+            Body::Small(bytes, seal) => Ok((bytes, seal)),
+            Body::Large(reading) => self.stream(&file, reading).await.map(|seal| (Vec::new(), seal)),
         };
-        match sent {
-            Ok((seen, seal)) => Ok((temporary, seen, seal)),
-            Err(halt) => {
-                self.discard(&temporary).await;
-                Err(halt)
+        let halt = match streamed {
+            Ok((bytes, seal)) => {
+                let now = self.root.side.clock.now();
+                match self.wire.fill(file, bytes, finish).await {
+                    Ok(seen) => return Ok(Sent { temporary, seen, stamp: seen.stamp(now), seal }),
+                    Err(fault) => fault.into(),
+                }
             }
-        }
+            Err(halt) => {
+                if let Err(fault) = self.wire.close(file).await {
+                    tracing::debug!(%fault, "a file stays open there");
+                }
+                halt
+            }
+        };
+        self.discard(&temporary).await;
+        Err(halt)
     }
 
     /// Sends a file while it is read, several pieces at a time.

@@ -1,6 +1,11 @@
 //! The root and its side directory as SFTP reaches them: found, made, and kept in the agent's own layout, so that both
 //! may take turns on one root.
 //!
+//! `.<name>.mltoolbox` beside the root, or `.mltoolbox` inside of it where that cannot be, holds `root.json` (which copy
+//! this is), `lease.json` (who may change it), `tmp/sftp-<holder>-<random>/` (what one sync has in the making; an agent's
+//! are called otherwise), `trash/removed/` and `trash/replaced/` (a shelf per transfer), and a `.gitignore` of `*`. The
+//! agent's `lock`, `mirror*` and `partial/` are never touched.
+//!
 //! SFTP has no descriptors of folders and no locks: what stands above the root is believed, and what the agent does
 //! under its lock is done by names that only one can make.
 
@@ -8,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use agent::files::layout::{self, FOLDERS, FORMAT, IDENTITY, INSIDE, Identity, MAX_RECORD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::super::target::OpenTarget;
 use super::error::RootError;
@@ -134,7 +139,7 @@ impl Side {
             wire.set_mode(&path, 0o700).await?;
         }
         let clock = Clock { read, then: fresh.mtime.saturating_mul(1_000_000_000) };
-        let side = Self {
+        Ok(Self {
             root: root.to_owned(),
             inside: path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')),
             path,
@@ -144,13 +149,17 @@ impl Side {
             workshop,
             next: AtomicU64::new(0),
             links,
-        };
-        side.reap(wire).await?;
-        Ok(side)
+        })
     }
 
-    /// Removes temporary folders of syncs that ended. Those of agents are left to agents, which can tell.
-    async fn reap(&self, wire: &Wire) -> Result<(), Fault> {
+    /// Returns whether a name at the top of the root is that of the side directory inside of it.
+    pub(super) fn is_inside(&self, name: &str) -> bool {
+        is_inside(name, self.ignores_case)
+    }
+
+    /// Removes temporary folders of syncs that ended; only who holds the lease may. Those of agents are left to agents,
+    /// which can tell.
+    pub(super) async fn reap(&self, wire: &Wire) -> Result<(), Fault> {
         let tmp = under(&self.path, "tmp");
         let now = self.clock.now() / 1_000_000_000;
         for (name, seen) in wire.list(&tmp, MOST_LISTED).await? {
@@ -212,7 +221,7 @@ impl Side {
     /// Returns whether the root holds nothing but our own.
     pub(super) async fn is_empty(&self, wire: &Wire) -> Result<bool, RootError> {
         match wire.list(&self.root, 1).await {
-            Ok(entries) => Ok(entries.iter().all(|(name, _)| self.inside && name == INSIDE)),
+            Ok(entries) => Ok(entries.iter().all(|(name, _)| self.inside && self.is_inside(name))),
             // More than one.
             Err(Fault::Nonsense(_)) => Ok(false),
             Err(fault) => Err(RootError::failed("look into", &self.root, fault)),
@@ -225,18 +234,9 @@ impl Side {
         wire: &Wire,
         name: &'static str,
     ) -> Result<Option<T>, RootError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
         let text = self.text(wire, name).await.map_err(|fault| self.failed(fault))?;
-        match serde_json::from_slice::<Version>(&text) {
-            Ok(Version { version }) if version > FORMAT => {
-                Err(RootError::Newer { path: self.root.clone(), file: name, version })
-            }
-            Ok(_) => Ok(serde_json::from_slice(&text).ok()),
-            Err(_) => Ok(None),
-        }
+        let newer = |version| RootError::Newer { path: self.root.clone(), file: name, version };
+        layout::record(&text).map_err(newer)
     }
 
     /// Returns what a record holds; nothing when it is not there or too long to be one.
@@ -311,6 +311,11 @@ impl Side {
     pub(super) fn failed(&self, fault: Fault) -> RootError {
         RootError::failed("keep the side directory of", &self.root, fault)
     }
+}
+
+/// Returns whether a name means the side directory inside of a root; its letters are plain ones.
+fn is_inside(name: &str, ignores_case: bool) -> bool {
+    name == INSIDE || (ignores_case && name.eq_ignore_ascii_case(INSIDE))
 }
 
 /// Finds the folder that a root is, or says why it must not be one. Returns its path and whether it was made.
@@ -496,6 +501,19 @@ fn random() -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_folder_inside_of_a_root_has_no_second_name() {
+        for (name, ignores_case, ours) in [
+            (".mltoolbox", false, true),
+            (".mltoolbox", true, true),
+            (".MLToolbox", false, false),
+            (".MLToolbox", true, true),
+            (".mltoolbox2", true, false),
+        ] {
+            assert_eq!(is_inside(name, ignores_case), ours, "{name} {ignores_case}");
+        }
+    }
 
     #[test]
     fn a_home_is_meant_by_tilde_and_by_nothing() {

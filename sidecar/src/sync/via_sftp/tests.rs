@@ -1,5 +1,6 @@
 //! SFTP servers for the tests of a sync: OpenSSH's own, the embedded one with and without extensions, and liars.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -13,12 +14,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::agent_tests::{SOON, Wire as Transported, World, read, settled, write};
+use super::super::plan::Local;
+use super::super::source::{Reading, Replacement, Scan, Source};
 use super::super::target::fake::{FakeSource, path};
 use super::super::*;
 use super::*;
 use crate::frontend::Frontend;
 use crate::session::link::Link;
 use crate::session::{self, Connector, Failed};
+use crate::store::Base;
 use crate::transport::ssh_server::speak_sftp;
 use crate::transport::{About, Control, Exit, Process, Pty, TransportError};
 
@@ -285,6 +289,106 @@ async fn nothing_is_written_through_a_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_becomes_a_link_during_an_upload_leads_nowhere() {
+    for server in Server::honest() {
+        let home = tempfile::tempdir().expect("a folder can be made");
+        let (at, outside) = (home.path().join("copy"), home.path().join("outside"));
+        std::fs::create_dir_all(at.join("d/e")).expect("a fresh folder");
+        std::fs::create_dir(&outside).expect("a fresh folder");
+        let target = ViaSftp::new(server.session(home.path()));
+        target.open(&open_as(&at, "me", false)).await.expect("it is there");
+        let files = FakeSource::default();
+        files.tree.lock().write("d/e/large", &vec![7; 1 << 20]);
+        let (folder, link) = (at.join("d"), outside.clone());
+        *crate::sync::target::fake::locked(&files.race) = Some(Box::new(move |_| {
+            std::fs::remove_dir_all(&folder).expect("it is there");
+            std::os::unix::fs::symlink(&link, &folder).expect("its name is free");
+        }));
+        std::fs::create_dir(outside.join("e")).expect("a fresh folder");
+        let done = put(&target, &files, &["d/e/large"], &Expect::Absent).await;
+        let [Done::Answered(Outcome::Rejected(Rejected::Unsafe { reason }), _)] = done.as_slice() else {
+            panic!("{server:?}: {done:?}")
+        };
+        assert!(reason.contains("symbolic link"), "{reason}");
+        assert_eq!(std::fs::read_dir(outside.join("e")).expect("it is there").count(), 0, "{server:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_left_is_cleared_away_only_under_the_lease() {
+    for server in Server::honest() {
+        let home = tempfile::tempdir().expect("a folder can be made");
+        let at = home.path().join("copy");
+        let holder = ViaSftp::new(server.session(home.path()));
+        holder.open(&open_as(&at, "me", false)).await.expect("it can be made");
+        let old = home.path().join(".copy.mltoolbox/tmp/sftp-me-old");
+        std::fs::create_dir(&old).expect("its name is free");
+        write(&old.join("7"), "an upload that waits for its line");
+        let yesterday = std::time::SystemTime::now() - Duration::from_hours(24);
+        std::fs::File::open(&old).expect("it is there").set_modified(yesterday).expect("it is ours");
+        let other = ViaSftp::new(server.session(home.path()));
+        other.open(&open_as(&at, "other", false)).await.expect_err("it is in use");
+        assert!(old.join("7").exists(), "{server:?}: whoever was refused changes nothing");
+        other.open(&open_as(&at, "other", true)).await.expect("it is taken over");
+        assert!(!old.exists(), "{server:?}");
+    }
+}
+
+/// Ends the conversation when the first file is read, and counts how many are.
+#[derive(Debug)]
+struct Ending {
+    files: FakeSource,
+    root: Arc<Root>,
+    opened: std::sync::atomic::AtomicUsize,
+}
+
+impl Source for Ending {
+    fn scan(&self, paths: Option<&BTreeSet<RelPath>>, base: &BTreeMap<RelPath, Base>) -> std::io::Result<Scan> {
+        self.files.scan(paths, base)
+    }
+
+    fn open(&self, path: &RelPath) -> std::io::Result<Box<dyn Reading>> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.root.end();
+        self.files.open(path)
+    }
+
+    fn replace(
+        &self,
+        path: &RelPath,
+        expected: Option<&Local>,
+        with: &Replacement<'_>,
+        keep: &Path,
+    ) -> std::io::Result<()> {
+        self.files.replace(path, expected, with, keep)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_begun_after_the_conversation_ended() {
+    let home = tempfile::tempdir().expect("a folder can be made");
+    let target = ViaSftp::new(Server::Embedded.session(home.path()));
+    target.open(&open_as(&home.path().join("copy"), "me", false)).await.expect("it can be made");
+    let names: Vec<String> = (0..2000).map(|number| format!("f{number}")).collect();
+    let files = FakeSource::default();
+    for name in &names {
+        files.tree.lock().write(name, b"bytes");
+    }
+    let bodies = Arc::new(Ending { files, root: target.root().expect("it is open"), opened: Default::default() });
+    let ops = names.iter().map(|name| Op {
+        path: path(name),
+        expect: Expect::Absent,
+        action: Action::Put { size: 5, hash: None, mode: 0o644, mtime_ns: None },
+    });
+    let (lane, ops) = (Lane::Bulk, ops.collect());
+    let batch = Batch { lane, barrier: false, durable: false, ops, bodies: bodies.clone() };
+    let (done, _told) = mpsc::channel(names.len());
+    target.apply(vec![batch], done).await.expect_err("the conversation ended");
+    let opened = bodies.opened.load(Ordering::Relaxed);
+    assert!((1..=AT_ONCE).contains(&opened), "{opened} files were read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stamp_saves_reading_once_it_was_quiet() {
     for server in Server::honest() {
         let home = tempfile::tempdir().expect("a folder can be made");
@@ -425,6 +529,7 @@ const LIES: &[(&str, Lie)] = &[
     ("a folder without an end", |kind, id| Some(if kind == 12 { name(id, &[b"x".as_slice(); 500]) } else { agreeable(kind, id) })),
     ("a list of nothing for ever", |kind, id| Some(if kind == 12 { name(id, &[]) } else { agreeable(kind, id) })),
     ("an entry that leads upwards", |kind, id| Some(if kind == 12 { name(id, &[b"../../etc/passwd"]) } else { agreeable(kind, id) })),
+    ("an entry with a name of 200 KB", |kind, id| Some(if kind == 12 { name(id, &[&[b'x'; 200_000]]) } else { agreeable(kind, id) })),
     ("an entry without a name", |kind, id| Some(if kind == 12 { name(id, &[b""]) } else { agreeable(kind, id) })),
 ];
 

@@ -35,6 +35,10 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 /// Longest text of a link (`PATH_MAX` of Linux).
 const MAX_LINK: usize = 4096;
+/// Longest name of an entry: 255 characters of the longest UTF-8, and a little.
+const MAX_NAME: usize = 1024;
+/// Bytes of names that a folder may have: 200 000 names of the usual length and more.
+const MAX_NAMES: usize = 48 * 1024 * 1024;
 /// Files that may be open at a time where the server tells no limit.
 const OPEN_FILES: usize = 64;
 /// Requests that [`Wire::fill`] makes at once.
@@ -181,6 +185,11 @@ impl Wire {
         self.ended.clone()
     }
 
+    /// Returns the fault of whatever would be asked from now on, when the conversation has ended.
+    pub(super) fn over(&self) -> Option<Fault> {
+        self.ended.is_cancelled().then(|| fault(over(), self.begun))
+    }
+
     /// Ends the conversation; what was not answered is answered as lost.
     pub(super) fn end(&self) {
         self.ended.cancel();
@@ -241,6 +250,7 @@ impl Wire {
     async fn entries(&self, path: &str, handle: &str, most: usize) -> Result<Vec<(String, Seen)>, Fault> {
         let mut entries = Vec::new();
         let mut untold = Vec::new();
+        let mut bytes = 0;
         loop {
             let files = match self.raw(self.sftp.readdir(handle)).await {
                 Ok(name) => name.files,
@@ -253,14 +263,18 @@ impl Wire {
             for file in files {
                 match file.filename.as_str() {
                     "." | ".." => {}
-                    name if name.is_empty() || name.contains(['/', '\0']) => {
+                    name if name.is_empty() || name.contains(['/', '\0']) || name.len() > MAX_NAME => {
                         return Err(Fault::Nonsense("an entry of a folder has no name"));
                     }
+                    name if bytes + name.len() > MAX_NAMES => return Err(Fault::Nonsense("a folder has no end")),
                     _ if entries.len() + untold.len() >= most => return Err(Fault::Nonsense("a folder has no end")),
-                    _ => match Seen::of(&file.attrs) {
-                        Ok(seen) => entries.push((file.filename, seen)),
-                        Err(_) => untold.push(file.filename),
-                    },
+                    name => {
+                        bytes += name.len();
+                        match Seen::of(&file.attrs) {
+                            Ok(seen) => entries.push((file.filename, seen)),
+                            Err(_) => untold.push(file.filename),
+                        }
+                    }
                 }
             }
         }

@@ -292,6 +292,9 @@ impl<'a> Attempt<'a> {
     fn failure(mut self, obstacle: Option<TransportError>) -> TransportError {
         let nothing = self.tried.is_empty() && self.passed.is_empty();
         match (obstacle, self.unanswered.take()) {
+            // Nobody is asked for a password either where nobody can be asked for the passphrase; the key is what is
+            // to be mended.
+            (Some(obstacle @ TransportError::KeyEncrypted { .. }), _) => obstacle,
             (_, Some(unanswered)) => TransportError::LoginUnanswered(unanswered),
             (Some(obstacle), None) if nothing => obstacle,
             (None, None) if nothing && self.accepts_keys() => TransportError::NoKey { host: self.host.alias.clone() },

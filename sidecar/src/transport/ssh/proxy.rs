@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::wire::{Cut, Stream};
@@ -22,6 +23,8 @@ use crate::transport::ssh_config::Host;
 const COMPLAINT: usize = 4096;
 /// A command whose connection broke off ends within this, and its last words are read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// What a command wrote before it ended is there to be read; only what it started and left running can take longer.
+const STDERR_END: Duration = Duration::from_millis(500);
 /// What was told to hang up gets this long before it is killed.
 #[cfg(unix)]
 const HANG_UP: Duration = Duration::from_secs(1);
@@ -32,6 +35,8 @@ pub(super) struct Proxy {
     host: String,
     command: String,
     said: Arc<Mutex<Vec<u8>>>,
+    /// Ends when everything is in `said`.
+    listening: JoinHandle<()>,
     ended: watch::Receiver<Option<Ended>>,
     #[cfg(unix)]
     group: Option<rustix::process::Pid>,
@@ -65,7 +70,7 @@ impl Proxy {
         #[cfg(unix)]
         let group = group(&child);
         let said = Arc::default();
-        tokio::spawn(listen(stderr, Arc::clone(&said)));
+        let listening = tokio::spawn(listen(stderr, Arc::clone(&said)));
         let life = CancellationToken::new();
         let (ended_tx, ended) = watch::channel(None);
         tokio::spawn(watch_over(child, life.clone(), ended_tx));
@@ -75,6 +80,7 @@ impl Proxy {
             host,
             command,
             said,
+            listening,
             ended,
             #[cfg(unix)]
             group,
@@ -87,6 +93,11 @@ impl Proxy {
     pub(super) async fn fault(&mut self) -> Option<TransportError> {
         let ended = tokio::time::timeout(LAST_WORDS, self.ended.wait_for(Option::is_some)).await;
         let Ended { how, for_good } = ended.ok().and_then(Result::ok).and_then(|ended| ended.clone())?;
+        match tokio::time::timeout(STDERR_END, &mut self.listening).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the words of a `ProxyCommand` are lost"),
+            Err(_) => tracing::debug!("something that a `ProxyCommand` started still may speak"),
+        }
         let said = said(&self.said.lock().unwrap_or_else(PoisonError::into_inner));
         let reason = if said.is_empty() { how } else { format!("{how} and said `{said}`") };
         let (host, command) = (self.host.clone(), self.command.clone());
@@ -198,6 +209,22 @@ fn said(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_words_of_a_command_that_has_ended_are_waited_for() {
+        use tokio::io::AsyncWriteExt as _;
+
+        // Whoever speaks for it does so when it hears us, and by then the command itself is gone.
+        let command = "sh -c 'exec 3<&0; cat <&3 >&2 & exit 1'";
+        let host = Host::plain("gpu", 22, "ada", std::path::Path::new("/home/ada"));
+        let (mut stream, _cut, mut proxy) = Proxy::start(&host, command).expect("there is a shell");
+        proxy.ended.wait_for(Option::is_some).await.expect("it is watched");
+        let speak = async move { stream.write_all(b"late words\n").await.expect("somebody listens") };
+        let (fault, ()) = tokio::join!(proxy.fault(), speak);
+        let Some(TransportError::ProxyCommand { reason, .. }) = fault else { panic!("{fault:?}") };
+        assert_eq!(reason, "it ended with status 1 and said `late words`");
+    }
 
     #[test]
     fn the_last_words_are_plain() {

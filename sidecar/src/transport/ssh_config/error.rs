@@ -113,6 +113,16 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
+    /// A list of revoked host keys that nobody could look into.
+    #[error("`RevokedHostKeys {value}` for `{host}` names no file: {reason}")]
+    Revoked {
+        /// The host.
+        host: String,
+        /// What the configuration says.
+        value: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl Explain for ConfigError {
@@ -129,7 +139,8 @@ impl Explain for ConfigError {
             | Self::Jump { .. }
             | Self::Circle { .. }
             | Self::Far { .. }
-            | Self::Command { .. } => Code::SshConfig,
+            | Self::Command { .. }
+            | Self::Revoked { .. } => Code::SshConfig,
         }
     }
 
@@ -177,6 +188,11 @@ impl Explain for ConfigError {
                     "Change the `ProxyCommand` of `{host}` in `~/.ssh/config`; it may hold `%h`, `%p`, `%r`, `%n` and `%%`."
                 )
             }
+            Self::Revoked { host, .. } => {
+                format!(
+                    "Write `RevokedHostKeys` of `{host}` in `~/.ssh/config` as a path, or as `none` if there is none."
+                )
+            }
         }
     }
 }
@@ -215,5 +231,11 @@ pub fn examples() -> Vec<Example> {
         ConfigError::Far { host: host(), limit: 16 }.into(),
         ConfigError::Command { host: host(), reason: "it holds the token `%Z`, which is not understood".to_owned() }
             .into(),
+        ConfigError::Revoked {
+            host: host(),
+            value: "~/.ssh/revoked_%Z".to_owned(),
+            reason: "it holds the token `%Z`, which is not understood".to_owned(),
+        }
+        .into(),
     ]
 }

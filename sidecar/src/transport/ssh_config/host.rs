@@ -85,7 +85,7 @@ pub(super) fn host(
             paths("globalknownhostsfile", "GlobalKnownHostsFile"),
             &plain.global_known_hosts,
         ),
-        revoked_host_keys: paths("revokedhostkeys", "RevokedHostKeys"),
+        revoked_host_keys: revoked(alias, values, &tokens, person)?,
         identities_only: values.is_on("identitiesonly").unwrap_or(false),
         identity_agent: agent(values, &tokens, person, &mut warnings),
         strict_host_key: strict(values, overrides),
@@ -151,6 +151,17 @@ fn paths(
         }
     };
     given.filter_map(path).collect()
+}
+
+/// Returns the lists of revoked host keys. One that cannot be told is an error: left out, what it revokes would be
+/// trusted again.
+fn revoked(alias: &str, values: &Values, tokens: &Tokens<'_>, person: &Person) -> Result<Vec<PathBuf>, ConfigError> {
+    let unusable =
+        |value: &String, reason| ConfigError::Revoked { host: alias.to_owned(), value: value.clone(), reason };
+    let given = values.all("revokedhostkeys").iter().filter(|value| !value.eq_ignore_ascii_case("none"));
+    given
+        .map(|value| tokens.path(value).map(|path| at_home(path, person)).map_err(|reason| unusable(value, reason)))
+        .collect()
 }
 
 /// Returns a path below the account's home as the one below that of the environment: `ssh` has expanded some paths by
@@ -315,6 +326,17 @@ mod tests {
         assert!(matches!(of("user a\n"), Err(ConfigError::Answer { .. })));
         assert!(matches!(of("hostname a\nuser a\nport 70000\n"), Err(ConfigError::Answer { .. })));
         assert!(matches!(of("hostname a\n"), Err(ConfigError::NoUser { .. })));
+    }
+
+    #[test]
+    fn a_list_of_revoked_keys_that_cannot_be_told_is_an_error() {
+        for value in ["~/%Z", "/etc/ssh/revoked %", "${MLTOOLBOX_NOT_SET}/revoked", "/a ${HOME"] {
+            let error = of(&format!("revokedhostkeys {value}\n")).map(drop).expect_err(value);
+            assert!(matches!(error, ConfigError::Revoked { .. }), "{value}: {error:?}");
+        }
+        let (host, _) = of("revokedhostkeys ~/%h /etc/%n\n").expect("a host");
+        assert_eq!(host.revoked_host_keys, [PathBuf::from("/home/ada/gpu.lab"), "/etc/gpu".into()]);
+        assert_eq!(of("revokedhostkeys none\n").expect("a host").0.revoked_host_keys, [] as [PathBuf; 0]);
     }
 
     #[test]

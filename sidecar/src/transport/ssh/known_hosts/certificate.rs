@@ -1,7 +1,8 @@
 //! What `known_hosts` files say of a host certificate: who may vouch for the host, and whether this one does.
 //!
 //! The rules are those of OpenSSH (`PROTOCOL.certkeys`, `SSH_KNOWN_HOSTS FILE FORMAT` in sshd(8)); nothing here
-//! asks a clock.
+//! asks a clock. Names in a certificate are whole names, and none stands for all, as with every OpenSSH up to 10.2;
+//! from 10.3 on it takes them for patterns and none for nobody, which is neither stricter nor laxer in all cases.
 
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;

@@ -20,6 +20,8 @@ enum Wants {
     Answers,
     /// A key, and the password after it.
     KeyAndPassword,
+    /// A key or the password.
+    KeyOrPassword,
     /// Nothing.
     Nothing,
     /// More and more parts, without an end.
@@ -45,11 +47,13 @@ impl server::Handler for Guard {
             Wants::Password | Wants::Everything => rest(&[MethodKind::Password], false),
             Wants::Answers => rest(&[MethodKind::KeyboardInteractive], false),
             Wants::KeyAndPassword => rest(&[MethodKind::PublicKey], false),
+            Wants::KeyOrPassword => rest(&[MethodKind::PublicKey, MethodKind::Password], false),
         })
     }
 
     async fn auth_publickey_offered(&mut self, _user: &str, _offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(if self.wants == Wants::KeyAndPassword { Auth::Accept } else { self.auth_none("").await? })
+        let takes_keys = matches!(self.wants, Wants::KeyAndPassword | Wants::KeyOrPassword);
+        Ok(if takes_keys { Auth::Accept } else { self.auth_none("").await? })
     }
 
     async fn auth_publickey(&mut self, _user: &str, _key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
@@ -165,6 +169,19 @@ async fn nobody_to_ask_is_told_with_the_way_out() {
         let error = meet(&keys, &home, &person).await.expect_err("no key is let in");
         assert!(matches!(error, TransportError::Refused { .. }) && person.asked().is_empty(), "{error:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_key_comes_before_the_password_that_nobody_typed() {
+    let home = Home::new();
+    home.make_key("id_ed25519", &["-t", "ed25519"], "open sesame");
+    let host = home.trusting(guard(Wants::KeyOrPassword).await);
+    let person = Person::default();
+    let error = meet(&host, &home, &person).await.expect_err("nobody is there");
+    assert!(matches!(error, TransportError::KeyEncrypted(_)), "{error:?}");
+    assert_eq!(error.code(), Code::SshKeyEncrypted);
+    // Both were asked for: had there been somebody, either would have done.
+    assert_eq!(person.asked().len(), 2, "{:?}", person.asked());
 }
 
 #[tokio::test(flavor = "multi_thread")]
