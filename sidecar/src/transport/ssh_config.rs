@@ -13,6 +13,8 @@ mod evaluate;
 mod file;
 mod host;
 mod pattern;
+#[doc(hidden)]
+pub mod probe;
 mod resolve;
 #[cfg(all(test, unix))]
 mod tests;

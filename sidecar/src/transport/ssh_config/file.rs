@@ -67,6 +67,11 @@ pub(super) fn read(path: &Path, place: Place<'_>) -> Result<Parsed, ConfigError>
     Reader { place, files: 0 }.file(path, 0)
 }
 
+/// Reads a text as the file at `path`.
+pub(super) fn parse(path: &Path, text: &str, place: Place<'_>) -> Result<Parsed, ConfigError> {
+    Reader { place, files: 0 }.parse(path, text, 0)
+}
+
 struct Reader<'a> {
     place: Place<'a>,
     files: usize,
@@ -79,7 +84,10 @@ impl Reader<'_> {
             let source = io::Error::other("too many files include each other");
             return Err(ConfigError::File { file: path.to_owned(), source });
         }
-        let text = text_of(path)?;
+        self.parse(path, &text_of(path)?, depth)
+    }
+
+    fn parse(&mut self, path: &Path, text: &str, depth: usize) -> Result<Parsed, ConfigError> {
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
