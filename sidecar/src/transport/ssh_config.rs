@@ -11,6 +11,7 @@ mod ask;
 mod error;
 mod evaluate;
 mod file;
+mod glob;
 mod host;
 mod pattern;
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::pattern;
+use super::glob;
 use super::words::{keyword, words};
 
 /// A larger file is no configuration; one of ten thousand hosts has about 2 MiB.
@@ -163,12 +163,12 @@ fn is_open_to_others(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Returns the files that a path with `*` and `?` in its components stands for, in order, as `glob(7)` finds them.
+/// Returns the files that a path with `*`, `?` and `[…]` in its components stands for, in order, as `glob(7)` finds them.
 fn found(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for component in path.components() {
         let name = component.as_os_str().to_string_lossy();
-        if !name.contains(['*', '?']) {
+        if !glob::is_pattern(&name) {
             for path in &mut found {
                 path.push(component);
             }
@@ -181,7 +181,7 @@ fn found(path: &Path) -> Vec<PathBuf> {
             let fits = |entry: &std::ffi::OsString| {
                 let entry = entry.to_string_lossy();
                 // A hidden file is meant only by a pattern that says so.
-                (name.starts_with('.') || !entry.starts_with('.')) && pattern::matches(&entry, &name)
+                (name.starts_with('.') || !entry.starts_with('.')) && glob::matches(&entry, &name)
             };
             let mut names: Vec<_> = names.filter(fits).take(MAX_FILES).collect();
             names.sort();
