@@ -331,7 +331,7 @@ fn a_pull_is_ended_before_and_after_each_of_its_calls() {
         // What was replaced and what was removed here is kept, by whichever of the two it was done.
         let gone = format!("new-{:06}.txt", round - 1);
         for text in [version("replaced.txt", round - 1), version(&gone, round - 1)] {
-            assert!(program.is_kept(&text), "{what}: {:.30} is lost", text);
+            assert!(program.is_kept(&text), "{what}: {text:.30} is lost");
         }
         fs::remove_file(workspace.join("mine.txt")).expect("our own file");
     }

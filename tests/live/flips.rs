@@ -167,7 +167,7 @@ fn a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace() {
         let (outside, aside) = (story.work.path().join(format!("outside-{remote}")), story.work.path().join("aside"));
         let before = write_outside(&outside);
         let (there, here) = (story.there("data"), story.here("data"));
-        let flipped = if remote { &there } else { &here };
+        let side = if remote { &there } else { &here };
         let begun = std::time::Instant::now();
         let (mut flips, mut pulls, mut brought) = (0, 0, 0);
         while pulls < 2 || brought == 0 || begun.elapsed() < seconds() {
@@ -176,7 +176,7 @@ fn a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace() {
             Numbered(&there).save(round);
             let done = AtomicBool::new(false);
             flips += std::thread::scope(|scope| {
-                let flipper = scope.spawn(|| flip(flipped, &outside, &aside, &done));
+                let flipper = scope.spawn(|| flip(side, &outside, &aside, &done));
                 // Whether it could do anything with a folder that never stays one is of no interest here.
                 let ran = story.run("sync pull");
                 done.store(true, Ordering::Relaxed);
@@ -185,8 +185,8 @@ fn a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace() {
             });
             brought += u64::from(Numbered(&here).has_any_of(round, &aside));
         }
-        let side = if remote { "there" } else { "here" };
-        crate::kills::say(&format!("FLIPPED {flips} times {side} in {pulls} pulls, of which {brought} brought files"));
+        let at = if remote { "there" } else { "here" };
+        crate::kills::say(&format!("FLIPPED {flips} times {at} in {pulls} pulls, of which {brought} brought files"));
         assert!(flips > 20, "{flips}");
         assert_eq!(oracle::canary(&outside), before, "something outside changed");
         for path in oracle::walk(&story.work.workspace()) {

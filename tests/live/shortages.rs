@@ -24,7 +24,7 @@ fn limit_files(pid: i32, most: u32) {
 fn lowest_free(pid: i32) -> u32 {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("our own process");
     let open: BTreeSet<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    (0..).find(|number| !open.contains(number)).expect("there are more numbers than files")
+    (0..u32::MAX).find(|number| !open.contains(number)).expect("there are more numbers than files")
 }
 
 fn agent_of(story: &Story) -> i32 {
