@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::work::Work;
-use harness::{oracle, skip};
+use harness::{or_skip, oracle, skip};
 
 use crate::reached::{self, Near, ToNear, once, start_by};
-use crate::story::ARRIVES;
+use crate::story::{ARRIVES, Story};
 
 /// Bytes that say for themselves which version they are of.
 const BLOCK: usize = 4096;
@@ -46,7 +46,8 @@ fn assert_one_version(name: &str, bytes: &[u8], lengths: &[usize]) {
     assert!(!mixed, "`{name}` is a mixture of version {number} and others");
 }
 
-/// Swaps a folder and a link to elsewhere until told to end.
+/// Swaps a folder and a link to elsewhere until told to end, and leaves the folder with all that came into either.
+/// Returns how often.
 fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64 {
     let mut flips = 0;
     while !done.load(Ordering::Relaxed) {
@@ -57,9 +58,12 @@ fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64
             if linked && folder.is_symlink() {
                 fs::remove_file(folder).ok();
             }
-            if fs::rename(aside, folder).is_err() {
-                // Somebody made the folder meanwhile; what is in it stays, ours goes.
-                fs::remove_dir_all(aside).ok();
+            while fs::rename(aside, folder).is_err() {
+                // Somebody made the folder meanwhile: what is in it is newer.
+                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                    fs::rename(entry.path(), aside.join(entry.file_name())).ok();
+                }
+                fs::remove_dir(folder).ok();
             }
             flips += 1;
         }
@@ -68,32 +72,55 @@ fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64
     flips
 }
 
-#[test]
-fn a_folder_that_becomes_a_link_leads_nobody_out() {
-    let here = Work::new();
-    let (root, copy, outside) = (here.workspace(), here.path().join("copy"), here.path().join("outside"));
+/// Numbered files in a folder, each with the number of the round in which it was saved.
+struct Numbered<'a>(&'a Path);
+
+impl Numbered<'_> {
+    const FILES: u64 = 20;
+
+    fn save(&self, round: u64) {
+        for number in 0..Self::FILES {
+            fs::write(self.0.join(format!("{number}.txt")), format!("{round} {number}")).expect("our own folder");
+        }
+        fs::write(self.0.join("inner/0.txt"), round.to_string()).expect("our own folder");
+    }
+
+    /// Returns whether a file of that round is there, or where the folder was put aside.
+    fn has_any_of(&self, round: u64, aside: &Path) -> bool {
+        (0..Self::FILES).any(|number| {
+            let name = format!("{number}.txt");
+            let text = format!("{round} {number}");
+            [self.0, aside].iter().any(|folder| fs::read_to_string(folder.join(&name)).is_ok_and(|found| found == text))
+        })
+    }
+}
+
+/// Writes what nobody may change and nobody may take for the folder's own.
+fn write_outside(outside: &Path) -> String {
     fs::create_dir_all(outside.join("inner")).expect("our own folder");
-    for number in 0..20 {
+    for number in 0..Numbered::FILES {
         fs::write(outside.join(format!("{number}.txt")), "outside").expect("our own folder");
     }
     fs::write(outside.join("inner/0.txt"), "outside").expect("our own folder");
+    oracle::canary(outside)
+}
+
+#[test]
+fn a_folder_that_becomes_a_link_leads_nobody_out() {
+    let test = "a_folder_that_becomes_a_link_leads_nobody_out";
+    if let Err(reason) = skip::live(&["rsync"]) {
+        return skip::skip(test, &reason);
+    }
+    let here = Work::new();
+    let (root, copy, outside) = (here.workspace(), here.path().join("copy"), here.path().join("outside"));
+    let before = write_outside(&outside);
     fs::create_dir_all(root.join("data/inner")).expect("our own folder");
-    let before = oracle::canary(&outside);
     let near = Near::new();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let save = |round: u64| {
-        for number in 0..20 {
-            let path = root.join(format!("data/{number}.txt"));
-            if (round + number).is_multiple_of(3) {
-                fs::remove_file(&path).ok();
-            } else {
-                fs::write(&path, format!("{round} {number}")).expect("our own folder");
-            }
-        }
-        fs::write(root.join("data/inner/0.txt"), round.to_string()).expect("our own folder");
-    };
+    let (data, theirs) = (root.join("data"), copy.join("data"));
+    let (saved, arrived) = (Numbered(&data), Numbered(&theirs));
     let sync = || runtime.block_on(once(&here, Arc::new(ToNear(Arc::clone(&near))), &copy));
-    save(0);
+    saved.save(0);
     sync();
     // A folder that never stays one lets no sync come to its end; one that is given up is as good.
     let sync_a_while = || {
@@ -103,23 +130,72 @@ fn a_folder_that_becomes_a_link_leads_nobody_out() {
         })
     };
     let done = AtomicBool::new(false);
-    let (data, aside) = (copy.join("data"), here.path().join("aside"));
+    let aside = here.path().join("aside");
     let begun = std::time::Instant::now();
-    let mut rounds = 0;
+    let (mut rounds, mut wrote) = (0, 0);
     let flips = std::thread::scope(|scope| {
-        let flipper = scope.spawn(|| flip(&data, &outside, &aside, &done));
+        let flipper = scope.spawn(|| flip(&theirs, &outside, &aside, &done));
         while begun.elapsed() < seconds() {
             rounds += 1;
-            save(rounds);
+            saved.save(rounds);
             // What it says of a folder that is not one is of no interest here, nor whether it was given up.
             sync_a_while();
+            wrote += u64::from(arrived.has_any_of(rounds, &aside));
         }
         done.store(true, Ordering::Relaxed);
         flipper.join().expect("it does not panic")
     });
-    crate::kills::say(&format!("FLIPPED {flips} times in {rounds} syncs"));
+    crate::kills::say(&format!("FLIPPED {flips} times in {rounds} syncs, of which {wrote} wrote"));
     assert_eq!(oracle::canary(&outside), before, "something outside of the copy changed");
-    assert!(flips > 20 && rounds > 1, "{flips} {rounds}");
+    assert!(flips > 20 && rounds > 1 && wrote > 0, "{flips} {rounds} {wrote}");
+    // The folder is one again, and what was saved last arrives.
+    saved.save(rounds + 1);
+    let snapshot = sync();
+    crate::cuts::assert_synced("when the folder stays", &snapshot);
+    oracle::assert_equal(&root, &copy, &[]);
+    assert_eq!(oracle::canary(&outside), before, "something outside of the copy changed");
+}
+
+#[test]
+fn a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace() {
+    let story = or_skip!("a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace", Story::begin());
+    fs::create_dir_all(story.here("data/inner")).expect("our own folder");
+    Numbered(&story.here("data")).save(0);
+    story.push();
+    let mut round = 0;
+    for remote in [true, false] {
+        let (outside, aside) = (story.work.path().join(format!("outside-{remote}")), story.work.path().join("aside"));
+        let before = write_outside(&outside);
+        let (there, here) = (story.there("data"), story.here("data"));
+        let side = if remote { &there } else { &here };
+        let begun = std::time::Instant::now();
+        let (mut flips, mut pulls, mut brought) = (0, 0, 0);
+        while pulls < 2 || brought == 0 || begun.elapsed() < seconds() {
+            assert!(begun.elapsed() < ARRIVES + seconds(), "no pull of {pulls} brought anything home");
+            (round, pulls) = (round + 1, pulls + 1);
+            Numbered(&there).save(round);
+            let done = AtomicBool::new(false);
+            flips += std::thread::scope(|scope| {
+                let flipper = scope.spawn(|| flip(side, &outside, &aside, &done));
+                // Whether it could do anything with a folder that never stays one is of no interest here.
+                let ran = story.run("sync pull");
+                done.store(true, Ordering::Relaxed);
+                assert!(!ran.text().contains("panicked"), "{}", ran.text());
+                flipper.join().expect("it does not panic")
+            });
+            brought += u64::from(Numbered(&here).has_any_of(round, &aside));
+        }
+        let at = if remote { "there" } else { "here" };
+        crate::kills::say(&format!("FLIPPED {flips} times {at} in {pulls} pulls, of which {brought} brought files"));
+        assert!(flips > 20, "{flips}");
+        assert_eq!(oracle::canary(&outside), before, "something outside changed");
+        for path in oracle::walk(&story.work.workspace()) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            assert_ne!(text, "outside", "{} came from outside", path.display());
+        }
+        story.run("sync pull").json::<protocol::editor::SyncPullOutput>();
+        story.assert_equal();
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Room, rights, files and descriptors that run out, on either side: what cannot be done waits with its reason, the
 //! rest goes on, and everything arrives once there is enough again. Nothing needs a restart.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -19,10 +20,11 @@ fn limit_files(pid: i32, most: u32) {
     assert!(status.is_ok_and(|status| status.success()), "prlimit failed");
 }
 
-/// Returns how many descriptors a process has open.
-fn open_files(pid: i32) -> u32 {
+/// Returns the lowest descriptor that a process has not open: with that as its limit it gets no other.
+fn lowest_free(pid: i32) -> u32 {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("our own process");
-    u32::try_from(entries.count()).expect("few")
+    let open: BTreeSet<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    (0..u32::MAX).find(|number| !open.contains(number)).expect("there are more numbers than files")
 }
 
 fn agent_of(story: &Story) -> i32 {
@@ -47,14 +49,15 @@ fn an_end_without_descriptors_goes_on_when_it_has_some() {
     story.watch();
     let owner = story.status().owner.and_then(|pid| i32::try_from(pid).ok()).expect("somebody owns the sync");
     for (what, pid) in [("the agent", agent_of(&story)), ("the owner", owner)] {
-        limit_files(pid, open_files(pid));
+        limit_files(pid, lowest_free(pid));
         fill(&story, what);
         story.save("app.py", &format!("print('{what} has none')\n"));
-        // It cannot be told by an event that something did not happen; a flush ends one way or the other.
+        // Nothing can be opened, so nothing can have arrived, and whoever waits for it hears that.
         let flushed = story.run("sync flush --timeout 2");
-        if flushed.code != 0 {
-            assert!(flushed.text().contains("help"), "{what}: no way out is named: {}", flushed.text());
-        }
+        assert!(flushed.code != 0, "{what}: a flush says that all is there: {}", flushed.text());
+        assert!(flushed.text().contains("help"), "{what}: no way out is named: {}", flushed.text());
+        let there = fs::read_to_string(story.there("app.py")).expect("it was there before");
+        assert!(!there.contains(what), "{what}: it wrote without a descriptor");
         let lives = process::stat(pid).is_some_and(|stat| stat.state != 'Z');
         assert!(lives, "{what} ended for want of descriptors");
         limit_files(pid, 1024);
@@ -157,29 +160,45 @@ fn a_full_or_read_only_state_folder_here_is_said_and_mended() {
 fn tiny_limits_of_a_user_namespace_are_lived_with() {
     let test = "tiny_limits_of_a_user_namespace_are_lived_with";
     let story = or_skip!("tiny_limits_of_a_user_namespace_are_lived_with", Story::begin());
-    let push = format!("sync push --to {} --yes --json", story.there("").display());
-    let watch = format!("sync watch --to {} --yes --json", story.there("").display());
-    for (what, script, line) in [
-        ("no inotify instance", "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"", &watch),
-        ("few descriptors", "ulimit -n 24 && exec \"$@\"", &push),
+    let line = |verb: &str| format!("sync {verb} --to {} --yes --json", story.there("").display());
+    let fallback = "no more watches";
+    for (what, script, verb, says) in [
+        ("no inotify instance", "echo 0 > /proc/sys/user/max_inotify_instances", "watch", Some(fallback)),
+        ("two watches", "echo 2 > /proc/sys/user/max_inotify_watches", "watch", Some(fallback)),
+        ("few descriptors", "ulimit -n 40", "push", None),
     ] {
         story.save("app.py", &format!("print('{what}')\n"));
         let mut command = story.work.command("unshare");
-        command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-        command.arg(binary::sidecar()).args(line.split_whitespace()).stdin(std::process::Stdio::null());
+        command.args(["--user", "--map-root-user", "sh", "-c", &format!("{script} && exec \"$@\""), "sh"]);
+        command.arg(binary::sidecar()).args(line(verb).split_whitespace()).stdin(std::process::Stdio::null());
         let ran = cli::finish(&mut command);
         if ran.stdout.is_empty() && ran.text().contains("unshare") {
             let reason = skip::Reason::OtherPlatform("this kernel allows no user namespace here".to_owned());
             return skip::skip(test, &reason);
         }
-        assert!(!ran.text().contains("panicked"), "{what}: {}", ran.text());
-        if ran.code == 0 {
-            story.wait_for("app.py", &format!("print('{what}')\n"));
-        } else {
-            assert!(ran.text().contains("help"), "{what}: no way out is named: {}", ran.text());
+        assert_eq!(ran.code, 0, "{what}: {}", ran.text());
+        story.wait_for("app.py", &format!("print('{what}')\n"));
+        if let Some(says) = says {
+            // What no event tells is found all the same, in a folder that no watch was left for.
+            let status = cli::run(&story.work, &["sync", "status"]).text();
+            assert!(status.contains(says), "{what}: nothing says why it takes longer: {status}");
+            story.save("src/deep/er/module.py", &format!("x = '{what}'\n"));
+            story.wait_for("src/deep/er/module.py", &format!("x = '{what}'\n"));
         }
         story.run("sync stop");
         story.push();
         story.assert_equal();
     }
+    // With too few to open anything at all, it says so and nothing is half done.
+    story.save("app.py", "print('none')\n");
+    let mut command = story.work.command("sh");
+    command
+        .args(["-c", "ulimit -n 8 && exec \"$@\"", "sh"])
+        .arg(binary::sidecar())
+        .args(line("push").split_whitespace());
+    let ran = cli::finish(command.stdin(std::process::Stdio::null()));
+    assert!(ran.code != 0 && !ran.text().contains("panicked"), "{}", ran.text());
+    assert!(ran.text().contains("help"), "no way out is named: {}", ran.text());
+    story.push();
+    story.assert_equal();
 }

@@ -14,6 +14,8 @@ use sidecar::transport::ssh_config::{
     self, AddressFamily, Authentication, Host, IdentityAgent, Overrides, Proxy, Settings, StrictHostKey,
 };
 
+mod nasty;
+
 /// What every host is asked about, beside those that only patterns name.
 const CONFIG: &str = include_str!("ssh_config/thirty.conf");
 /// Hosts that no `Host` line names in full.
@@ -38,8 +40,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let bed = Self { work: Work::new() };
-        for (name, text) in [
+        Self::of(&[
             (".ssh/config", CONFIG),
             ("conf.d/10.conf", CONF_D),
             ("conf.d/20.conf", CONF_D_LAST),
@@ -47,7 +48,12 @@ impl Bed {
             ("nested", NESTED),
             ("office/first", OFFICE_FIRST),
             ("office/second", OFFICE_SECOND),
-        ] {
+        ])
+    }
+
+    fn of(files: &[(&str, &str)]) -> Self {
+        let bed = Self { work: Work::new() };
+        for (name, text) in files {
             let path = bed.work.home().join(name);
             fs::create_dir_all(path.parent().expect("it is in a folder")).expect("our own folder");
             let home = bed.work.home().display().to_string();
@@ -77,6 +83,13 @@ impl Bed {
         asked
     }
 
+    /// Returns what `ssh -G` says when it refuses.
+    fn refused(&self, alias: &str) -> Option<String> {
+        let output = Command::new("ssh").arg("-GTF").arg(self.config()).args(["--", alias]).output();
+        let output = output.expect("ssh starts");
+        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Returns the facts that `ssh -G` tells of a host.
     fn expected(&self, alias: &str) -> Facts {
         let asked = self.asked(&[alias]);
@@ -95,7 +108,9 @@ impl Bed {
         let wanted = |method: &&str| match *method {
             "publickey" => on("pubkeyauthentication"),
             "keyboard-interactive" => on("kbdinteractiveauthentication"),
-            _ => on("passwordauthentication"),
+            "password" => on("passwordauthentication"),
+            // Of no use to us.
+            _ => false,
         };
         let command = first("proxycommand").filter(|command| command != "none");
         Facts::from([

@@ -242,7 +242,12 @@ pub(super) fn status(status: &SyncStatus, text: &mut Text) {
         text.pair("", "To bring it home: mltoolbox-sidecar sync pull [PATH]");
     }
     for problem in status.problems.iter().take(LISTED) {
-        text.pair("cannot sync", &format!("{}: {}", problem.path, problem.reason));
+        // What is about no path keeps nothing from being synced.
+        if problem.path.is_empty() {
+            text.pair("note", &problem.reason);
+        } else {
+            text.pair("cannot sync", &format!("{}: {}", problem.path, problem.reason));
+        }
     }
     text.more(status.problems.len(), LISTED);
     for limit in &status.limits {

@@ -11,8 +11,11 @@ mod ask;
 mod error;
 mod evaluate;
 mod file;
+mod glob;
 mod host;
 mod pattern;
+#[doc(hidden)]
+pub mod probe;
 mod resolve;
 #[cfg(all(test, unix))]
 mod tests;

@@ -203,7 +203,9 @@ fn watcher(root: &Path, shared: &Arc<Shared>) -> notify::Result<RecommendedWatch
 }
 
 fn advice(error: &notify::Error) -> String {
-    format!("the system gives no more watches ({error}). {LIMIT_ADVICE}")
+    format!(
+        "the system gives no more watches ({error}), so that edits are looked for every few seconds. {LIMIT_ADVICE}"
+    )
 }
 
 /// Returns whether the system has no more watches to give.

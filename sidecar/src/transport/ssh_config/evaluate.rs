@@ -10,6 +10,47 @@ use super::values::{PATH_LISTS, Values, seconds};
 /// Keywords that have one value for each line that names them.
 const MANY: [&str; 2] = ["certificatefile", "identityfile"];
 
+/// What a switch is set to.
+const SWITCH: [&str; 4] = ["yes", "no", "true", "false"];
+/// The one port that has a name everywhere.
+const SSH_SERVICE: &str = "ssh";
+/// Criteria of `Match` that take a value, those of newer versions of `ssh` among them.
+const CRITERIA: [&str; 10] = [
+    "command",
+    "exec",
+    "host",
+    "localnetwork",
+    "localuser",
+    "originalhost",
+    "sessiontype",
+    "tagged",
+    "user",
+    "version",
+];
+/// Keywords of ours that a second word makes an error.
+const ONE_WORD: [&str; 20] = [
+    "addressfamily",
+    "batchmode",
+    "bindaddress",
+    "certificatefile",
+    "connecttimeout",
+    "hashknownhosts",
+    "hostkeyalias",
+    "hostname",
+    "identitiesonly",
+    "identityagent",
+    "identityfile",
+    "kbdinteractiveauthentication",
+    "numberofpasswordprompts",
+    "passwordauthentication",
+    "port",
+    "preferredauthentications",
+    "pubkeyauthentication",
+    "revokedhostkeys",
+    "serveraliveinterval",
+    "user",
+];
+
 /// What a question to the files is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
@@ -104,10 +145,13 @@ impl Pass<'_> {
         match keyword {
             _ if MANY.contains(&keyword) => self.values.add(keyword, words[0].clone()),
             _ if PATH_LISTS.contains(&keyword) => self.values.set(keyword, words.to_vec()),
-            // Whichever of the two comes first wins over the other.
+            // Whichever of the two comes first wins over the other; but `ProxyJump none` wins over jumps alone.
             "proxyjump" if !self.values.has("proxycommand") => self.values.set(keyword, vec![words[0].clone()]),
-            "proxycommand" if !self.values.has("proxyjump") => self.values.set(keyword, vec![rest.to_owned()]),
+            "proxycommand" if self.values.first("proxyjump").is_none_or(|jump| jump.eq_ignore_ascii_case("none")) => {
+                self.values.set(keyword, vec![rest.to_owned()]);
+            }
             "proxyjump" | "proxycommand" => {}
+            "port" if words[0] == SSH_SERVICE => self.values.set(keyword, vec![super::PORT.to_string()]),
             _ => self.values.set(keyword, vec![words[0].clone()]),
         }
     }
@@ -122,13 +166,19 @@ impl Pass<'_> {
     fn hostname(&self) -> String {
         let name = self.values.first("hostname").unwrap_or(&self.host);
         let name = name.replace("%%", "\0").replace("%h", &self.host).replace('\0', "%");
-        name.to_lowercase()
+        // An address is left as it was written.
+        if name.parse::<std::net::Ipv6Addr>().is_ok() { name } else { name.to_lowercase() }
     }
 
     /// Returns whether every criterion of a `Match` line is met.
     fn meets(&mut self, criteria: &[String]) -> Result<bool, String> {
         let mut met = true;
         let mut words = criteria.iter();
+        if let Some(at) = criteria.iter().position(|word| word.trim_start_matches('!').eq_ignore_ascii_case("all"))
+            && at + 1 < criteria.len()
+        {
+            return Err("nothing may follow `all` in a `Match` line".to_owned());
+        }
         while let Some(word) = words.next() {
             let (name, value) = match word.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
@@ -143,6 +193,7 @@ impl Pass<'_> {
                     self.wants_final = true;
                     self.is_final
                 }
+                _ if !CRITERIA.contains(&name.as_str()) => return Err(format!("`Match {name}` is not known")),
                 _ => {
                     let value = value.filter(|value| !value.is_empty()).or_else(|| words.next().cloned());
                     let value = value.ok_or_else(|| format!("`Match {name}` needs a value"))?;
@@ -178,13 +229,29 @@ impl Pass<'_> {
 /// Returns what is wrong with a value, of those that would be misunderstood in silence otherwise.
 fn check(keyword: &str, words: &[String]) -> Result<(), String> {
     let value = words.first().map_or("", String::as_str);
+    let is_one_of = |names: &[&str]| names.iter().any(|name| value.eq_ignore_ascii_case(name));
     let good = match keyword {
-        "port" => value.parse::<u16>().is_ok_and(|port| port > 0),
+        "port" => value == SSH_SERVICE || value.parse::<u16>().is_ok_and(|port| port > 0),
         "connecttimeout" | "serveraliveinterval" => value == "none" || seconds(value).is_some(),
         "numberofpasswordprompts" => value.parse::<u32>().is_ok(),
+        "addressfamily" => is_one_of(&["any", "inet", "inet6"]),
+        "stricthostkeychecking" => is_one_of(&["ask", "accept-new", "off"]) || is_one_of(&SWITCH),
+        "pubkeyauthentication" => is_one_of(&["unbound", "host-bound"]) || is_one_of(&SWITCH),
+        "batchmode"
+        | "challengeresponseauthentication"
+        | "hashknownhosts"
+        | "identitiesonly"
+        | "kbdinteractiveauthentication"
+        | "passwordauthentication" => is_one_of(&SWITCH),
         _ => true,
     };
-    if good { Ok(()) } else { Err(format!("`{keyword}` cannot be `{value}`")) }
+    if !good {
+        return Err(format!("`{keyword}` cannot be `{value}`"));
+    }
+    if words.len() > 1 && ONE_WORD.contains(&keyword) {
+        return Err(format!("`{keyword}` takes one value; put quotes around one with blanks"));
+    }
+    Ok(())
 }
 
 /// Returns the names of `Host` lines that are no patterns, in order and once each.

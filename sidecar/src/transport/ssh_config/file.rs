@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::pattern;
+use super::glob;
 use super::words::{keyword, words};
 
 /// A larger file is no configuration; one of ten thousand hosts has about 2 MiB.
@@ -67,6 +67,11 @@ pub(super) fn read(path: &Path, place: Place<'_>) -> Result<Parsed, ConfigError>
     Reader { place, files: 0 }.file(path, 0)
 }
 
+/// Reads a text as the file at `path`.
+pub(super) fn parse(path: &Path, text: &str, place: Place<'_>) -> Result<Parsed, ConfigError> {
+    Reader { place, files: 0 }.parse(path, text, 0)
+}
+
 struct Reader<'a> {
     place: Place<'a>,
     files: usize,
@@ -79,7 +84,10 @@ impl Reader<'_> {
             let source = io::Error::other("too many files include each other");
             return Err(ConfigError::File { file: path.to_owned(), source });
         }
-        let text = text_of(path)?;
+        self.parse(path, &text_of(path)?, depth)
+    }
+
+    fn parse(&mut self, path: &Path, text: &str, depth: usize) -> Result<Parsed, ConfigError> {
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
@@ -155,12 +163,12 @@ fn is_open_to_others(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Returns the files that a path with `*` and `?` in its components stands for, in order, as `glob(7)` finds them.
+/// Returns the files that a path with `*`, `?` and `[…]` in its components stands for, in order, as `glob(7)` finds them.
 fn found(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for component in path.components() {
         let name = component.as_os_str().to_string_lossy();
-        if !name.contains(['*', '?']) {
+        if !glob::is_pattern(&name) {
             for path in &mut found {
                 path.push(component);
             }
@@ -173,7 +181,7 @@ fn found(path: &Path) -> Vec<PathBuf> {
             let fits = |entry: &std::ffi::OsString| {
                 let entry = entry.to_string_lossy();
                 // A hidden file is meant only by a pattern that says so.
-                (name.starts_with('.') || !entry.starts_with('.')) && pattern::matches(&entry, &name)
+                (name.starts_with('.') || !entry.starts_with('.')) && glob::matches(&entry, &name)
             };
             let mut names: Vec<_> = names.filter(fits).take(MAX_FILES).collect();
             names.sort();

@@ -98,7 +98,7 @@ pub(super) fn host(
             .and_then(|text| text.parse().ok())
             .unwrap_or(Host::PASSWORD_PROMPTS),
         may_ask: !values.is_on("batchmode").unwrap_or(false),
-        address_family: match values.first("addressfamily") {
+        address_family: match values.first("addressfamily").map(str::to_ascii_lowercase).as_deref() {
             Some("inet") => AddressFamily::V4,
             Some("inet6") => AddressFamily::V6,
             Some(_) | None => AddressFamily::Any,
@@ -204,7 +204,7 @@ fn strict(values: &Values, overrides: &Overrides) -> StrictHostKey {
     match (values.first("stricthostkeychecking"), values.is_on("stricthostkeychecking")) {
         (_, Some(true)) => StrictHostKey::Yes,
         (_, Some(false)) => StrictHostKey::No,
-        (Some("accept-new"), None) => StrictHostKey::AcceptNew,
+        (Some(value), None) if value.eq_ignore_ascii_case("accept-new") => StrictHostKey::AcceptNew,
         (Some(_) | None, None) => StrictHostKey::Ask,
     }
 }
