@@ -26,6 +26,9 @@ use super::git;
 /// Longest rule file that is read; git's own tests stay far below.
 const MAX_RULE_FILE: u64 = 1024 * 1024;
 
+const GIT_RULES: &str = ".gitignore";
+const OUR_RULES: &str = ".mltignore";
+
 /// What a person asked for beside the rule files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -106,6 +109,26 @@ struct Level {
     rules: Arc<Gitignore>,
 }
 
+/// Which rule files a folder may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleFiles {
+    git: bool,
+    ours: bool,
+}
+
+impl RuleFiles {
+    /// Those of a folder that was not listed: any.
+    pub const ANY: Self = Self { git: true, ours: true };
+
+    /// Returns those among the names in a folder.
+    pub fn among<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
+        names.fold(Self { git: false, ours: false }, |found, name| Self {
+            git: found.git || name == GIT_RULES.as_bytes(),
+            ours: found.ours || name == OUR_RULES.as_bytes(),
+        })
+    }
+}
+
 /// Returns why a pattern of the command line cannot be read, if so.
 pub fn check(pattern: &str) -> Result<(), ignore::Error> {
     patterns::check(pattern)?;
@@ -173,6 +196,11 @@ impl Rules {
 
     /// Returns the rules that hold in a folder; `None` is the workspace itself.
     pub fn folder(&self, path: Option<&RelPath>) -> Arc<Folder> {
+        self.folder_with(path, RuleFiles::ANY)
+    }
+
+    /// Does the same for a folder that was listed: only what it holds is looked for.
+    pub fn folder_with(&self, path: Option<&RelPath>, files: RuleFiles) -> Arc<Folder> {
         let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
         let known = match path {
             None => shared.top.clone(),
@@ -184,12 +212,15 @@ impl Rules {
             return folder;
         }
         let folder = match path {
-            None => Arc::new(self.read_folder(None, State::Open, &Arc::default(), &Arc::default(), self.outer())),
+            None => {
+                let (none, outer) = (&Arc::default(), self.outer());
+                Arc::new(self.read_folder(None, files, State::Open, none, none, outer))
+            }
             Some(path) => {
                 let above = self.folder(path.parent().as_ref());
                 let state = self.state(&above, path, true);
                 let outer = Arc::clone(&above.outer);
-                let folder = self.read_folder(Some(path), state, &above.mltignore, &above.gitignore, outer);
+                let folder = self.read_folder(Some(path), files, state, &above.mltignore, &above.gitignore, outer);
                 // Most folders say nothing of their own, and there may be a great many.
                 if folder.is_like(&above) { above } else { Arc::new(folder) }
             }
@@ -207,7 +238,7 @@ impl Rules {
 
     /// Returns whether a change of this path changes the rules.
     pub fn is_rule_file(path: &RelPath) -> bool {
-        matches!(path.name(), ".gitignore" | ".mltignore")
+        matches!(path.name(), GIT_RULES | OUR_RULES)
     }
 
     /// Forgets what was read in a folder and below it; `None` forgets everything.
@@ -284,16 +315,20 @@ impl Rules {
     fn read_folder(
         &self,
         path: Option<&RelPath>,
+        files: RuleFiles,
         state: State,
         mltignore: &Arc<[Level]>,
         gitignore: &Arc<[Level]>,
         outer: Arc<Outer>,
     ) -> Folder {
         let mut problems = Vec::new();
-        let mut levels = |name: &str, above: &Arc<[Level]>| -> Arc<[Level]> {
+        let mut levels = |name: &str, is_there: bool, above: &Arc<[Level]>| -> Arc<[Level]> {
             // In every other state the rule files have no say.
             if state != State::Open {
                 return Arc::from([]);
+            }
+            if !is_there {
+                return Arc::clone(above);
             }
             let shown = path.map_or_else(|| name.to_owned(), |path| format!("{path}/{name}"));
             let Some((rules, found)) = read_rules(&self.root.join(&shown), &shown) else { return Arc::clone(above) };
@@ -301,8 +336,8 @@ impl Rules {
             let skip = path.map_or(0, |path| path.as_str().len() + 1);
             above.iter().cloned().chain([Level { skip, rules: Arc::new(rules) }]).collect()
         };
-        let mltignore = levels(".mltignore", mltignore);
-        let gitignore = levels(".gitignore", gitignore);
+        let mltignore = levels(OUR_RULES, files.ours, mltignore);
+        let gitignore = levels(GIT_RULES, files.git, gitignore);
         Folder { state, mltignore, gitignore, problems, outer }
     }
 }

@@ -306,3 +306,20 @@ fn agrees_with_git_on_random_trees() {
     }
     assert!(ignored > 200, "the rules must match often enough to prove something: {ignored}");
 }
+
+#[test]
+fn of_a_folder_that_was_listed_only_its_rule_files_are_looked_for() {
+    let files = |names: &[&str]| RuleFiles::among(names.iter().map(|name| name.as_bytes()));
+    assert_eq!(files(&[".gitignore", ".mltignore", "a"]), RuleFiles::ANY);
+    let root = tempfile::tempdir().expect("a folder");
+    write(root.path(), ".gitignore", "*.log\n");
+    write(root.path(), ".mltignore", "*.tmp\n");
+    let verdicts = |names: &[&str]| {
+        let rules = Rules::load(root.path(), &options(&[], &[]));
+        let folder = rules.folder_with(None, files(names));
+        ["a.log", "a.tmp"].map(|name| rules.verdict_in(&folder, &path(name), false))
+    };
+    assert_eq!(verdicts(&["a"]), [Verdict::Synced, Verdict::Synced]);
+    assert_eq!(verdicts(&[".gitignore"]), [Verdict::Ignored, Verdict::Synced]);
+    assert_eq!(verdicts(&[".mltignore"]), [Verdict::Synced, Verdict::Ignored]);
+}

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::reading::{mode, stamp};
 use super::{Local, LocalContent, Root, Scan, ScanError, Under, now_ns, trusted};
 use crate::store::Base;
-use crate::sync::ignored::{Rules, Verdict};
+use crate::sync::ignored::{RuleFiles, Rules, Verdict};
 use crate::sync::plan::escapes;
 use crate::sync::source::Linked;
 
@@ -116,10 +116,10 @@ impl Walk<'_, '_> {
     /// Takes up everything in a folder; `None` is the workspace.
     fn list(&mut self, folder: Option<&RelPath>) -> rustix::io::Result<()> {
         let descriptor = self.root.folder(folder)?;
-        let rules = self.rules.folder(folder);
-        let mut entries = Dir::read_from(&descriptor)?;
-        while let Some(entry) = entries.read() {
-            let entry = entry?;
+        let entries = Dir::read_from(&descriptor)?.collect::<rustix::io::Result<Vec<_>>>()?;
+        let files = RuleFiles::among(entries.iter().map(|entry| entry.file_name().to_bytes()));
+        let rules = self.rules.folder_with(folder, files);
+        for entry in &entries {
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;

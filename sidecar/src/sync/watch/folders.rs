@@ -11,7 +11,7 @@ use protocol::path::RelPath;
 
 use super::actor::rel_path;
 use super::{Health, Shared, WatchError};
-use crate::sync::ignored::{Rules, Verdict};
+use crate::sync::ignored::{RuleFiles, Rules, Verdict};
 
 /// What to do when the system allows no more watches.
 pub(super) const LIMIT_ADVICE: &str = if cfg!(target_os = "linux") {
@@ -137,11 +137,13 @@ impl Folders {
         let place = folder.map_or_else(|| self.root.clone(), |folder| self.root.join(folder.as_str()));
         // A folder that is gone or shut has nothing to watch; the scan says so.
         let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
-        let rules = self.rules.folder(folder);
-        (entries.flatten())
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
+        let entries: Vec<_> = entries.flatten().map(|entry| (entry.file_name(), entry)).collect();
+        let files = RuleFiles::among(entries.iter().map(|(name, _)| name.as_encoded_bytes()));
+        let rules = self.rules.folder_with(folder, files);
+        (entries.into_iter())
+            .filter(|(_, entry)| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|(name, _)| {
+                let name = name.into_string().ok()?;
                 folder.map_or_else(|| RelPath::new(name.clone()), |folder| folder.join(&name)).ok()
             })
             .filter(|path| self.rules.verdict_in(&rules, path, true) != Verdict::Ignored)
