@@ -85,10 +85,8 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         let is_worth = || self.file.metadata().is_ok_and(|facts| facts.len() >= PART);
-        if !self.is_placed
-            && !(self.is_part && is_worth())
-            && let Err(error) = rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty())
-        {
+        let stays = self.is_placed || self.is_part && is_worth();
+        if !stays && let Err(error) = rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty()) {
             tracing::warn!(%error, name = self.name, "a file in the making is left over");
         }
     }
@@ -264,7 +262,7 @@ impl Home {
             Ok(file) => {
                 let seen = rustix::fs::fstat(&file)?;
                 let is_usable = FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile
-                    && u64::from(seen.st_nlink) == 1
+                    && seen.st_nlink == 1
                     && (scan::mode(&seen) ^ bits) & 0o100 == 0;
                 Some(file).filter(|_| is_usable)
             }
