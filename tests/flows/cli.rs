@@ -76,9 +76,8 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
                                        ignored; kept for later syncs, '' clears
                   --append <PATTERN>   Write additions to files that match this pattern in
                                        place (logs); kept for later syncs, '' clears
-                  --pull <PATTERN>     While watching, bring home what matches this pattern
-                                       when the remote writes it; kept for later syncs, ''
-                                       clears
+                  --pull <PATTERN>     While watching, bring home what matches this pattern,
+                                       every five minutes; kept for later syncs, '' clears
                   --git <off|push>     Whether the project's `.git` folder is sent, as a
                                        whole and when git is quiet [default: off]; kept for
                                        later syncs

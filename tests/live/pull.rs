@@ -292,7 +292,8 @@ fn odd_extras_go_or_stay_and_are_named() {
     assert!(!refused.message.contains('\u{1b}'), "nothing of the remote rules the terminal: {refused:#?}");
     assert!(story.there("old/module.py").exists() && story.there("dangling").symlink_metadata().is_ok());
     let pushed: SyncPushOutput = story.run(&format!("{line} --yes")).json();
-    lock(0o755).expect("our own folder");
+    // As root it is gone with what was in it.
+    lock(0o755).ok();
     let kept: Vec<&str> = pushed.kept.iter().map(|kept| kept.path.as_str()).collect();
     assert!(kept.contains(&"old") && !story.there("old/module.py").exists(), "{pushed:#?}");
     assert!(story.there("old/train.log").exists(), "what is ignored is nobody's extra");
