@@ -260,6 +260,6 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     story.wire.after(Way::Down, 2_000_000, Fault::Cut);
     let brought = pull(&story, "build/");
     assert_eq!((brought.files, brought.problems.len()), (small + 1, 0), "{brought:#?}");
-    assert_eq!((brought.bytes, brought.changes.len()), (small * 20_000 + big as u64, small as usize + 1));
+    assert_eq!((brought.bytes, brought.changes.len() as u64), (small * 20_000 + big as u64, small + 1));
     oracle::assert_equal(&story.here("build"), &story.there("build"), &[]);
 }
