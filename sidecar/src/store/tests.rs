@@ -112,7 +112,7 @@ async fn pausing_and_wanting_change_nothing_else() {
     store.pause_pair(seen.id, true).await.expect("stored");
     store.want_pair(seen.id, true).await.expect("stored");
     let pair = Pair { paused: true, wanted: true, ..pair };
-    assert_eq!(store.pairs().await.expect("pairs"), [pair.clone()]);
+    assert_eq!(store.pairs().await.expect("pairs"), std::slice::from_ref(&pair));
     store.want_pair(seen.id, false).await.expect("stored");
     assert_eq!(store.pairs().await.expect("pairs"), [Pair { wanted: false, ..pair }]);
 }

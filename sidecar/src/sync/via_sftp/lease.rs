@@ -35,16 +35,19 @@ impl Lease {
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let ours = LeaseRecord { version: FORMAT, holder: holder.id.clone(), label: holder.label.clone(), since };
-        if present.is_none() && side.put_new_record(wire, LEASE, &ours).await? {
-            lease.remember(wire, side).await?;
-            return Ok(lease);
+        if present.is_none() {
+            // Only one can make it; its stamp would say nothing while it is this young.
+            if side.put_new_record(wire, LEASE, &ours).await? {
+                return Ok(lease);
+            }
+            match side.record::<LeaseRecord>(wire, LEASE).await? {
+                Some(record) if record.holder != holder.id && !take_over => return Err(leased(side, record.label)),
+                Some(_) | None => {}
+            }
         }
-        // What is there by now is ours, taken over, or no record at all; and what was written stays only if nobody
-        // wrote at the same moment.
-        match side.record::<LeaseRecord>(wire, LEASE).await? {
-            Some(record) if record.holder != holder.id && !take_over => return Err(leased(side, record.label)),
-            Some(_) | None => side.put_record(wire, LEASE, &ours).await?,
-        }
+        // What is there is ours, taken over, or no record at all; and what is written stays only if nobody writes at
+        // the same moment.
+        side.put_record(wire, LEASE, &ours).await?;
         lease.remember(wire, side).await?;
         Ok(lease)
     }
@@ -85,8 +88,8 @@ impl Lease {
     /// Reads the record and fails when it is another's; returns whether there is one.
     async fn remember(&self, wire: &Wire, side: &Side) -> Result<bool, RootError> {
         let now = side.clock.now();
-        let present = wire.look(&under(&side.path, LEASE)).await.map_err(|fault| side.failed(fault))?;
-        match side.record::<LeaseRecord>(wire, LEASE).await? {
+        let (record, present) = side.record_and_look::<LeaseRecord>(wire, LEASE).await?;
+        match record {
             Some(record) if record.holder != self.holder.id => Err(leased(side, record.label)),
             Some(_) => {
                 *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = present.map(|seen| seen.stamp(now));

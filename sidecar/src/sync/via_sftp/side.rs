@@ -12,15 +12,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use agent::files::layout::{self, FOLDERS, FORMAT, IDENTITY, INSIDE, Identity, MAX_RECORD};
-use serde::Serialize;
+use agent::files::layout::{self, FOLDERS, FORMAT, IDENTITY, INSIDE, Identity};
 
 use super::super::target::OpenTarget;
 use super::error::RootError;
-use super::look;
 use super::seen::{Kind, Seen};
 use super::trash;
-use super::wire::{Fault, Finish, Wire};
+use super::wire::{Fault, Wire};
+
+mod locate;
+mod probe;
+mod records;
+
+use locate::locate;
+use probe::{Links, ignores_composition, links, probe};
 
 /// Most entries of a root that are looked at to tell whether it is empty, and most names in `tmp`.
 const MOST_LISTED: usize = 100_000;
@@ -47,17 +52,6 @@ impl Clock {
     pub(super) fn now(&self) -> i64 {
         self.then.saturating_add(i64::try_from(self.read.elapsed().as_nanos()).unwrap_or(i64::MAX))
     }
-}
-
-/// In which order a server takes the two paths of a symbolic link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Links {
-    /// As OpenSSH does.
-    TextFirst,
-    /// As the draft says.
-    NameFirst,
-    /// It makes none.
-    None,
 }
 
 /// A root that was found, with its side directory.
@@ -92,18 +86,41 @@ impl Side {
                 Self::at(wire, under(&root, INSIDE), &root, created, &open.holder.id).await
             }
         };
-        let side = opened.map_err(failed)?;
-        let ignore = under(&side.path, ".gitignore");
-        if wire.look(&ignore).await.map_err(failed)?.is_none() {
-            put(wire, &ignore, b"*\n").await.map_err(failed)?;
+        opened.map_err(failed)
+    }
+
+    /// Lets git pass over the side directory.
+    pub(super) async fn hide(&self, wire: &Wire) -> Result<(), Fault> {
+        let ignore = under(&self.path, ".gitignore");
+        if wire.look(&ignore).await?.is_none() {
+            records::put(wire, &ignore, b"*\n").await?;
         }
-        Ok(side)
+        Ok(())
     }
 
     /// Opens the side directory at `path`, and proves that it is ours alone and of use for this root.
     async fn at(wire: &Wire, path: String, root: &str, created: bool, holder: &str) -> Result<Self, Fault> {
+        // Mostly all of it is there.
+        let looks = FOLDERS.map(|name| under(&path, name));
+        let looks = futures_util::future::join_all(looks.iter().map(|folder| wire.look(folder)));
+        let (seen, looks) = tokio::join!(wire.look(&path), looks);
+        let is_folder =
+            |seen: &Result<Option<Seen>, Fault>| matches!(seen, Ok(Some(seen)) if seen.kind == Kind::Folder);
+        if let (Ok(Some(seen)), true, true) = (&seen, is_folder(&seen), looks.iter().all(is_folder)) {
+            return Self::prove(wire, path, root, created, holder, seen).await;
+        }
         let made = wire.make_folder(&path, 0o700).await?;
-        let opened = Self::prove(wire, path.clone(), root, created, holder).await;
+        let opened = async {
+            let seen = folder_at(wire, &path).await?;
+            // Parents first; those of one depth need not wait for each other.
+            for depth in 0..2 {
+                let of_depth = FOLDERS.into_iter().filter(|name| name.matches('/').count() == depth);
+                let made = of_depth.map(|name| own_folder(wire, under(&path, name)));
+                futures_util::future::try_join_all(made).await?;
+            }
+            Self::prove(wire, path.clone(), root, created, holder, &seen).await
+        };
+        let opened = opened.await;
         // Only what is empty goes.
         if opened.is_err()
             && made
@@ -114,14 +131,14 @@ impl Side {
         opened
     }
 
-    async fn prove(wire: &Wire, path: String, root: &str, created: bool, holder: &str) -> Result<Self, Fault> {
-        let seen = folder_at(wire, &path).await?;
-        // Parents first; those of one depth need not wait for each other.
-        for depth in 0..2 {
-            let of_depth = FOLDERS.into_iter().filter(|name| name.matches('/').count() == depth);
-            let made = of_depth.map(|name| own_folder(wire, under(&path, name)));
-            futures_util::future::try_join_all(made).await?;
-        }
+    async fn prove(
+        wire: &Wire,
+        path: String,
+        root: &str,
+        created: bool,
+        holder: &str,
+        seen: &Seen,
+    ) -> Result<Self, Fault> {
         let short = holder.get(..16).filter(|short| short.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         let name = format!("{OURS}{}-{}", short.unwrap_or("0"), random()?);
         let workshop = under(&under(&path, "tmp"), &name);
@@ -202,10 +219,17 @@ impl Side {
         }
     }
 
+    /// Returns which folder a copy id was given to.
+    pub(super) async fn identity(&self, wire: &Wire) -> Result<Option<Identity>, RootError> {
+        self.record(wire, IDENTITY).await
+    }
+
     /// Returns the id of this copy, and a new one when it is known to be another folder than at the last time. No inode
     /// is told, so that an empty folder counts as another one.
-    pub(super) async fn copy(&self, wire: &Wire, empty: bool) -> Result<String, RootError> {
-        if let Some(known) = self.record::<Identity>(wire, IDENTITY).await?
+    pub(super) async fn copy(&self, wire: &Wire, known: Option<Identity>, empty: bool) -> Result<String, RootError> {
+        // What was looked for before the lease was held may have been made since.
+        let known = if known.is_some() { known } else { self.identity(wire).await? };
+        if let Some(known) = known
             && !self.created
             && !empty
         {
@@ -228,85 +252,6 @@ impl Side {
         }
     }
 
-    /// Reads a record; `None` when there is none or when it is no record at all (it is then written anew).
-    pub(super) async fn record<T: serde::de::DeserializeOwned>(
-        &self,
-        wire: &Wire,
-        name: &'static str,
-    ) -> Result<Option<T>, RootError> {
-        let text = self.text(wire, name).await.map_err(|fault| self.failed(fault))?;
-        let newer = |version| RootError::Newer { path: self.root.clone(), file: name, version };
-        layout::record(&text).map_err(newer)
-    }
-
-    /// Returns what a record holds; nothing when it is not there or too long to be one.
-    async fn text(&self, wire: &Wire, name: &str) -> Result<Vec<u8>, Fault> {
-        let path = under(&self.path, name);
-        if wire.look(&path).await?.is_none_or(|seen| seen.kind != Kind::File) {
-            return Ok(Vec::new());
-        }
-        let file = match wire.open(&path).await {
-            Ok(file) => file,
-            Err(Fault::Missing) => return Ok(Vec::new()),
-            Err(fault) => return Err(fault),
-        };
-        let mut text = Vec::new();
-        let read = look::read(wire, &self.clock, &file, MAX_RECORD, |bytes| {
-            text.extend_from_slice(&bytes);
-            std::future::ready(Ok::<(), Fault>(()))
-        });
-        let read = read.await;
-        let closed = wire.close(file).await;
-        read?;
-        closed?;
-        Ok(text)
-    }
-
-    /// Writes a record in one step where the server can, in two that leave no half where it cannot.
-    pub(super) async fn put_record<T: Serialize>(&self, wire: &Wire, name: &str, record: &T) -> Result<(), RootError> {
-        let written = async {
-            let fresh = self.write_record(wire, record).await?;
-            let path = under(&self.path, name);
-            if wire.offers.posix_rename {
-                return wire.rename_over(&fresh, &path).await;
-            }
-            match wire.remove(&path).await {
-                Ok(()) | Err(Fault::Missing) => wire.rename_new(&fresh, &path).await,
-                Err(fault) => Err(fault),
-            }
-        };
-        written.await.map_err(|fault| self.failed(fault))
-    }
-
-    /// Writes a record that must not be there yet; returns whether nobody was quicker.
-    pub(super) async fn put_new_record<T: Serialize>(
-        &self,
-        wire: &Wire,
-        name: &str,
-        record: &T,
-    ) -> Result<bool, RootError> {
-        let written = async {
-            let fresh = self.write_record(wire, record).await?;
-            let path = under(&self.path, name);
-            match wire.rename_new(&fresh, &path).await {
-                Ok(()) => Ok(true),
-                Err(fault @ Fault::Lost { .. }) => Err(fault),
-                Err(fault) => {
-                    wire.remove(&fresh).await?;
-                    if wire.look(&path).await?.is_some() { Ok(false) } else { Err(fault) }
-                }
-            }
-        };
-        written.await.map_err(|fault| self.failed(fault))
-    }
-
-    async fn write_record<T: Serialize>(&self, wire: &Wire, record: &T) -> Result<String, Fault> {
-        let text = serde_json::to_vec(record).expect("a record of texts and numbers is JSON");
-        let fresh = self.temporary();
-        put(wire, &fresh, &text).await?;
-        Ok(fresh)
-    }
-
     /// Returns the error for a request that failed in the side directory.
     pub(super) fn failed(&self, fault: Fault) -> RootError {
         RootError::failed("keep the side directory of", &self.root, fault)
@@ -316,76 +261,6 @@ impl Side {
 /// Returns whether a name means the side directory inside of a root; its letters are plain ones.
 fn is_inside(name: &str, ignores_case: bool) -> bool {
     name == INSIDE || (ignores_case && name.eq_ignore_ascii_case(INSIDE))
-}
-
-/// Finds the folder that a root is, or says why it must not be one. Returns its path and whether it was made.
-async fn locate(wire: &Wire, open: &OpenTarget) -> Result<(String, bool), RootError> {
-    let asked = open.path.as_str();
-    let failed = |doing| move |fault| RootError::failed(doing, asked, fault);
-    let home = wire.resolve(".").await.map_err(failed("find the home above"))?;
-    if !home.starts_with('/') {
-        return Err(failed("find the home above")(Fault::Nonsense("a home is no absolute path")));
-    }
-    let path = absolute(asked, &home);
-    let unfit = |what| RootError::Unfit { path: path.clone(), what };
-    if asked.starts_with('~') && asked != "~" && !asked.starts_with("~/") {
-        return Err(unfit("in the home of another user, which is not looked up"));
-    }
-    if path.len() <= 1 {
-        return Err(unfit("the root of the file system"));
-    }
-    if path == home {
-        return Err(unfit("the home folder itself"));
-    }
-    if open.create {
-        make_above(wire, &path).await.map_err(|fault| RootError::failed("make the folders above", &path, fault))?;
-    }
-    let look = |fault| RootError::failed("look at", &path, fault);
-    let mut created = false;
-    match wire.look(&path).await.map_err(look)?.map(|seen| seen.kind) {
-        Some(Kind::Folder) => {}
-        Some(Kind::Link) => {
-            let target = wire.target(&path).await.map_err(look)?;
-            return Err(RootError::Link { path, target });
-        }
-        Some(Kind::File | Kind::Special) => return Err(RootError::NotFolder { path }),
-        None if open.create => {
-            created = wire.make_folder(&path, 0o777).await.map_err(|fault| RootError::failed("make", &path, fault))?;
-        }
-        None => return Err(RootError::Missing { path }),
-    }
-    // By another way (a link above it) it may still be one of those.
-    match wire.resolve(&path).await.map_err(look)?.as_str() {
-        "/" => Err(unfit("the root of the file system")),
-        real if real == home => Err(unfit("the home folder itself")),
-        _ => Ok((path, created)),
-    }
-}
-
-/// Makes the folders above a path that are missing. A server may show nothing of those it keeps to itself.
-async fn make_above(wire: &Wire, path: &str) -> Result<(), Fault> {
-    let mut missing = Vec::new();
-    let mut above = split(path).0;
-    while !above.is_empty() && matches!(wire.look(above).await, Ok(None)) {
-        missing.push(above);
-        above = split(above).0;
-    }
-    for folder in missing.into_iter().rev() {
-        wire.make_folder(folder, 0o777).await?;
-    }
-    Ok(())
-}
-
-/// Returns the absolute path that `text` means, without `.` and doubled slashes.
-fn absolute(text: &str, home: &str) -> String {
-    let below_home = text.strip_prefix("~/").or((text == "~").then_some("")).unwrap_or(text);
-    let whole = if text.starts_with('/') { text.to_owned() } else { format!("{home}/{below_home}") };
-    let mut path = String::new();
-    for name in whole.split('/').filter(|name| !name.is_empty() && *name != ".") {
-        path.push('/');
-        path.push_str(name);
-    }
-    path
 }
 
 /// Returns folder and name of an absolute path.
@@ -417,78 +292,6 @@ async fn own_folder(wire: &Wire, path: String) -> Result<Seen, Fault> {
     }
 }
 
-/// Returns what a file is that was made just now, and whether names that differ only in case are one. Fails when it
-/// cannot be renamed into the root.
-async fn probe(wire: &Wire, workshop: &str, root: &str) -> Result<(Seen, bool), Fault> {
-    let path = under(workshop, "case");
-    let file = wire.create(&path, 0o600).await?;
-    let fresh = wire.fill(file, Vec::new(), Finish { mode: None, mtime: None, sync: false }).await?;
-    let ignores_case = wire.look(&under(workshop, "CASE")).await?.is_some();
-    same_file_system(wire, &path, root).await?;
-    wire.remove(&path).await?;
-    Ok((fresh, ignores_case))
-}
-
-/// Returns whether names that differ only in how Unicode composes them are one.
-async fn ignores_composition(wire: &Wire, workshop: &str) -> Result<bool, Fault> {
-    let path = under(workshop, "compos\u{e9}");
-    let file = match wire.create(&path, 0o600).await {
-        Ok(file) => file,
-        Err(fault @ Fault::Lost { .. }) => return Err(fault),
-        // Its names are not Unicode, so that none is composed.
-        Err(_) => return Ok(false),
-    };
-    wire.close(file).await?;
-    let same = wire.look(&under(workshop, "compose\u{301}")).await?.is_some();
-    wire.remove(&path).await?;
-    Ok(same)
-}
-
-/// Fails when a file of ours cannot be renamed into the root.
-async fn same_file_system(wire: &Wire, probe: &str, root: &str) -> Result<(), Fault> {
-    let place = format!("{root}/.mltoolbox-{}", random()?);
-    if wire.offers.posix_rename {
-        // A name that is not there is missing on the same mount, and something else on another.
-        return match wire.rename_over(&format!("{probe}-no-such-name"), &place).await {
-            Ok(()) | Err(Fault::Missing) => Ok(()),
-            Err(fault) => Err(fault),
-        };
-    }
-    wire.rename_new(probe, &place).await?;
-    wire.rename_new(&place, probe).await
-}
-
-/// Finds out by trying in which order the server takes the paths of a link; both lie in a folder of ours.
-async fn links(wire: &Wire, workshop: &str) -> Result<Links, Fault> {
-    let (one, other) = (under(workshop, "link-1"), under(workshop, "link-2"));
-    match wire.symlink(&one, &other).await {
-        Ok(()) => {}
-        Err(fault @ Fault::Lost { .. }) => return Err(fault),
-        Err(fault) => {
-            tracing::info!(%fault, "the server makes no symbolic links");
-            return Ok(Links::None);
-        }
-    }
-    for (path, links) in [(&other, Links::TextFirst), (&one, Links::NameFirst)] {
-        if wire.look(path).await?.is_some_and(|seen| seen.kind == Kind::Link) {
-            wire.remove(path).await?;
-            return Ok(links);
-        }
-    }
-    Ok(Links::None)
-}
-
-/// Writes a small file that is not there yet.
-async fn put(wire: &Wire, path: &str, text: &[u8]) -> Result<(), Fault> {
-    let file = wire.create(path, 0o600).await?;
-    let mut offset = 0;
-    for piece in text.chunks(wire.chunk) {
-        wire.write(&file, offset, piece.to_vec()).await?;
-        offset += piece.len() as u64;
-    }
-    wire.close(file).await
-}
-
 /// Returns 128 random bits as text.
 fn random() -> Result<String, Fault> {
     let mut bytes = [0; 16];
@@ -513,20 +316,5 @@ mod tests {
         ] {
             assert_eq!(is_inside(name, ignores_case), ours, "{name} {ignores_case}");
         }
-    }
-
-    #[test]
-    fn a_home_is_meant_by_tilde_and_by_nothing() {
-        for (text, want) in [
-            ("~", "/home/u"),
-            ("~/a/./b/", "/home/u/a/b"),
-            ("a/b", "/home/u/a/b"),
-            ("./a", "/home/u/a"),
-            ("/data//x/", "/data/x"),
-            ("/.", ""),
-        ] {
-            assert_eq!(absolute(text, "/home/u"), want, "{text}");
-        }
-        assert_eq!(absolute("~/x", "/"), "/x");
     }
 }

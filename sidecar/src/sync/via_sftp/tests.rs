@@ -1,14 +1,15 @@
-//! SFTP servers for the tests of a sync: OpenSSH's own, the embedded one with and without extensions, and liars.
+//! A sync over SFTP, against every honest server that this machine has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use protocol::error::Code;
 use protocol::listing::ListedKind;
 use protocol::path::RemotePath;
-use protocol::sync::{Action, Op, Outcome};
+use protocol::sync::{Action, Content, Expect, Hash, Op, Outcome, Rejected};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,159 +19,21 @@ use super::super::plan::Local;
 use super::super::source::{Reading, Replacement, Scan, Source};
 use super::super::target::fake::{FakeSource, path};
 use super::super::*;
+use super::wire::Fault;
 use super::*;
 use crate::frontend::Frontend;
 use crate::session::link::Link;
-use crate::session::{self, Connector, Failed};
+use crate::session::{self, Connector, Failed, Lane};
 use crate::store::Base;
 use crate::transport::ssh_server::speak_sftp;
 use crate::transport::{About, Control, Exit, Process, Pty, TransportError};
 
-/// Where distributions put OpenSSH's SFTP server.
-const OPENSSH: &[&str] =
-    &["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"];
+mod lies;
+mod servers;
+mod trips;
 
-/// What answers.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Server {
-    /// OpenSSH's.
-    Openssh(&'static str),
-    /// The embedded one.
-    Embedded,
-    /// The embedded one without extensions.
-    Plain,
-    /// One that answers every request by a rule.
-    Liar(Lie),
-}
-
-/// What a liar answers: a whole packet with its length, or `None` for the end of the conversation.
-pub(in super::super) type Lie = fn(kind: u8, id: u32) -> Option<Vec<u8>>;
-
-impl Server {
-    /// Returns every honest server that this machine has.
-    pub(in super::super) fn honest() -> Vec<Self> {
-        let openssh = OPENSSH.iter().find(|path| Path::new(path).exists()).map(|path| Self::Openssh(path));
-        if openssh.is_none() {
-            std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED OpenSSH's sftp-server: it is not installed\n")
-                .expect("standard error is open");
-        }
-        openssh.into_iter().chain([Self::Embedded, Self::Plain]).collect()
-    }
-
-    /// Returns a session with this server, whose home is `home`.
-    pub(in super::super) fn session(self, home: &Path) -> session::Handle {
-        let frontend: Arc<dyn Frontend> = Arc::new(super::super::agent_tests::Nobody);
-        session::Handle::start(self.connector(home), &frontend)
-    }
-
-    fn connector(self, home: &Path) -> Arc<Served> {
-        Arc::new(Served { server: self, home: home.to_owned() })
-    }
-
-    fn start(self, home: &Path) -> Process {
-        let (stdin, stdout): (Box<dyn AsyncWrite + Send + Unpin>, _) = match self {
-            Self::Openssh(program) => {
-                let mut command = tokio::process::Command::new(program);
-                command.current_dir(home).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-                let mut child = command.spawn().expect("it starts");
-                let streams = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-                // It ends with its input.
-                tokio::spawn(async move { child.wait().await });
-                (Box::new(streams.0), Box::new(streams.1) as Box<dyn tokio::io::AsyncRead + Send + Unpin>)
-            }
-            Self::Embedded | Self::Plain | Self::Liar(_) => {
-                let (ours, theirs) = tokio::io::duplex(64 * 1024);
-                match self {
-                    Self::Liar(lie) => drop(tokio::spawn(converse(theirs, lie))),
-                    Self::Embedded | Self::Plain | Self::Openssh(_) => {
-                        let home = home.to_owned();
-                        tokio::spawn(async move { speak_sftp(theirs, &home, matches!(self, Self::Plain)).await });
-                    }
-                }
-                let (stdout, stdin) = tokio::io::split(ours);
-                (Box::new(stdin), Box::new(stdout))
-            }
-        };
-        let (control, _) = mpsc::channel::<Control>(1);
-        let exit = Box::pin(std::future::pending::<Result<Exit, TransportError>>());
-        Process { stdin, stdout, stderr: Box::new(tokio::io::empty()), control, exit }
-    }
-}
-
-/// Answers by a rule until the pipe is closed.
-async fn converse(mut pipe: DuplexStream, lie: Lie) {
-    while let Ok(length) = pipe.read_u32().await {
-        let mut packet = vec![0; usize::try_from(length).expect("our own packets are small")];
-        if pipe.read_exact(&mut packet).await.is_err() {
-            return;
-        }
-        // Kind, then an id, which stands in place of the version in the first one.
-        let id = packet.get(1..5).and_then(|id| id.try_into().ok()).map_or(0, u32::from_be_bytes);
-        let Some(answer) = lie(packet[0], id) else { return };
-        if pipe.write_all(&answer).await.is_err() {
-            return;
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Served {
-    server: Server,
-    home: PathBuf,
-}
-
-#[derive(Debug)]
-struct Connected {
-    server: Server,
-    home: PathBuf,
-    wire: Transported,
-}
-
-#[async_trait]
-impl Connector for Served {
-    async fn connect(&self, _: Lane, _: &dyn Frontend, _: &CancellationToken) -> Result<Arc<dyn Transport>, Failed> {
-        Ok(Arc::new(Connected { server: self.server, home: self.home.clone(), wire: Transported::default() }))
-    }
-    async fn agent(&self, _: &Arc<dyn Transport>, _: &dyn Frontend) -> Result<Link> {
-        let host = "box".to_owned();
-        Err(TransportError::Forbidden { host, what: "to run commands".to_owned() }.into())
-    }
-}
-
-#[async_trait]
-impl Transport for Connected {
-    async fn exec(&self, command: &str, terminal: Option<&Pty>) -> Result<Process, TransportError> {
-        self.wire.exec(command, terminal).await
-    }
-    async fn upload(
-        &self,
-        from: &Path,
-        to: &RemotePath,
-        mode: u32,
-        sent: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<(), TransportError> {
-        self.wire.upload(from, to, mode, sent).await
-    }
-    async fn remove(&self, path: &RemotePath) -> Result<(), TransportError> {
-        self.wire.remove(path).await
-    }
-    async fn subsystem(&self, name: &str) -> Result<Process, TransportError> {
-        assert_eq!(name, "sftp");
-        Ok(self.server.start(&self.home))
-    }
-    async fn round_trip(&self) -> Result<Duration, TransportError> {
-        self.wire.round_trip().await
-    }
-    fn about(&self) -> &About {
-        self.wire.about()
-    }
-    async fn closed(&self) {
-        self.wire.closed().await;
-    }
-    async fn close(&self) {
-        self.wire.close().await;
-    }
-}
+pub(in super::super) use servers::Server;
+use servers::{Lie, converse};
 
 fn open_as(at: &Path, holder: &str, take_over: bool) -> OpenTarget {
     OpenTarget {
@@ -339,7 +202,7 @@ async fn what_others_left_is_cleared_away_only_under_the_lease() {
 struct Ending {
     files: FakeSource,
     root: Arc<Root>,
-    opened: std::sync::atomic::AtomicUsize,
+    opened: AtomicUsize,
 }
 
 impl Source for Ending {
@@ -374,7 +237,7 @@ async fn nothing_is_begun_after_the_conversation_ended() {
     for name in &names {
         files.tree.lock().write(name, b"bytes");
     }
-    let bodies = Arc::new(Ending { files, root: target.root().expect("it is open"), opened: Default::default() });
+    let bodies = Arc::new(Ending { files, root: target.root().expect("it is open"), opened: AtomicUsize::default() });
     let ops = names.iter().map(|name| Op {
         path: path(name),
         expect: Expect::Absent,
@@ -453,123 +316,6 @@ async fn a_whole_sync_runs_over_sftp() {
             snapshot.status
         );
         again.stop().await;
-    }
-}
-
-fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 1).expect("a packet of a test");
-    [length.to_be_bytes().as_slice(), &[kind], body].concat()
-}
-
-fn string(text: &[u8]) -> Vec<u8> {
-    [u32::try_from(text.len()).expect("a text of a test").to_be_bytes().as_slice(), text].concat()
-}
-
-fn version() -> Vec<u8> {
-    packet(2, &3_u32.to_be_bytes())
-}
-
-fn name(id: u32, names: &[&[u8]]) -> Vec<u8> {
-    let mut body = [id.to_be_bytes(), u32::try_from(names.len()).expect("few").to_be_bytes()].concat();
-    for name in names {
-        body.extend([string(name), string(b"x"), attributes(0o040_755, 0)].concat());
-    }
-    packet(104, &body)
-}
-
-fn attributes(mode: u32, size: u64) -> Vec<u8> {
-    // Size, permissions and times.
-    [&13_u32.to_be_bytes(), size.to_be_bytes().as_slice(), &mode.to_be_bytes(), &[0; 8]].concat()
-}
-
-fn attrs(id: u32, mode: u32, size: u64) -> Vec<u8> {
-    packet(105, &[id.to_be_bytes().as_slice(), &attributes(mode, size)].concat())
-}
-
-fn status(id: u32, code: u32) -> Vec<u8> {
-    packet(101, &[id.to_be_bytes().as_slice(), &code.to_be_bytes(), &string(b"\x1b[2J"), &string(b"")].concat())
-}
-
-fn handle_of(id: u32) -> Vec<u8> {
-    packet(102, &[id.to_be_bytes().as_slice(), &string(b"h")].concat())
-}
-
-/// Says yes to everything: every folder is there, every list begins anew.
-fn agreeable(kind: u8, id: u32) -> Vec<u8> {
-    match kind {
-        1 => version(),
-        3 | 11 => handle_of(id),
-        5 => packet(103, &[id.to_be_bytes().as_slice(), &string(b"{}")].concat()),
-        7 | 8 | 17 => attrs(id, 0o040_700, 0),
-        12 => status(id, 1),
-        16 | 19 => name(id, &[b"/home/mallory"]),
-        _ => status(id, 0),
-    }
-}
-
-/// Lies that end an opening in an error.
-#[rustfmt::skip] // One lie, one line.
-const LIES: &[(&str, Lie)] = &[
-    ("a packet of four gigabytes", |_, _| Some(vec![0xff; 64])),
-    ("silence that ends", |_, _| None),
-    ("an unknown kind", |_, id| Some(packet(77, &id.to_be_bytes()))),
-    ("an old version", |_, _| Some(packet(2, &1_u32.to_be_bytes()))),
-    ("two versions", |_, _| Some(version().repeat(2))),
-    ("a cut answer", |kind, id| Some(if kind == 1 { version() } else { packet(105, &id.to_be_bytes()[..2]) })),
-    ("a text longer than its packet", |kind, id| Some(if kind == 1 { version() } else { packet(102, &[id.to_be_bytes(), [0xff; 4]].concat()) })),
-    ("a list of four billion names", |kind, id| Some(if kind == 1 { version() } else { packet(104, &[id.to_be_bytes(), [0xff; 4]].concat()) })),
-    ("an answer to another question", |kind, id| Some(if kind == 1 { version() } else { handle_of(id) })),
-    ("well, and nothing more", |kind, id| Some(if kind == 1 { version() } else { status(id, 0) })),
-    ("no home", |kind, id| Some(if kind == 16 { name(id, &[]) } else { agreeable(kind, id) })),
-    ("a home with a NUL", |kind, id| Some(if kind == 16 { name(id, &[b"/ho\0me"]) } else { agreeable(kind, id) })),
-    ("a home that is relative", |kind, id| Some(if kind == 16 { name(id, &[b"../../home"]) } else { agreeable(kind, id) })),
-    ("two homes", |kind, id| Some(if kind == 16 { name(id, &[b"/a", b"/b"]) } else { agreeable(kind, id) })),
-    ("attributes that say nothing", |kind, id| Some(if kind == 7 { packet(105, &[id.to_be_bytes(), [0; 4]].concat()) } else { agreeable(kind, id) })),
-    ("nothing but devices", |kind, id| Some(if kind == 7 { attrs(id, 0o020_644, 0) } else { agreeable(kind, id) })),
-    ("a folder without an end", |kind, id| Some(if kind == 12 { name(id, &[b"x".as_slice(); 500]) } else { agreeable(kind, id) })),
-    ("a list of nothing for ever", |kind, id| Some(if kind == 12 { name(id, &[]) } else { agreeable(kind, id) })),
-    ("an entry that leads upwards", |kind, id| Some(if kind == 12 { name(id, &[b"../../etc/passwd"]) } else { agreeable(kind, id) })),
-    ("an entry with a name of 200 KB", |kind, id| Some(if kind == 12 { name(id, &[&[b'x'; 200_000]]) } else { agreeable(kind, id) })),
-    ("an entry without a name", |kind, id| Some(if kind == 12 { name(id, &[b""]) } else { agreeable(kind, id) })),
-];
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lying_server_costs_an_error_and_nothing_else() {
-    let home = tempfile::tempdir().expect("a folder can be made");
-    for (what, lie) in LIES {
-        let target = ViaSftp::new(Server::Liar(*lie).session(home.path()));
-        let open = open_as(Path::new("/home/mallory/copy"), "me", false);
-        let opening = target.open(&open);
-        let opened = tokio::time::timeout(SOON, opening).await.unwrap_or_else(|_| panic!("{what}: no end"));
-        let error = Error::from(opened.expect_err(what));
-        assert!(!error.help.is_empty() && !format!("{error:?}").contains('\u{1b}'), "{what}: {error:?}");
-    }
-    assert_eq!(std::fs::read_dir(home.path()).expect("it is there").count(), 0);
-}
-
-/// Answers about files that cannot be true.
-#[rustfmt::skip] // One lie, one line.
-const FILES: &[(&str, Lie)] = &[
-    ("longer than any disk", |kind, id| Some(match kind { 7 | 8 => attrs(id, 0o100_644, u64::MAX), _ => agreeable(kind, id) })),
-    ("longer than it is", |kind, id| Some(match kind { 7 | 8 => attrs(id, 0o100_644, 1 << 33), 5 => status(id, 1), _ => agreeable(kind, id) })),
-    ("more bytes than were asked for", |kind, id| Some(match kind { 7 | 8 => attrs(id, 0o100_644, 5), 5 => packet(103, &[id.to_be_bytes().as_slice(), &string(&[7; 100_000])].concat()), _ => agreeable(kind, id) })),
-    ("a read of nothing", |kind, id| Some(match kind { 7 | 8 => attrs(id, 0o100_644, 5), 5 => packet(103, &[id.to_be_bytes().as_slice(), &string(b"")].concat()), _ => agreeable(kind, id) })),
-    ("a link of a megabyte", |kind, id| Some(match kind { 7 => attrs(id, 0o120_777, 5), 19 => name(id, &[&[b'x'; 200_000]]), _ => agreeable(kind, id) })),
-];
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn absurd_files_are_told_as_such() {
-    for (what, lie) in FILES {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(converse(theirs, *lie));
-        let (stdout, stdin) = tokio::io::split(ours);
-        let wire = Wire::begin(stdout, stdin).await.expect("it begins well");
-        let expect = Expect::File { hash: Hash([7; 32]), stamp: None };
-        let clock = side::Clock::new(0);
-        let compared = super::look::compare(&wire, &clock, "/x", &expect);
-        let told = tokio::time::timeout(SOON, compared).await.unwrap_or_else(|_| panic!("{what}: no end"));
-        let fault = told.expect_err(what);
-        assert!(!matches!(fault, Fault::Lost { .. }), "{what}: {fault:?}");
     }
 }
 

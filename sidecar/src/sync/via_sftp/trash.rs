@@ -66,8 +66,10 @@ impl Trash {
             *last = Some(Instant::now());
         }
         let now = side.clock.now() / 1_000_000_000;
-        for (bin, cap) in [(&self.removed, u64::MAX), (&self.replaced, self.replaced.cap)] {
-            match bin.purge(wire, now, cap).await {
+        let both =
+            tokio::join!(self.removed.purge(wire, now, u64::MAX), self.replaced.purge(wire, now, self.replaced.cap));
+        for purged in [both.0, both.1] {
+            match purged {
                 Ok(()) => {}
                 Err(fault @ Fault::Lost { .. }) => return Err(fault),
                 Err(fault) => tracing::warn!(%fault, "the trash cannot be purged"),

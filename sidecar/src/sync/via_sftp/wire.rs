@@ -7,8 +7,6 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join5};
-use futures_util::stream::{self, StreamExt as _};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::rawsession::Limits;
 use russh_sftp::client::{Config, RawSftpSession};
@@ -18,6 +16,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::seen::Seen;
+
+mod fault;
+mod listing;
+mod small;
+
+pub(super) use fault::Fault;
+use fault::{fault, over};
+pub(super) use small::Finish;
 
 /// Requests under way: at a round trip of 100 ms and three requests per small file more than 400 files a second.
 const DEPTH: usize = 128;
@@ -31,47 +37,16 @@ const MOST_CHUNK: u64 = 255 * 1024;
 const MAX_PACKET: u32 = 256 * 1024 + 1024;
 /// One answer may take this long: a whole window may be ahead of it on a line of 40 KB/s, and a busy disk.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_mins(2);
-/// A conversation that ended earlier than this is not begun again at once.
-const SHORT_LIVED: Duration = Duration::from_secs(5);
 /// Longest text of a link (`PATH_MAX` of Linux).
 const MAX_LINK: usize = 4096;
-/// Longest name of an entry: 255 characters of the longest UTF-8, and a little.
-const MAX_NAME: usize = 1024;
-/// Bytes of names that a folder may have: 200 000 names of the usual length and more.
-const MAX_NAMES: usize = 48 * 1024 * 1024;
 /// Files that may be open at a time where the server tells no limit.
 const OPEN_FILES: usize = 64;
-/// Requests that [`Wire::fill`] makes at once.
-const FILLING: u32 = 6;
 
 const POSIX_RENAME: &str = "posix-rename@openssh.com";
 const HARDLINK: &str = "hardlink@openssh.com";
 const FSYNC: &str = "fsync@openssh.com";
 const STATVFS: &str = "statvfs@openssh.com";
 const LIMITS: &str = "limits@openssh.com";
-
-/// Why a request came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    /// The conversation ended; `young` when it had hardly begun.
-    #[error("the SFTP server's connection ended: {why}")]
-    Lost { why: String, young: bool },
-    /// There is nothing of that name.
-    #[error("there is no such file")]
-    Missing,
-    /// The server may not.
-    #[error("permission denied")]
-    Denied,
-    /// The server does not know the request.
-    #[error("the SFTP server cannot do that")]
-    Unsupported,
-    /// Something else; servers seldom say what.
-    #[error("the SFTP server says `{0}`")]
-    Failed(String),
-    /// The answer cannot be true.
-    #[error("the SFTP server's answer makes no sense: {0}")]
-    Nonsense(&'static str),
-}
 
 /// What a server can do beyond the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,17 +85,6 @@ impl std::fmt::Debug for Wire {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Wire").field("offers", &self.offers).finish_non_exhaustive()
     }
-}
-
-/// What a file is given after its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Finish {
-    /// Permission bits.
-    pub(super) mode: Option<u32>,
-    /// Modification time in seconds since the Unix epoch.
-    pub(super) mtime: Option<u32>,
-    /// Whether it has to survive a power cut.
-    pub(super) sync: bool,
 }
 
 /// A file that is open there.
@@ -236,60 +200,6 @@ impl Wire {
         }
     }
 
-    /// Returns the entries of a folder, without `.` and `..`; an error when there are more than `most`.
-    pub(super) async fn list(&self, path: &str, most: usize) -> Result<Vec<(String, Seen)>, Fault> {
-        let _place = self.files.acquire().await.expect("the places are never closed");
-        let handle = self.ask(self.sftp.opendir(path)).await?.handle;
-        let listed = self.entries(path, &handle, most).await;
-        let closed = self.ask(self.sftp.close(handle)).await;
-        let entries = listed?;
-        closed?;
-        Ok(entries)
-    }
-
-    async fn entries(&self, path: &str, handle: &str, most: usize) -> Result<Vec<(String, Seen)>, Fault> {
-        let mut entries = Vec::new();
-        let mut untold = Vec::new();
-        let mut bytes = 0;
-        loop {
-            let files = match self.raw(self.sftp.readdir(handle)).await {
-                Ok(name) => name.files,
-                Err(SftpError::Status(Status { status_code: StatusCode::Eof, .. })) => break,
-                Err(error) => return Err(fault(error, self.begun)),
-            };
-            if files.is_empty() {
-                return Err(Fault::Nonsense("a folder goes on without entries"));
-            }
-            for file in files {
-                match file.filename.as_str() {
-                    "." | ".." => {}
-                    name if name.is_empty() || name.contains(['/', '\0']) || name.len() > MAX_NAME => {
-                        return Err(Fault::Nonsense("an entry of a folder has no name"));
-                    }
-                    name if bytes + name.len() > MAX_NAMES => return Err(Fault::Nonsense("a folder has no end")),
-                    _ if entries.len() + untold.len() >= most => return Err(Fault::Nonsense("a folder has no end")),
-                    name => {
-                        bytes += name.len();
-                        match Seen::of(&file.attrs) {
-                            Ok(seen) => entries.push((file.filename, seen)),
-                            Err(_) => untold.push(file.filename),
-                        }
-                    }
-                }
-            }
-        }
-        // A server need not say more than names.
-        let looks = untold.into_iter().map(|name| async move {
-            let seen = self.look(&format!("{path}/{name}")).await?;
-            Ok(seen.map(|seen| (name, seen)))
-        });
-        let mut looks = stream::iter(looks).buffered(DEPTH);
-        while let Some(looked) = looks.next().await {
-            entries.extend(looked?);
-        }
-        Ok(entries)
-    }
-
     /// Makes a folder; the server's umask narrows `mode`. Returns whether it was not there before.
     pub(super) async fn make_folder(&self, path: &str, mode: u32) -> Result<bool, Fault> {
         match self.ask(self.sftp.mkdir(path, permissions(mode))).await {
@@ -323,44 +233,6 @@ impl Wire {
     pub(super) async fn write(&self, file: &OpenFile<'_>, offset: u64, bytes: Vec<u8>) -> Result<(), Fault> {
         let _bytes = self.bytes(bytes.len()).await;
         self.ask(self.sftp.write(file.handle.as_str(), offset, bytes)).await.map(drop)
-    }
-
-    /// Writes the only piece of a file, or nothing to one that was written, finishes and closes it, and returns what it
-    /// is then. All of it is sent without waiting: a server does what is about one file in its order.
-    pub(super) async fn fill(&self, file: OpenFile<'_>, bytes: Vec<u8>, finish: Finish) -> Result<Seen, Fault> {
-        let _bytes = self.bytes(bytes.len()).await;
-        // All before the first is sent, so that none of them overtakes another.
-        let _slots = self.slots.acquire_many(FILLING).await.expect("the slots are never closed");
-        let handle = file.handle.as_str();
-        let set = |attributes: Option<FileAttributes>| async move {
-            match attributes {
-                Some(attributes) => self.sftp.fsetstat(handle, attributes).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        let write = async { if bytes.is_empty() { Ok(()) } else { self.sftp.write(handle, 0, bytes).await.map(drop) } };
-        let times = finish.mtime.map(|mtime| FileAttributes {
-            atime: Some(mtime),
-            mtime: Some(mtime),
-            ..FileAttributes::empty()
-        });
-        let sync =
-            async { if finish.sync && self.offers.fsync { self.sftp.fsync(handle).await.map(drop) } else { Ok(()) } };
-        let look = self.sftp.fstat(handle);
-        let all = join5(write, set(finish.mode.map(permissions)), set(times), sync, look);
-        let all = self.ended.run_until_cancelled(join(all, self.sftp.close(handle))).await;
-        let Some(((written, mode, times, synced, seen), closed)) = all else {
-            return Err(fault(over(), self.begun));
-        };
-        for done in [written, mode, synced] {
-            done.map_err(|error| fault(error, self.begun))?;
-        }
-        closed.map_err(|error| fault(error, self.begun))?;
-        if let Err(error) = times {
-            // Its content is right, and a server that keeps no times keeps none of anybody's.
-            tracing::debug!(%error, "a file does not keep its time");
-        }
-        Seen::of(&seen.map_err(|error| fault(error, self.begun))?.attrs)
     }
 
     /// Returns how many pieces of one file are worth sending ahead.
@@ -476,33 +348,6 @@ impl Wire {
     }
 }
 
-fn over() -> SftpError {
-    SftpError::UnexpectedBehavior("it is over".to_owned())
-}
-
 fn permissions(mode: u32) -> FileAttributes {
     FileAttributes { permissions: Some(mode & 0o777), ..FileAttributes::empty() }
-}
-
-fn fault(error: SftpError, begun: Instant) -> Fault {
-    let lost = |why: &str| Fault::Lost { why: clean(why), young: begun.elapsed() < SHORT_LIVED };
-    match error {
-        SftpError::Status(status) => match status.status_code {
-            StatusCode::NoSuchFile => Fault::Missing,
-            StatusCode::PermissionDenied => Fault::Denied,
-            StatusCode::OpUnsupported => Fault::Unsupported,
-            StatusCode::NoConnection | StatusCode::ConnectionLost => lost("it lost its own"),
-            StatusCode::Ok | StatusCode::Eof => Fault::Nonsense("it says that all is well, and nothing more"),
-            StatusCode::Failure | StatusCode::BadMessage => Fault::Failed(clean(&status.error_message)),
-        },
-        SftpError::IO(text) | SftpError::UnexpectedBehavior(text) => lost(&text),
-        SftpError::Timeout => lost("it stopped answering"),
-        SftpError::Limited(text) => Fault::Failed(clean(&text)),
-        SftpError::UnexpectedPacket => Fault::Nonsense("it answers another question"),
-    }
-}
-
-/// Returns a server's text without what could move a terminal's cursor, and not too long.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
 }
