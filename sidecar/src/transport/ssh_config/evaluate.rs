@@ -339,7 +339,15 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_told_with_its_line_wherever_it_stands() {
-        for text in ["Host a\nPort ssh", "\nPort 0", "\nConnectTimeout soon", "Host z\nMatch host"] {
+        for text in [
+            "Host a\nPort ssl",
+            "\nUser a b",
+            "\nBatchMode maybe",
+            "\nMatch colour red",
+            "\nPort 0",
+            "\nConnectTimeout soon",
+            "Host z\nMatch host",
+        ] {
             let question = Question { alias: "x", local_user: "ada" };
             let result = evaluate(&[parsed(text)], question, Values::default(), &mut Vec::new());
             assert!(matches!(result, Err(ConfigError::Line { line: 2, .. })), "{text}: {result:?}");

@@ -64,7 +64,9 @@ pub(super) fn host(
         jump: jump.unwrap_or_default(),
         variable: crate::env::text,
     };
-    let route = route(values, jump, &tokens)?;
+    // Who types that there are no jumps means the way there, of which the configuration may have a command.
+    let is_direct = overrides.jump.as_deref().is_some_and(|jump| jump.eq_ignore_ascii_case("none"));
+    let route = if is_direct { Route::Direct } else { route(values, jump, &tokens)? };
     let mut paths = |keyword: &str, name: &str| paths(values.all(keyword), name, &tokens, person, &mut warnings);
     let plain = Host::plain(&hostname, port, &user, &person.home);
     let or = |keyword: &str, found: Vec<PathBuf>, usual: &[PathBuf]| {
