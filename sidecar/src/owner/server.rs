@@ -24,6 +24,9 @@ use crate::jobs::{Jobs, Request, Role};
 const IDLE: Duration = Duration::from_secs(3);
 /// How often an owner looks whether its sync still runs.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often it looks whether its socket still stands, which takes calls to the system; a person who logs in again
+/// waits no longer for it than that.
+const STANDS: Duration = Duration::from_secs(2);
 /// A client that says nothing for this time after connecting is sent away.
 const HELLO: Duration = Duration::from_secs(5);
 /// The sync gets this long to finish what it is writing; whatever it leaves is found again at the next start.
@@ -132,7 +135,7 @@ enum Patience {
 /// Takes connections until the sync has ended and nobody is connected.
 async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs: &Jobs, patience: Patience) {
     let mut clients = JoinSet::new();
-    let mut ticks = tokio::time::interval(LOOK);
+    let (mut ticks, mut looks) = (tokio::time::interval(LOOK), tokio::time::interval(STANDS));
     let mut synced = false;
     let mut quiet_since = Instant::now();
     loop {
@@ -153,7 +156,9 @@ async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs:
                     tracing::error!(%error, "a connection failed");
                 }
             }
-            _ = ticks.tick() => {
+            // What is asked below costs nothing.
+            _ = ticks.tick() => {}
+            _ = looks.tick() => {
                 // At the last log-out the folder of sockets is removed, and nobody could reach us any more.
                 if !place.stands().await {
                     match place.listen(lock).await {
