@@ -22,8 +22,8 @@ use crate::jobs::{Jobs, Request, Role};
 
 /// An owner that never got a sync ends this long after its last client.
 const IDLE: Duration = Duration::from_secs(3);
-/// How often an owner looks whether its sync still runs.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often an owner looks whether its sync still runs, beside each time that a client leaves.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often it looks whether its socket still stands, which takes calls to the system; a person who logs in again
 /// waits no longer for it than that.
 const STANDS: Duration = Duration::from_secs(2);
