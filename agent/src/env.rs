@@ -1,4 +1,4 @@
-//! Every environment variable that the agent reads, declared once. Nothing else of it asks the environment.
+//! Every environment variable that the agent reads or sets, declared once. Nothing else of it asks the environment.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,6 +11,12 @@ pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
 /// The user's name where `USER` is not set: what POSIX calls it.
 pub const LOGNAME: &str = "LOGNAME";
+/// What a process that lives long asks of glibc's allocator, as mallopt(3) names it; only the environment can, so
+/// whoever starts the process says it. With one heap, and what is large in pages of its own, most of what a first
+/// sync took comes back (tried with 30 000 files: 57 MB instead of 99 MB at the near end, 9 to 16 MB instead of 23 MB
+/// at the far one). Other C libraries do not look at it.
+pub const ALLOCATOR: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 /// The machine's name on Windows.
 pub const COMPUTER: &str = "COMPUTERNAME";
 

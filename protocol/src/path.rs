@@ -3,8 +3,9 @@
 //! `std::path::Path` always means a path on the machine where the code runs.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest name of one path component in bytes (`NAME_MAX` on Linux, macOS and most file systems).
 pub const MAX_COMPONENT: usize = 255;
@@ -12,10 +13,12 @@ pub const MAX_COMPONENT: usize = 255;
 pub const MAX_PATH: usize = 4096;
 
 /// A path inside a workspace: components joined by `/`, never empty, never `.` or `..`, never absolute.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+///
+/// Cheap to clone: its text is shared. A sync holds the same path in many places, of a great many paths.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transparent))]
-pub struct RelPath(String);
+pub struct RelPath(Arc<str>);
 
 /// Why a text is not a path that may be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,29 +42,35 @@ pub enum PathError {
 
 impl RelPath {
     /// Returns `text` as a path when every component is a plain name.
-    pub fn new(text: impl Into<String>) -> Result<Self, PathError> {
-        let text = text.into();
+    pub fn new(text: impl AsRef<str>) -> Result<Self, PathError> {
+        let text = text.as_ref();
         if text.starts_with('/') {
-            return Err(PathError::Absolute(text));
+            return Err(PathError::Absolute(text.to_owned()));
         }
         if text.contains('\0') {
-            return Err(PathError::Nul(text));
+            return Err(PathError::Nul(text.to_owned()));
         }
         if text.len() > MAX_PATH || text.split('/').any(|name| name.len() > MAX_COMPONENT) {
-            return Err(PathError::TooLong(text));
+            return Err(PathError::TooLong(text.to_owned()));
         }
         if text.split('/').any(str::is_empty) {
-            return Err(PathError::Empty(text));
+            return Err(PathError::Empty(text.to_owned()));
         }
         if text.split('/').any(|name| name == "." || name == "..") {
-            return Err(PathError::Dots(text));
+            return Err(PathError::Dots(text.to_owned()));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// Returns the path as text with `/` between components.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the same path with a text of its own.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        Self(Arc::from(self.as_str()))
     }
 
     /// Returns the components, first to last.
@@ -76,7 +85,7 @@ impl RelPath {
 
     /// Returns the path of the folder it is in; `None` at the top.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
     }
 
     /// Returns the number of components.
@@ -86,7 +95,7 @@ impl RelPath {
 
     /// Returns whether this is `folder` or lies below it.
     pub fn starts_with(&self, folder: &Self) -> bool {
-        self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Returns the path of `name` in this folder.
@@ -104,6 +113,12 @@ impl fmt::Display for RelPath {
 impl fmt::Debug for RelPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:?}", self.0)
+    }
+}
+
+impl Serialize for RelPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -169,6 +184,17 @@ mod tests {
             let json = serde_json::to_string(text).expect("text is JSON");
             assert!(serde_json::from_str::<RelPath>(&json).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_copy_of_the_text_is_the_same_path() {
+        let path = RelPath::new("a/b.py").expect("a plain path");
+        let other = path.unshared();
+        assert_eq!(path, other);
+        assert!(!std::ptr::eq(path.as_str(), other.as_str()) && std::ptr::eq(path.as_str(), path.clone().as_str()));
+        let bytes = postcard::to_stdvec(&path).expect("a text");
+        assert_eq!(bytes, postcard::to_stdvec("a/b.py").expect("a text"));
+        assert_eq!(postcard::from_bytes::<RelPath>(&bytes), Ok(path));
     }
 
     #[test]

@@ -133,6 +133,15 @@ impl Store {
         .await
     }
 
+    /// Gives back the memory that the connection keeps for pages it has read or written.
+    pub async fn rest(&self) -> Result<(), StoreError> {
+        self.run(|connection| {
+            connection.flush_prepared_statement_cache();
+            connection.execute_batch("pragma shrink_memory")
+        })
+        .await
+    }
+
     /// Runs `query` on the connection's thread.
     async fn read<T: Send + 'static>(
         &self,

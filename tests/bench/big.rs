@@ -17,9 +17,9 @@ use crate::measure::{self, Sample};
 use crate::report::{Report, Row};
 use crate::tools;
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 /// Name of the file.
-const NAME: &str = "model.bin";
+pub(crate) const NAME: &str = "model.bin";
 /// Most runs: each copies the file with every tool, and memory holds all the copies.
 const RUNS: usize = 3;
 
@@ -188,14 +188,14 @@ pub(crate) fn raw(bed: &Bed, report: &mut Report, row: &str, arguments: &Argumen
 }
 
 /// A pipe keeps no times, so only the bytes are compared.
-fn sound_bytes(source: &Path, target: &Path) -> Result<(), String> {
+pub(crate) fn sound_bytes(source: &Path, target: &Path) -> Result<(), String> {
     let same = Command::new("cmp").arg(source.join(NAME)).arg(target.join(NAME)).output();
     let same = same.map_err(|error| error.to_string())?;
     if same.status.success() { Ok(()) } else { Err("the copy is not equal".to_owned()) }
 }
 
 /// Makes a folder with a file of `size` bytes that cannot be compressed.
-fn make(folder: &Path, size: u64, seed: u64) -> io::Result<()> {
+pub(crate) fn make(folder: &Path, size: u64, seed: u64) -> io::Result<()> {
     crate::bed::remove(folder);
     fs::create_dir_all(folder)?;
     let mut file = BufWriter::new(File::create(folder.join(NAME))?);

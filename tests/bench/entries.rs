@@ -22,15 +22,16 @@ use crate::report::{Report, Row};
 
 /// Files of one folder.
 const PER_FOLDER: usize = 100;
-/// Most paths that are really made, scanned and stored: a file in memory takes a kilobyte.
+/// Most paths that are really made, scanned and stored in memory, where a file takes a kilobyte.
 const REAL: usize = 1_000_000;
 
-/// Measures `count` paths.
-pub(crate) fn measure(bed: &Bed, report: &mut Report, row: &str, count: usize) {
+/// Measures `count` paths, of which fewer are really made where the files are kept in memory.
+pub(crate) fn measure(bed: &Bed, report: &mut Report, row: &str, count: usize, files_in_memory: bool) {
     for count in [count / 10, count] {
         in_memory(report, &format!("{row}, {count}"), count);
     }
-    for count in [count.min(REAL) / 10, count.min(REAL)] {
+    let real = if files_in_memory { count.min(REAL) } else { count };
+    for count in [real / 10, real] {
         let case = format!("{row}, {count} on disk");
         if let Err(reason) = on_disk(bed, report, &case, count) {
             let mut failed = Row::new(&case, "scan and store", true);

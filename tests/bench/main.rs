@@ -9,6 +9,7 @@ mod entries;
 mod first;
 mod live;
 mod measure;
+mod memory;
 mod rename;
 mod report;
 mod tools;
@@ -26,8 +27,9 @@ usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memo
                   [--markdown FILE]
 
 Rows: first-many, first-typical, no-change, rename, throttled, edit-2000, edit-30000, big, big-middle,
-append-log, append-checkpoint, raw, idle, connect [default: all these], and entries (memory and time of each structure at `--entries` paths [default:
-1000000]).
+append-log, append-checkpoint, raw, idle, connect [default: all these], entries (memory and time of each structure at
+`--entries` paths [default: 1000000]), and memory (the most that both ends need for one file of 4 GiB, of 1 GiB with
+`--on memory`).
 --delay puts a wire between client and server on which a round trip needs so many milliseconds more.
 --on disk keeps data and copies below the folder for temporary files instead of in memory.
 Tools that are not on the PATH (mutagen, unison, lsyncd, zstd) are left out and said so.
@@ -64,10 +66,12 @@ const ROWS: &[&str] = &[
     "idle",
     "connect",
     ENTRIES,
+    MEMORY,
 ];
 
-/// The row that has to be asked for.
+/// Rows that have to be asked for.
 const ENTRIES: &str = "entries";
+const MEMORY: &str = "memory";
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
@@ -90,8 +94,10 @@ fn main() -> ExitCode {
     {
         say(&format!("{program} is not on the PATH and is left out"));
     }
-    let wanted =
-        |row: &str| arguments.rows.is_empty() && row != ENTRIES || arguments.rows.iter().any(|name| name == row);
+    let wanted = |row: &str| {
+        (arguments.rows.is_empty() && ![ENTRIES, MEMORY].contains(&row))
+            || arguments.rows.iter().any(|name| name == row)
+    };
     for row in ROWS.iter().filter(|row| wanted(row)) {
         say(&format!("{row} …"));
         match *row {
@@ -108,7 +114,8 @@ fn main() -> ExitCode {
             "raw" => big::raw(&bed, &mut report, row, &arguments),
             "idle" => live::idle(&bed, &mut report, row, &arguments),
             "connect" => first::connect(&bed, &mut report, row, &arguments),
-            ENTRIES => entries::measure(&bed, &mut report, row, arguments.entries),
+            ENTRIES => entries::measure(&bed, &mut report, row, arguments.entries, arguments.in_memory),
+            MEMORY => memory::measure(&bed, &mut report, row, &arguments),
             other => say(&format!("error: the row {other} has no measurement")),
         }
     }

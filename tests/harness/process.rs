@@ -87,6 +87,17 @@ pub fn resident(pid: i32) -> Option<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
+/// Returns the most resident memory that a process ever had, in bytes.
+pub fn peak(pid: i32) -> Option<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// Forgets the most resident memory that a process had until now, when the kernel allows it.
+pub fn forget_peak(pid: i32) {
+    // See proc_pid_clear_refs(5). Without it the peak is that of the whole life, which is no less.
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").ok();
+}
+
 /// Returns the bytes of memory that a process keeps for itself: without what it shares with the files that it runs.
 pub fn private(pid: i32) -> Option<u64> {
     status_bytes(pid, "RssAnon:")

@@ -65,6 +65,7 @@ fn start_detached() -> Result<Child, DaemonError> {
     let ((input, _), (_, output), (_, words)) = (nowhere()?, nowhere()?, nowhere()?);
     Command::new(program)
         .args(["serve", "--started-by", "setsid"])
+        .envs(env::ALLOCATOR)
         .stdin(input)
         .stdout(output)
         .stderr(words)
@@ -86,6 +87,7 @@ fn start_with_systemd() -> bool {
     let started = Command::new("systemd-run")
         .args(["--user", "--quiet", "--collect", "--setenv"])
         .arg(setting)
+        .args(env::ALLOCATOR.map(|(name, value)| format!("--setenv={name}={value}")))
         .arg("--")
         .arg(program)
         .args(["serve", "--started-by", "systemd"])

@@ -32,11 +32,6 @@ const RETRY: Duration = Duration::from_millis(20);
 const OWNERS: usize = 16;
 /// Lines that wait to be shown.
 const LINES: usize = 256;
-/// What an owner asks of glibc's allocator, as mallopt(3) names it; only the environment can. An owner is at rest for
-/// hours after a first sync: with one heap, and what is large in pages of its own, most of what that took comes back
-/// (tried with 30 000 files: 57 MB instead of 99 MB). Other C libraries do not look at it.
-const ALLOCATOR: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 
 /// Why an owner did not do what it was asked.
 #[derive(Debug)]
@@ -93,7 +88,7 @@ pub(super) async fn start(workspace: &Path, remote: Option<&str>, place: &Place)
     place.sockets()?;
     let failed = |source| OwnerError::Start { workspace: workspace.to_owned(), source };
     let mut command = process::Command::new(std::env::current_exe().map_err(failed)?);
-    command.arg("owner").arg(workspace).args(remote).current_dir("/").envs(ALLOCATOR);
+    command.arg("owner").arg(workspace).args(remote).current_dir("/").envs(agent::env::ALLOCATOR);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let (ended_tx, ended) = oneshot::channel();
     let ready = tokio::task::spawn_blocking(move || {

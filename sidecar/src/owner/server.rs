@@ -22,11 +22,11 @@ use crate::jobs::{Jobs, Request, Role};
 
 /// An owner that never got a sync ends this long after its last client.
 const IDLE: Duration = Duration::from_secs(3);
-/// How often an owner looks whether its sync still runs.
-const LOOK: Duration = Duration::from_millis(250);
-/// How often an owner looks whether its socket is still in its folder. Whoever finds none waits for [`ENDING`] at least,
-/// so this is well below it.
-const SOCKET_LOOK: Duration = Duration::from_secs(4);
+/// How often an owner looks whether its sync still runs, beside each time that a client leaves.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it looks whether its socket still stands, which takes calls to the system; a person who logs in again
+/// waits no longer for it than that.
+const STANDS: Duration = Duration::from_secs(2);
 /// A client that says nothing for this time after connecting is sent away.
 const HELLO: Duration = Duration::from_secs(5);
 /// The sync gets this long to finish what it is writing; whatever it leaves is found again at the next start.
@@ -135,8 +135,7 @@ enum Patience {
 /// Takes connections until the sync has ended and nobody is connected.
 async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs: &Jobs, patience: Patience) {
     let mut clients = JoinSet::new();
-    let mut ticks = tokio::time::interval(LOOK);
-    let mut socket_ticks = tokio::time::interval(SOCKET_LOOK);
+    let (mut ticks, mut looks) = (tokio::time::interval(LOOK), tokio::time::interval(STANDS));
     let mut synced = false;
     let mut quiet_since = Instant::now();
     loop {
@@ -157,8 +156,9 @@ async fn serve(mut listener: UnixListener, (place, lock): (&Place, &Lock), jobs:
                     tracing::error!(%error, "a connection failed");
                 }
             }
+            // What is asked below costs nothing.
             _ = ticks.tick() => {}
-            _ = socket_ticks.tick() => {
+            _ = looks.tick() => {
                 // At the last log-out the folder of sockets is removed, and nobody could reach us any more.
                 if !stands(&listener).await {
                     match place.listen(lock).await {

@@ -375,6 +375,7 @@ async fn thirty_thousand_rows_are_one_transaction() {
         .map(|number| (path(&format!("src/folder{}/file{number}.py", number % 300)), Some(file(number))))
         .collect();
     store.commit(pair.id, many).await.expect("stored");
+    store.rest().await.expect("it gives memory back");
     assert_eq!(store.base(pair.id).await.expect("a base").len(), 30_000);
     store.clear_base(pair.id).await.expect("cleared");
     assert_eq!(store.base(pair.id).await.expect("a base"), []);

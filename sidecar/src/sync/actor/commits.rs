@@ -12,6 +12,8 @@ use crate::store::{Base, BaseChange, StoreError};
 
 /// Changes of the base that do not scatter it.
 const FEW: usize = 4096;
+/// Paths of a base up to which its second copy takes less than 50 ms, for which an edit may have to wait.
+const MANY: usize = 100_000;
 
 /// What became of changes on their way into the database.
 pub(super) type Committed = Result<(), Refused>;
@@ -111,17 +113,28 @@ impl Actor {
     }
 
     /// Lays the base out anew when most of it came bit by bit among everything else that a first sync holds: a map
-    /// that grew is half empty, and memory around it cannot be given back.
+    /// that grew is half empty, and memory around it cannot be given back. The first copy lands beyond all that, the
+    /// second in the room that is free before it, so that what lies beyond goes back to the system.
     pub(super) fn pack(&mut self) {
         if self.scattered < FEW.max(self.base.len() / 2) {
             return;
         }
         self.scattered = 0;
-        let scattered = std::mem::take(Arc::make_mut(&mut self.base));
-        let packed: BTreeMap<RelPath, Base> =
-            scattered.iter().map(|(path, base)| (path.clone(), base.clone())).collect();
-        self.base = Arc::new(packed);
+        for _ in 0..if self.base.len() <= MANY { 2 } else { 1 } {
+            self.base = Arc::new(laid_out(&self.base));
+        }
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.rest().await {
+                tracing::debug!(%error, "the database keeps its memory");
+            }
+        });
     }
+}
+
+/// Returns the same base in nodes that are full, with texts that nothing else holds.
+fn laid_out(base: &BTreeMap<RelPath, Base>) -> BTreeMap<RelPath, Base> {
+    base.iter().map(|(path, base)| (path.unshared(), base.clone())).collect()
 }
 
 /// Returns what came of a commit once it ended; never, when there is none.
@@ -133,5 +146,28 @@ pub(super) async fn ended(committing: &mut Option<JoinHandle<Committed>>) -> Com
             commit.await.unwrap_or(Err(died))
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::sync::Content;
+
+    use super::*;
+
+    #[test]
+    fn a_base_that_is_laid_out_anew_is_the_same_and_shares_no_text() {
+        let based = |number: u32| {
+            // In no order, as what arrives.
+            let path = RelPath::new(format!("folder-{}/file-{number}", number.wrapping_mul(2_654_435_761) % 97));
+            let base = Base { content: Content::Folder, mode: number, local: None, remote: None };
+            (path.expect("a plain path"), base)
+        };
+        let scattered: BTreeMap<RelPath, Base> = (0..5000).map(based).collect();
+        let packed = laid_out(&scattered);
+        assert!(packed.iter().eq(scattered.iter()));
+        let shares = |(one, other): (&RelPath, &RelPath)| std::ptr::eq(one.as_str(), other.as_str());
+        assert!(!packed.keys().zip(scattered.keys()).any(shares));
+        assert_eq!(packed.get(&based(4999).0).map(|base| base.mode), Some(4999));
     }
 }
