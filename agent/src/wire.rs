@@ -6,16 +6,18 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use protocol::frame::{FrameError, HEADER, Header, Kind, MAX_BULK_DATA};
 use protocol::hello::{Hello, MAGIC, MAX_CHATTER, OLDEST, PROTOCOL};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+mod blocks;
 mod gauge;
 mod outbox;
 pub mod packed;
 
+use blocks::{Block, Blocks};
 pub use outbox::{Outbox, outbox};
 
 /// The sidecar asks for a sign of life this often.
@@ -30,10 +32,10 @@ pub const ALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Most bytes of a hello. It holds a version and a few names.
 const MAX_HELLO: usize = 64 * 1024;
 
-/// Bytes asked of the stream at a time: one full data frame.
-const READ_AHEAD: usize = MAX_BULK_DATA;
+/// Bytes asked of the stream at a time when it is not known what comes.
+const READ_AHEAD: usize = 16 * 1024;
 
-/// Payloads below this are copied: a piece of the buffer keeps all of it alive, which for a frame of one byte
+/// Payloads below this are copied: a piece of a block keeps all of it alive, which for a frame of one byte
 /// would be far more than what its sender paid for.
 const COPIED: usize = 16 * 1024;
 
@@ -79,13 +81,17 @@ pub enum WireError {
 pub struct FrameReader<R> {
     reader: R,
     buffer: BytesMut,
+    /// A frame whose payload is on its way.
+    partly: Option<(Header, Block)>,
+    blocks: Blocks,
     heard: Instant,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Wraps `reader`.
     pub fn new(reader: R) -> Self {
-        Self { reader, buffer: BytesMut::new(), heard: Instant::now() }
+        let (buffer, blocks) = (BytesMut::new(), Blocks::default());
+        Self { reader, buffer, partly: None, blocks, heard: Instant::now() }
     }
 
     /// Skips what a login shell printed, up to and with [`MAGIC`].
@@ -114,22 +120,27 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Returns the next frame.
     pub async fn next(&mut self) -> Result<Frame, WireError> {
         loop {
-            if let Some((bytes, _)) = self.buffer.split_first_chunk::<HEADER>() {
+            if let Some((header, block)) = self.partly.take_if(|(header, block)| block.bytes.len() == header.length) {
+                return Ok(Frame { kind: header.kind, stream: header.stream, payload: block.freeze() });
+            }
+            if self.partly.is_none()
+                && let Some((bytes, _)) = self.buffer.split_first_chunk::<HEADER>()
+            {
                 let header = Header::decode(bytes)?;
                 check(header)?;
-                let whole = HEADER + header.length;
-                if self.buffer.len() >= whole {
+                if header.length >= COPIED {
                     self.buffer.advance(HEADER);
-                    let payload = if header.length < COPIED {
-                        let payload = Bytes::copy_from_slice(&self.buffer[..header.length]);
-                        self.buffer.advance(header.length);
-                        payload
-                    } else {
-                        self.buffer.split_to(header.length).freeze()
-                    };
+                    let mut block = self.blocks.take(header.length);
+                    let here = header.length.min(self.buffer.len());
+                    block.bytes.extend_from_slice(&self.buffer[..here]);
+                    self.buffer.advance(here);
+                    self.partly = Some((header, block));
+                    continue;
+                }
+                if let Some(payload) = self.buffer[HEADER..].get(..header.length).map(Bytes::copy_from_slice) {
+                    self.buffer.advance(HEADER + header.length);
                     return Ok(Frame { kind: header.kind, stream: header.stream, payload });
                 }
-                self.buffer.reserve(whole - self.buffer.len());
             }
             self.fill().await?;
         }
@@ -146,12 +157,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     async fn fill(&mut self) -> Result<(), WireError> {
-        self.buffer.reserve(READ_AHEAD / 4);
-        let read = tokio::time::timeout_at(self.heard + DEAD_AFTER, self.reader.read_buf(&mut self.buffer)).await;
+        let deadline = self.heard + DEAD_AFTER;
+        let read = if let Some((header, block)) = &mut self.partly {
+            let left = header.length - block.bytes.len();
+            let mut rest = (&mut block.bytes).limit(left);
+            tokio::time::timeout_at(deadline, self.reader.read_buf(&mut rest)).await
+        } else {
+            self.buffer.reserve(READ_AHEAD);
+            tokio::time::timeout_at(deadline, self.reader.read_buf(&mut self.buffer)).await
+        };
         match read {
             Err(_) => Err(WireError::Silent),
             Ok(Err(error)) => Err(WireError::Broken(error)),
-            Ok(Ok(0)) if self.buffer.is_empty() => Err(WireError::Ended),
+            Ok(Ok(0)) if self.buffer.is_empty() && self.partly.is_none() => Err(WireError::Ended),
             Ok(Ok(0)) => Err(WireError::Broken(io::ErrorKind::UnexpectedEof.into())),
             Ok(Ok(_)) => {
                 self.heard = Instant::now();

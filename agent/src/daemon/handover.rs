@@ -25,6 +25,10 @@ use tokio::net::unix::pipe;
 /// The byte that descriptors come with.
 const MARK: u8 = 1;
 
+/// Capacity of a widened pipe, in bytes: what Linux gives to everybody (`fs.pipe-max-size`).
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1024 * 1024;
+
 /// Input and output.
 const DESCRIPTORS: usize = 2;
 
@@ -120,11 +124,26 @@ fn receive(socket: &UnixStream) -> io::Result<[OwnedFd; DESCRIPTORS]> {
 
 fn reader(input: OwnedFd) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
     Ok(match kind(input.as_fd())? {
-        Some(Waited::Pipe) => Box::new(pipe::Receiver::from_file(File::from(input))?),
+        Some(Waited::Pipe) => {
+            widen(&input);
+            Box::new(pipe::Receiver::from_file(File::from(input))?)
+        }
         Some(Waited::Socket) => Box::new(stream(input)?),
         None => return Err(io::ErrorKind::InvalidInput.into()),
     })
 }
+
+/// Lets more be on the way in a pipe than the 64 KiB that it is made with: the SSH server and this process then take
+/// fewer turns.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &OwnedFd) {
+    // Refused to users who have many of them; it works without.
+    rustix::pipe::fcntl_setpipe_size(pipe, PIPE).ok();
+}
+
+/// Leaves a pipe as it is, since only Linux lets it be widened.
+#[cfg(not(target_os = "linux"))]
+fn widen(_: &OwnedFd) {}
 
 fn writer(output: OwnedFd) -> io::Result<Box<dyn AsyncWrite + Send + Unpin>> {
     Ok(match kind(output.as_fd())? {
