@@ -12,7 +12,7 @@ use protocol::hello::{Hello, MAGIC, MAX_CHATTER, OLDEST, PROTOCOL};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-mod blocks;
+pub mod blocks;
 mod gauge;
 mod outbox;
 pub mod packed;
@@ -90,7 +90,7 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Wraps `reader`.
     pub fn new(reader: R) -> Self {
-        let (buffer, blocks) = (BytesMut::new(), Blocks::default());
+        let (buffer, blocks) = (BytesMut::new(), Blocks::new(MAX_BULK_DATA));
         Self { reader, buffer, partly: None, blocks, heard: Instant::now() }
     }
 

@@ -148,7 +148,7 @@ pub fn scan<'a>(
     root: &Root,
     rules: &Rules,
     under: Under<'_>,
-    base: &dyn Fn(&RelPath) -> Option<&'a Base>,
+    base: &(dyn Fn(&RelPath) -> Option<&'a Base> + Sync),
     cancel: &CancellationToken,
 ) -> Result<Scan, ScanError> {
     let mut scan = Scan { root: root.identity(), ..Scan::default() };

@@ -354,3 +354,34 @@ fn a_reading_goes_on_behind_an_earlier_one() {
     fs::rename(folder.path().join("b.log"), folder.path().join("a.log")).expect("it can be renamed");
     assert!(!root.reader(&name).expect("it is there").go_on_behind(&beginning).expect("it can be read"));
 }
+
+#[test]
+fn several_threads_find_what_one_finds() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut expected = Vec::new();
+    for one in 0..90 {
+        let folder = format!("d{one:02}");
+        for two in 0..one % 5 {
+            let inner = format!("{folder}/e{two}");
+            write(root.path(), &format!("{inner}/f.txt"), "text");
+            write(root.path(), &format!("{inner}/f.log"), "text");
+            write(root.path(), &format!("{inner}/deep/g.txt"), "text");
+            let seen = ["", "/deep", "/deep/g.txt", "/f.log", "/f.txt"].map(|name| format!("{inner}{name}"));
+            // Every third folder has a rule of its own.
+            expected.extend(seen.into_iter().filter(|name| one % 3 > 0 || !name.ends_with(".log")));
+        }
+        write(root.path(), &format!("{folder}/.gitignore"), if one % 3 > 0 { "" } else { "*.log\n" });
+        symlink("/outside", root.path().join(&folder).join("away")).expect("made");
+        expected.extend([folder.clone(), format!("{folder}/.gitignore")]);
+    }
+    expected.sort_by_key(|name| path(name));
+    let scan = everything(root.path());
+    assert_eq!(names(&scan), expected);
+    let problems: Vec<&str> = scan.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(problems, (0..90).map(|one| format!("d{one:02}/away")).collect::<Vec<_>>());
+    let none = Rules::load(root.path(), &Options { exclude: vec![], include: vec![], global: None, git: false });
+    let (opened, cancelled) = (Root::open(root.path()).expect("it is there"), CancellationToken::new());
+    cancelled.cancel();
+    let stopped = super::scan(&opened, &none, Under::Everything, &|_| None, &cancelled);
+    assert!(matches!(stopped, Err(ScanError::Cancelled)));
+}

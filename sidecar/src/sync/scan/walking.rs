@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use protocol::editor::SyncProblem;
 use protocol::path::RelPath;
@@ -22,13 +23,15 @@ use crate::sync::source::Linked;
 struct Walk<'w, 'a> {
     root: &'w Root,
     rules: &'w Rules,
-    base: &'w dyn Fn(&RelPath) -> Option<&'a Base>,
+    base: &'w (dyn Fn(&RelPath) -> Option<&'a Base> + Sync),
     /// When it began, in nanoseconds since the Unix epoch: every stat is later.
     moment: i64,
     /// Folders that have still to be listed.
     folders: Vec<RelPath>,
     /// Files that have to be hashed.
     to_hash: Vec<RelPath>,
+    /// Folders that were not there any more when they were to be listed.
+    gone: Vec<RelPath>,
     /// Whether an entry may be without the folders above it: some were only passed, or never listed.
     with_gaps: bool,
     scan: &'w mut Scan,
@@ -39,12 +42,13 @@ pub(super) fn walk<'a>(
     root: &Root,
     rules: &Rules,
     under: Under<'_>,
-    base: &dyn Fn(&RelPath) -> Option<&'a Base>,
+    base: &(dyn Fn(&RelPath) -> Option<&'a Base> + Sync),
     cancel: &CancellationToken,
     scan: &mut Scan,
 ) -> Result<Vec<RelPath>, ScanError> {
     let moment = now_ns();
-    let mut walk = Walk { root, rules, base, moment, folders: Vec::new(), to_hash: Vec::new(), with_gaps: false, scan };
+    let (folders, to_hash, gone) = (Vec::new(), Vec::new(), Vec::new());
+    let mut walk = Walk { root, rules, base, moment, folders, to_hash, gone, with_gaps: false, scan };
     match under {
         Under::Everything => {
             walk.list(None)
@@ -56,29 +60,16 @@ pub(super) fn walk<'a>(
         }
     }
     while let Some(folder) = walk.folders.pop() {
-        if cancel.is_cancelled() {
-            return Err(ScanError::Cancelled);
+        if walk.folders.len() >= MANY {
+            walk.folders.push(folder);
+            walk.share(cancel)?;
+            break;
         }
-        match walk.list(Some(&folder)) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => {
-                walk.with_gaps = true;
-                walk.scan.entries.remove(&folder);
-            }
-            // Something else took its name since it was listed; the watcher reports it again.
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                walk.with_gaps = true;
-                walk.scan.entries.remove(&folder);
-                walk.scan.unknown.insert(folder.clone());
-                walk.scan.unsettled.insert(folder);
-            }
-            Err(error) => {
-                let reason =
-                    format!("the folder cannot be listed ({error}); make it readable with `chmod u+rx`, or ignore it");
-                walk.scan.problems.push(SyncProblem { path: folder.to_string(), reason });
-                walk.scan.unknown.insert(folder);
-            }
-        }
+        walk.enter(folder, cancel)?;
+    }
+    // One thread may have met them and another one missed them.
+    for folder in std::mem::take(&mut walk.gone) {
+        walk.scan.entries.remove(&folder);
     }
     if walk.with_gaps {
         walk.add_leading_folders();
@@ -86,7 +77,107 @@ pub(super) fn walk<'a>(
     Ok(walk.to_hash)
 }
 
+/// Open folders from which on several threads list them; fewer are listed before another thread runs.
+const MANY: usize = 64;
+/// Threads that list. What they ask the kernel for is in memory mostly, and the remote needs processors too.
+const THREADS: usize = 2;
+
+/// Folders that several threads list: those that nobody has begun, and how many threads may still find some.
+#[derive(Debug)]
+struct Open {
+    folders: Vec<RelPath>,
+    busy: usize,
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns a folder that nobody has begun; waits while another thread may find one.
+fn next(open: &Mutex<Open>, found: &Condvar) -> Option<RelPath> {
+    let waits = |open: &mut Open| open.folders.is_empty() && open.busy > 0;
+    let mut open = found.wait_while(lock(open), waits).unwrap_or_else(PoisonError::into_inner);
+    let folder = open.folders.pop()?;
+    open.busy += 1;
+    Some(folder)
+}
+
 impl Walk<'_, '_> {
+    /// Lists what is left on several threads, and puts what they found together.
+    fn share(&mut self, cancel: &CancellationToken) -> Result<(), ScanError> {
+        let open = Mutex::new(Open { folders: std::mem::take(&mut self.folders), busy: 0 });
+        let found = Condvar::new();
+        let (root, rules, base, moment, with_gaps) = (self.root, self.rules, self.base, self.moment, self.with_gaps);
+        let one = || {
+            let mut scan = Scan::default();
+            let (folders, to_hash, gone) = (Vec::new(), Vec::new(), Vec::new());
+            let mut walk = Walk { root, rules, base, moment, folders, to_hash, gone, with_gaps, scan: &mut scan };
+            while let Some(folder) = next(&open, &found) {
+                let entered = walk.enter(folder, cancel);
+                let mut open = lock(&open);
+                open.busy -= 1;
+                open.folders.append(&mut walk.folders);
+                if entered.is_err() {
+                    // Whoever waits for more is told that there is none.
+                    open.folders.clear();
+                }
+                drop(open);
+                found.notify_all();
+                entered?;
+            }
+            let Walk { to_hash, gone, with_gaps, .. } = walk;
+            Ok((scan, to_hash, gone, with_gaps))
+        };
+        let results = std::thread::scope(|threads| {
+            let others: Vec<_> = (1..THREADS).map(|_| threads.spawn(one)).collect();
+            let own = one();
+            let others = others.into_iter().map(|other| other.join().expect("a scan does not panic"));
+            std::iter::once(own).chain(others).collect::<Vec<_>>()
+        });
+        for result in results {
+            let (mut scan, to_hash, gone, with_gaps) = result?;
+            self.to_hash.extend(to_hash);
+            self.gone.extend(gone);
+            self.with_gaps |= with_gaps;
+            self.scan.entries.append(&mut scan.entries);
+            self.scan.unknown.append(&mut scan.unknown);
+            self.scan.unsettled.append(&mut scan.unsettled);
+            self.scan.linked.append(&mut scan.linked);
+            self.scan.problems.append(&mut scan.problems);
+        }
+        // Which thread met them is chance.
+        self.scan.problems.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(())
+    }
+
+    /// Takes up everything in a folder that was met.
+    fn enter(&mut self, folder: RelPath, cancel: &CancellationToken) -> Result<(), ScanError> {
+        if cancel.is_cancelled() {
+            return Err(ScanError::Cancelled);
+        }
+        match self.list(Some(&folder)) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => {
+                self.with_gaps = true;
+                self.gone.push(folder);
+            }
+            // Something else took its name since it was listed; the watcher reports it again.
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                self.with_gaps = true;
+                self.scan.unknown.insert(folder.clone());
+                self.scan.unsettled.insert(folder.clone());
+                self.gone.push(folder);
+            }
+            Err(error) => {
+                let reason =
+                    format!("the folder cannot be listed ({error}); make it readable with `chmod u+rx`, or ignore it");
+                self.scan.problems.push(SyncProblem { path: folder.to_string(), reason });
+                self.scan.unknown.insert(folder);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes up the paths that were asked for; one below another comes with it.
     fn start_all(&mut self, paths: &[RelPath]) {
         let all: BTreeSet<&RelPath> = paths.iter().collect();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use agent::wire::blocks::{Block, Blocks};
+use bytes::Bytes;
 use protocol::agent::{Reply, Trailer};
 use protocol::frame::{MAX_BULK_DATA, MAX_PRIORITY_DATA};
 use protocol::sync::{Action, Expect, Op};
@@ -22,7 +23,8 @@ use crate::session::link::Exchange;
 /// Longest file that travels together with others.
 const SMALL: u64 = 1024 * 1024;
 /// Most bytes of files in one packet.
-const PACKET_BYTES: u64 = 1024 * 1024;
+const PACKET_BYTES: u64 = PACKET_LENGTH as u64;
+const PACKET_LENGTH: usize = 1024 * 1024;
 /// Most operations in one packet: a lost link leaves no more than these in doubt.
 const PACKET_OPS: usize = 512;
 /// Bytes that may be on the way unacknowledged; enough for 160 MB/s at a round trip of 100 ms.
@@ -41,6 +43,7 @@ pub(super) struct Sending {
     priority: Arc<Semaphore>,
     travelling: JoinSet<Result<(), SyncError>>,
     knowledge: Arc<Knowledge>,
+    blocks: Blocks,
     /// Operations of the batches before.
     before: usize,
 }
@@ -54,6 +57,7 @@ impl Sending {
             priority: Arc::new(Semaphore::new(PRIORITY_WINDOW)),
             travelling: JoinSet::new(),
             knowledge,
+            blocks: Blocks::new(PACKET_LENGTH),
             before: 0,
         }
     }
@@ -74,11 +78,10 @@ impl Sending {
                 ended.map_err(died)??;
             }
             packet.before = self.before;
-            let done = self.done.clone();
             if packet.large {
                 self.large(&root, &batch, &packet, permit).await?;
             } else {
-                small(&root, &batch, packet, done, permit, &mut self.travelling).await?;
+                self.small(&root, &batch, packet, permit).await?;
             }
         }
         self.before += batch.ops.len();
@@ -102,6 +105,47 @@ impl Sending {
                 sent
             });
         }
+        Ok(())
+    }
+
+    async fn small(
+        &mut self,
+        root: &Root,
+        batch: &Batch,
+        packet: Packet,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), SyncError> {
+        let (before, done) = (packet.before, self.done.clone());
+        let taken = packet.indexes.into_iter().filter_map(|index| batch.ops.get(index).map(|op| (before + index, op)));
+        let wanted: Vec<(usize, Op)> = taken.map(|(index, op)| (index, op.clone())).collect();
+        let (source, block) = (Arc::clone(&batch.bodies), self.blocks.take(PACKET_LENGTH));
+        let (ready, bytes, unread) = blocking(move || read_all(&*source, wanted, block)).await.map_err(died)?;
+        for (index, unread) in unread {
+            tell(&done, index, Done::Unread(unread)).await;
+        }
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let ops = ready.iter().map(|(_, op, _)| op.clone()).collect();
+        let request = apply_request(root.id, batch, ops);
+        let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
+        let most = frame_size(batch.lane);
+        self.travelling.spawn(async move {
+            let asked: Vec<(usize, Option<Seal>)> = ready.into_iter().map(|(index, _, seal)| (index, seal)).collect();
+            let sent = async {
+                for frame in frames(bytes, most) {
+                    exchange.send(frame).await.map_err(|error| link_error(&error))?;
+                }
+                exchange.finish(Trailer::default()).await.map_err(|error| link_error(&error))?;
+                answers(exchange, asked.clone(), &done).await
+            };
+            let sent = sent.await;
+            if sent.is_err() {
+                in_doubt(asked, &done).await;
+            }
+            drop(permit);
+            sent
+        });
         Ok(())
     }
 
@@ -157,63 +201,19 @@ fn grew(op: &Op) -> bool {
     }
 }
 
-async fn small(
-    root: &Root,
-    batch: &Batch,
-    packet: Packet,
-    done: mpsc::Sender<(usize, Done)>,
-    permit: OwnedSemaphorePermit,
-    travelling: &mut JoinSet<Result<(), SyncError>>,
-) -> Result<(), SyncError> {
-    let before = packet.before;
-    let taken = packet.indexes.into_iter().filter_map(|index| batch.ops.get(index).map(|op| (before + index, op)));
-    let wanted: Vec<(usize, Op)> = taken.map(|(index, op)| (index, op.clone())).collect();
-    let source = Arc::clone(&batch.bodies);
-    let (ready, bytes, unread) = blocking(move || read_all(&*source, wanted)).await.map_err(died)?;
-    for (index, unread) in unread {
-        tell(&done, index, Done::Unread(unread)).await;
-    }
-    if ready.is_empty() {
-        return Ok(());
-    }
-    let ops = ready.iter().map(|(_, op, _)| op.clone()).collect();
-    let request = apply_request(root.id, batch, ops);
-    let mut exchange = root.link.exchange(request).await.map_err(|error| link_error(&error))?;
-    let most = frame_size(batch.lane);
-    travelling.spawn(async move {
-        let asked: Vec<(usize, Option<Seal>)> = ready.into_iter().map(|(index, _, seal)| (index, seal)).collect();
-        let sent = async {
-            for frame in frames(bytes, most) {
-                exchange.send(frame).await.map_err(|error| link_error(&error))?;
-            }
-            exchange.finish(Trailer::default()).await.map_err(|error| link_error(&error))?;
-            answers(exchange, asked.clone(), &done).await
-        };
-        let sent = sent.await;
-        if sent.is_err() {
-            in_doubt(asked, &done).await;
-        }
-        drop(permit);
-        sent
-    });
-    Ok(())
-}
-
 type Ready = Vec<(usize, Op, Option<Seal>)>;
 
 /// Reads the files of a packet; each consistently, or not at all.
-fn read_all(source: &dyn Source, wanted: Vec<(usize, Op)>) -> (Ready, Bytes, Vec<(usize, Unread)>) {
-    let size = wanted.iter().map(|(_, op)| op.action.bytes()).fold(0, u64::saturating_add).min(PACKET_BYTES);
-    let room = usize::try_from(size).expect("a packet fits into memory");
-    let (mut ready, mut bytes, mut unread) =
-        (Vec::with_capacity(wanted.len()), BytesMut::with_capacity(room), Vec::new());
+fn read_all(source: &dyn Source, wanted: Vec<(usize, Op)>, mut block: Block) -> (Ready, Bytes, Vec<(usize, Unread)>) {
+    let (mut ready, mut unread) = (Vec::with_capacity(wanted.len()), Vec::new());
+    let bytes = &mut block.bytes;
     for (index, mut op) in wanted {
         let Action::Put { size, hash, .. } = &mut op.action else {
             ready.push((index, op, None));
             continue;
         };
         let start = bytes.len();
-        match read_small(source, &op.path, &mut bytes) {
+        match read_small(source, &op.path, bytes) {
             Ok(seal) => {
                 (*size, *hash) = (seal.size, Some(seal.hash));
                 ready.push((index, op, Some(seal)));
@@ -224,10 +224,10 @@ fn read_all(source: &dyn Source, wanted: Vec<(usize, Op)>) -> (Ready, Bytes, Vec
             }
         }
     }
-    (ready, bytes.freeze(), unread)
+    (ready, block.freeze(), unread)
 }
 
-fn read_small(source: &dyn Source, path: &protocol::path::RelPath, bytes: &mut BytesMut) -> Result<Seal, Unread> {
+fn read_small(source: &dyn Source, path: &protocol::path::RelPath, bytes: &mut Vec<u8>) -> Result<Seal, Unread> {
     let mut reading = source.open(path).map_err(|error| unreadable(&error))?;
     if reading.size() > SMALL {
         // It grew since it was looked at; the next look sends it alone.
