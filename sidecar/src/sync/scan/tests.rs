@@ -368,7 +368,7 @@ fn several_threads_find_what_one_finds() {
             write(root.path(), &format!("{inner}/deep/g.txt"), "text");
             let seen = ["", "/deep", "/deep/g.txt", "/f.log", "/f.txt"].map(|name| format!("{inner}{name}"));
             // Every third folder has a rule of its own.
-            expected.extend(seen.into_iter().filter(|name| one % 3 > 0 || !name.ends_with(".log")));
+            expected.extend(seen.into_iter().filter(|name| one % 3 > 0 || !name.contains(".log")));
         }
         write(root.path(), &format!("{folder}/.gitignore"), if one % 3 > 0 { "" } else { "*.log\n" });
         symlink("/outside", root.path().join(&folder).join("away")).expect("made");
