@@ -60,9 +60,7 @@ fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64
             }
             while fs::rename(aside, folder).is_err() {
                 // Somebody made the folder meanwhile: what is in it is newer.
-                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                    fs::rename(entry.path(), aside.join(entry.file_name())).ok();
-                }
+                merge(folder, aside);
                 fs::remove_dir(folder).ok();
             }
             flips += 1;
@@ -70,6 +68,18 @@ fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64
         std::thread::yield_now();
     }
     flips
+}
+
+/// Moves everything from one folder into another, also where both have a folder of the same name: a folder that
+/// stayed behind would never let the other one back.
+fn merge(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let (here, there) = (entry.path(), to.join(entry.file_name()));
+        if fs::rename(&here, &there).is_err() && !here.is_symlink() && here.is_dir() {
+            merge(&here, &there);
+            fs::remove_dir(&here).ok();
+        }
+    }
 }
 
 /// Numbered files in a folder, each with the number of the round in which it was saved.
@@ -170,8 +180,8 @@ fn a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace() {
         let side = if remote { &there } else { &here };
         let begun = std::time::Instant::now();
         let (mut flips, mut pulls, mut brought) = (0, 0, 0);
-        while pulls < 2 || brought == 0 || begun.elapsed() < seconds() {
-            assert!(begun.elapsed() < ARRIVES + seconds(), "no pull of {pulls} brought anything home");
+        // How many of them bring anything home is chance; that the last one does is asked below.
+        while pulls < 2 || begun.elapsed() < seconds() {
             (round, pulls) = (round + 1, pulls + 1);
             Numbered(&there).save(round);
             let done = AtomicBool::new(false);
