@@ -16,6 +16,8 @@ use crate::story::{ARRIVES, Story};
 
 /// Bytes that say for themselves which version they are of.
 const BLOCK: usize = 4096;
+/// So much longer a folder stays one after each pull that brought nothing.
+const REST: Duration = Duration::from_millis(10);
 /// After so long a sync of a folder that keeps changing is begun anew.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
@@ -48,7 +50,8 @@ fn assert_one_version(name: &str, bytes: &[u8], lengths: &[usize]) {
 
 /// Swaps a folder and a link to elsewhere until told to end, and leaves the folder with all that came into either.
 /// Returns how often.
-fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64 {
+/// After each it lets the folder be one for as long as `rest` says.
+fn flip(folder: &Path, elsewhere: &Path, aside: &Path, rest: Duration, done: &AtomicBool) -> u64 {
     let mut flips = 0;
     while !done.load(Ordering::Relaxed) {
         // The copy may just be making it anew; then there is nothing to swap.
@@ -65,9 +68,22 @@ fn flip(folder: &Path, elsewhere: &Path, aside: &Path, done: &AtomicBool) -> u64
             }
             flips += 1;
         }
+        let rests = std::time::Instant::now();
+        while rests.elapsed() < rest && !done.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
         std::thread::yield_now();
     }
     flips
+}
+
+/// Ends the flipping, also when the test fails meanwhile: a scope waits for its threads.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Moves everything from one folder into another, also where both have a folder of the same name: a folder that
@@ -144,7 +160,8 @@ fn a_folder_that_becomes_a_link_leads_nobody_out() {
     let begun = std::time::Instant::now();
     let (mut rounds, mut wrote) = (0, 0);
     let flips = std::thread::scope(|scope| {
-        let flipper = scope.spawn(|| flip(&theirs, &outside, &aside, &done));
+        let flipper = scope.spawn(|| flip(&theirs, &outside, &aside, Duration::ZERO, &done));
+        let ends = Ends(&done);
         while begun.elapsed() < seconds() {
             rounds += 1;
             saved.save(rounds);
@@ -152,7 +169,7 @@ fn a_folder_that_becomes_a_link_leads_nobody_out() {
             sync_a_while();
             wrote += u64::from(arrived.has_any_of(rounds, &aside));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         flipper.join().expect("it does not panic")
     });
     crate::kills::say(&format!("FLIPPED {flips} times in {rounds} syncs, of which {wrote} wrote"));
@@ -180,20 +197,24 @@ fn a_pull_is_led_neither_out_of_the_copy_nor_out_of_the_workspace() {
         let side = if remote { &there } else { &here };
         let begun = std::time::Instant::now();
         let (mut flips, mut pulls, mut brought) = (0, 0, 0);
-        // How many of them bring anything home is chance; that the last one does is asked below.
-        while pulls < 2 || begun.elapsed() < seconds() {
+        let mut rest = Duration::ZERO;
+        while pulls < 2 || brought == 0 || begun.elapsed() < seconds() {
+            assert!(begun.elapsed() < ARRIVES + seconds(), "no pull of {pulls} brought anything home");
             (round, pulls) = (round + 1, pulls + 1);
             Numbered(&there).save(round);
             let done = AtomicBool::new(false);
             flips += std::thread::scope(|scope| {
-                let flipper = scope.spawn(|| flip(side, &outside, &aside, &done));
+                let flipper = scope.spawn(|| flip(side, &outside, &aside, rest, &done));
                 // Whether it could do anything with a folder that never stays one is of no interest here.
+                let ends = Ends(&done);
                 let ran = story.run("sync pull");
-                done.store(true, Ordering::Relaxed);
+                drop(ends);
                 assert!(!ran.text().contains("panicked"), "{}", ran.text());
                 flipper.join().expect("it does not panic")
             });
             brought += u64::from(Numbered(&here).has_any_of(round, &aside));
+            // At full speed hardly any pull meets a folder; slower and slower, one does.
+            rest = if brought == 0 { rest + REST } else { Duration::ZERO };
         }
         let at = if remote { "there" } else { "here" };
         crate::kills::say(&format!("FLIPPED {flips} times {at} in {pulls} pulls, of which {brought} brought files"));
