@@ -13,7 +13,7 @@ use protocol::sync::{Content, Hash, Stamp};
 use sidecar::store::{Base, Store};
 use sidecar::sync::disk::Disk;
 use sidecar::sync::ignored::{Options, Rules};
-use sidecar::sync::plan::{self, Direction, Held, Input, Local, Overlay};
+use sidecar::sync::plan::{self, Held, Input, Local, Overlay};
 use sidecar::sync::source::Source;
 
 use crate::bed::Bed;
@@ -108,7 +108,6 @@ fn in_memory(report: &mut Report, case: &str, count: usize) {
     let (overlay, ignored) = (Overlay::new(), std::collections::BTreeSet::new());
     let planned = |base: &BTreeMap<RelPath, Base>| {
         plan::plan(Input {
-            direction: Direction::Push,
             base,
             local: &local,
             remote: &overlay,

@@ -90,6 +90,18 @@ impl Rounds {
         Self { here, there, near: Near::new(), runtime }
     }
 
+    /// Syncs twice, and returns how many bytes the second sync moved up and down.
+    fn recorded() -> (Self, [u64; 2]) {
+        let rounds = Self::new();
+        rounds.edit(0);
+        rounds.finish("the first");
+        rounds.near.passed();
+        rounds.edit(1);
+        rounds.finish("the recorded one");
+        let recorded = rounds.near.passed();
+        (rounds, recorded)
+    }
+
     fn edit(&self, round: u64) {
         edit(&self.here.workspace(), self.here.path(), round);
     }
@@ -138,13 +150,7 @@ fn the_link_is_cut_after_each_byte_of_a_sync() {
     if let Err(reason) = skip::live(&["rsync"]) {
         return skip::skip(test, &reason);
     }
-    let rounds = Rounds::new();
-    rounds.edit(0);
-    rounds.finish("the first");
-    rounds.near.passed();
-    rounds.edit(1);
-    rounds.finish("the recorded one");
-    let recorded = rounds.near.passed();
+    let (rounds, recorded) = Rounds::recorded();
     let (mut round, mut broke) = (1, 0);
     for (way, length) in [(Way::Up, recorded[0]), (Way::Down, recorded[1])] {
         let stride = if skip::soak() { 1 } else { (usize::try_from(length).expect("small") / OFFSETS).max(1) };
@@ -167,13 +173,7 @@ fn what_an_old_link_delivers_late_changes_nothing() {
     if let Err(reason) = skip::live(&["rsync"]) {
         return skip::skip(test, &reason);
     }
-    let rounds = Rounds::new();
-    rounds.edit(0);
-    rounds.finish("the first");
-    rounds.near.passed();
-    rounds.edit(1);
-    rounds.finish("the recorded one");
-    let length = rounds.near.passed()[0];
+    let (rounds, [length, _]) = Rounds::recorded();
     // The agent waits two seconds for what an old link is about, before it answers the new one.
     let offsets = if skip::soak() { 200 } else { 3 };
     let (mut round, mut broke) = (1, 0);

@@ -1,7 +1,7 @@
 //! Descriptors that a caller hands to the daemon, so that a sidecar's bytes reach it without a process in between
 //! that copies each of them.
 //!
-//! A caller that has nothing to hand over speaks at once on the socket itself, as `mlt status` and the agents of
+//! A caller that has nothing to hand over speaks at once on the socket itself, as `mlt health` and the agents of
 //! other builds do: what it says first is [`protocol::hello::MAGIC`], which does not begin with [`MARK`].
 
 use std::fs::File;

@@ -29,13 +29,6 @@ pub use names::folded;
 pub use respell::is_between;
 pub use same::{equal, expect, holds, may_hold};
 
-/// Which way content travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From here to the remote; the remote's own changes are listed and left alone.
-    Push,
-}
-
 /// What a path of the workspace holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -72,8 +65,6 @@ pub type Overlay = BTreeMap<RelPath, Option<Found>>;
 /// Everything a plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Which way.
-    pub direction: Direction,
     /// What both sides held when they were last equal.
     pub base: &'a BTreeMap<RelPath, Base>,
     /// What the workspace holds, at least for `paths` and the folders above them.
@@ -214,12 +205,6 @@ impl Plan {
 
 /// Returns what has to be done so that the remote holds what the workspace holds.
 pub fn plan(input: Input<'_>) -> Plan {
-    match input.direction {
-        Direction::Push => push(input),
-    }
-}
-
-fn push(input: Input<'_>) -> Plan {
     let mut plan = Plan::default();
     let collisions = if input.ignores_case { collisions(input) } else { BTreeMap::new() };
     for path in paths(input) {

@@ -16,7 +16,7 @@ use super::index::Index;
 use super::logs::Logs;
 use super::look::{Ask, Request, look, read_through};
 use super::pending::Turn;
-use super::plan::{Abilities, Direction, Input, Overlay, Plan, plan};
+use super::plan::{Abilities, Input, Overlay, Plan, plan};
 use super::runner::{holder, rules, source, target};
 use super::source::Source;
 use super::target::{OpenTarget, SyncError, SyncTarget};
@@ -120,7 +120,6 @@ async fn planned(
     };
     let planned = |paths: &BTreeSet<RelPath>, able: Abilities| {
         plan(Input {
-            direction: Direction::Push,
             base: &base,
             local: &scan.found,
             remote: &overlay,

@@ -14,7 +14,7 @@ use super::super::git;
 use super::super::guard::{self, Roots};
 use super::super::look::{self, Ask, Look};
 use super::super::pending::Turn;
-use super::super::plan::{self, Direction, Input, Local, Plan, Step, folders_above};
+use super::super::plan::{self, Input, Local, Plan, Step, folders_above};
 use super::super::source::Scan;
 use super::super::target::{Batch, Done, SyncError};
 use super::repository::{Looked, with_unit};
@@ -83,19 +83,7 @@ impl Actor {
             // A rule file made a look at a save one at everything.
             self.pending.touch(git::unit(), None);
         }
-        let plan = plan::plan(Input {
-            direction: Direction::Push,
-            base: &self.base,
-            local: &scan.found,
-            remote: &self.overlay,
-            paths: Some(&paths),
-            ignored: &scan.ignored,
-            ignores_case: self.opened.as_ref().is_some_and(|opened| opened.ignores_case),
-            keep_times: self.base.is_empty(),
-            able,
-            apart: &self.apart,
-            index: Some(&self.index),
-        });
+        let plan = plan::plan(self.input(&scan, &paths));
         self.note_findings(&paths, &plan);
         let unit = look.git.as_ref().and_then(|seen| self.look_at_unit(&inside, &scan, seen));
         // A look at the unit alone finds nothing that a brake is about.
@@ -131,6 +119,22 @@ impl Actor {
             self.handle_unit(unit);
         }
         self.first = false;
+    }
+
+    /// Returns what a plan for `paths` depends on.
+    pub(super) fn input<'a>(&'a self, scan: &'a Scan, paths: &'a BTreeSet<RelPath>) -> Input<'a> {
+        Input {
+            base: &self.base,
+            local: &scan.found,
+            remote: &self.overlay,
+            paths: Some(paths),
+            ignored: &scan.ignored,
+            ignores_case: self.opened.as_ref().is_some_and(|opened| opened.ignores_case),
+            keep_times: self.base.is_empty(),
+            able: self.target.abilities(),
+            apart: &self.apart,
+            index: Some(&self.index),
+        }
     }
 
     /// Has the other names of the files that are sent looked at. One that is as the base says is not sent, and so

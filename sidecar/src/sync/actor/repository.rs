@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::git::{self, Frozen, Indexes, Part, Seen, Unit, Verdict};
-use super::super::plan::{self, Abilities, Direction, Input, Plan, Step};
+use super::super::plan::{self, Abilities, Input, Plan, Step};
 use super::super::resolve::{ResolveError, Resolved};
 use super::super::source::{Scan, Source};
 use super::super::target::Batch;
@@ -136,20 +136,8 @@ impl Actor {
         let now = Instant::now();
         let mut paths = paths.clone();
         paths.extend(seen.watched.iter().filter(|path| self.base.contains_key(*path)).cloned());
-        let plan = plan::plan(Input {
-            direction: Direction::Push,
-            base: &self.base,
-            local: &scan.found,
-            remote: &self.overlay,
-            paths: Some(&paths),
-            ignored: &scan.ignored,
-            ignores_case: self.opened.as_ref().is_some_and(|opened| opened.ignores_case),
-            keep_times: false,
-            // Content moves within a repository only by git's own hand.
-            able: Abilities::default(),
-            apart: &self.apart,
-            index: Some(&self.index),
-        });
+        // Content moves within a repository only by git's own hand.
+        let plan = plan::plan(Input { keep_times: false, able: Abilities::default(), ..self.input(scan, &paths) });
         let fingerprint = git::fingerprint(&scan.found);
         self.repository.settled = match (fingerprint, self.repository.settled) {
             (Some(fingerprint), Some((before, since))) if fingerprint == before => Some((before, since)),

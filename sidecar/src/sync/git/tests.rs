@@ -2,7 +2,7 @@
 
 use protocol::sync::Expect;
 
-use super::super::plan::{Abilities, Direction, Input, plan};
+use super::super::plan::{Abilities, Input, plan};
 use super::*;
 
 fn path(text: &str) -> RelPath {
@@ -76,7 +76,6 @@ impl World {
     fn decide(&self) -> Decision {
         let (base, local, remote) = (&self.base, &self.local, &self.remote);
         let plan = plan(Input {
-            direction: Direction::Push,
             base,
             local,
             remote,

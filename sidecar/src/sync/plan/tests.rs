@@ -74,7 +74,6 @@ impl World {
 
     fn input(&self) -> Input<'_> {
         Input {
-            direction: Direction::Push,
             base: &self.base,
             local: &self.local,
             remote: &self.remote,
