@@ -19,7 +19,7 @@ use sidecar::transport::ssh_server::{self, Server};
 
 use crate::reached;
 use crate::story::ARRIVES;
-use crate::versions::{Dice, check_until, litter, save};
+use crate::versions::{Dice, check_until, litter, newest, save};
 
 /// Kills of each end in a usual run; only those count that met a living process.
 const KILLS: u64 = 110;
@@ -189,10 +189,4 @@ fn a_push_is_killed_a_hundred_times_at_any_moment() {
     let again: SyncPushOutput = cli::run(&here, &push).json();
     assert_eq!((again.files, again.removed), (0, 0), "the database and the copy disagree");
     runtime.block_on(server.stop());
-}
-
-/// Returns when a file of the folder was changed last.
-fn newest(folder: &Path) -> Option<std::time::SystemTime> {
-    let entries = fs::read_dir(folder).ok()?;
-    entries.flatten().filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()
 }

@@ -15,7 +15,7 @@ use protocol::editor::{SyncConflictsOutput, SyncState, SyncStatus};
 use rustix::process::Signal;
 
 use crate::story::{ARRIVES, Story};
-use crate::versions::{Dice, check_until, litter, save};
+use crate::versions::{Dice, check_until, litter, newest, save};
 
 fn kill_agents(story: &Story) -> usize {
     let agents: Vec<i32> = process::with_home(&story.host.home())
@@ -104,9 +104,14 @@ fn the_agent_is_killed_while_batches_are_in_flight() {
         let mut killed = 0;
         let killing_ends = Instant::now() + killing();
         while killed < kills() && Instant::now() < killing_ends {
+            // Every other kill comes once something arrived since the last one, and so meets batches in flight; the
+            // others come whenever, also while the agent starts.
+            if killed % 2 == 0 {
+                let before = newest(&story.there("data"));
+                wait_until("something to arrive", ARRIVES, || newest(&story.there("data")) > before);
+            }
+            std::thread::sleep(Duration::from_millis(dice.roll(1_000)));
             killed += u64::from(kill_agents(&story) > 0);
-            // Long enough for something to arrive between two kills, short enough to meet batches in flight.
-            std::thread::sleep(Duration::from_millis(200 + dice.roll(1_500)));
         }
         done.store(true, Ordering::Relaxed);
         saver.join().expect("our own folder");

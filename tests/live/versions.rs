@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use harness::oracle;
 
@@ -62,6 +63,12 @@ pub(crate) fn check_until(folder: &Path, done: &AtomicBool) -> u64 {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     read
+}
+
+/// Returns when a file of the folder was changed last.
+pub(crate) fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).ok()?;
+    entries.flatten().filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()
 }
 
 /// Returns whatever a killed agent left in the making of `home/copy`.

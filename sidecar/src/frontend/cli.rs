@@ -45,11 +45,11 @@ pub fn main(mut arguments: Vec<OsString>) -> ExitCode {
         arguments.push(if std::io::stdin().is_terminal() { "--help" } else { "lsp" }.into());
     }
     let wants_json = wants_json(&arguments);
-    let status = match tree::parse(arguments) {
+    let status = match tree::parse(arguments.clone()) {
         Ok(Asked::Serve(globals)) => super::lsp::main(globals.verbose),
         Ok(Asked::Own { workspace, remote }) => owner::main(Path::new(&workspace), &remote),
         Ok(Asked::Run(invocation)) => run(*invocation),
-        Err(refused) => refuse(&refused, wants_json),
+        Err(refused) => refuse(&refused, &arguments, wants_json),
     };
     terminal::restore();
     ExitCode::from(status)
@@ -62,10 +62,10 @@ fn wants_json(arguments: &[OsString]) -> bool {
         || ours.windows(2).any(|two| two[0] == "--format" && two[1] == "json")
 }
 
-fn refuse(refused: &clap::Error, wants_json: bool) -> u8 {
+fn refuse(refused: &clap::Error, words: &[OsString], wants_json: bool) -> u8 {
     let asks_for_help = refused.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !wants_json;
     if refused.use_stderr() && !asks_for_help {
-        return print_error(&UsageError::of(refused).into(), wants_json);
+        return print_error(&UsageError::of(refused, words).into(), wants_json);
     }
     // The reader of a help text may have left; there is nobody to tell.
     drop(refused.print());
@@ -263,11 +263,17 @@ impl Explain for CliError {
 #[doc(hidden)]
 pub fn examples() -> Vec<protocol::error::Example> {
     let usage = |words: &[&str]| {
-        let words = std::iter::once(tree::PROGRAM).chain(words.iter().copied()).map(OsString::from).collect();
-        tree::parse(words).err().map(|refused| UsageError::of(&refused).into())
+        let words: Vec<_> = std::iter::once(tree::PROGRAM).chain(words.iter().copied()).map(OsString::from).collect();
+        tree::parse(words.clone()).err().map(|refused| UsageError::of(&refused, &words).into())
     };
-    let wrong: [&[&str]; 5] =
-        [&["snyc"], &["remote", "add"], &["completions", "bsh"], &["sync", "push", "--dryrun"], &["sync", "--json"]];
+    let wrong: [&[&str]; 6] = [
+        &["snyc"],
+        &["remote", "add"],
+        &["remote", "add", "gpu1", "--host"],
+        &["completions", "bsh"],
+        &["sync", "push", "--dryrun"],
+        &["sync", "--json"],
+    ];
     let mut errors: Vec<protocol::error::Example> = wrong.into_iter().filter_map(usage).collect();
     errors.extend([
         CliError::Start { source: std::io::ErrorKind::OutOfMemory.into() }.into(),

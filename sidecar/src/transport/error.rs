@@ -29,6 +29,16 @@ pub enum TransportError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Its name stands for no address.
+    #[error("cannot reach `{host}`: nothing is known about the name `{name}`")]
+    NoAddress {
+        /// Host as configured.
+        host: String,
+        /// The name that was looked up.
+        name: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The server took too long before the connection was up.
     #[error("`{host}` on port {port} does not answer as an SSH server within {seconds} s")]
     Silent {
@@ -326,7 +336,11 @@ impl TransportError {
     /// mend first (keys, host keys, permissions) is never transient.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } | Self::Beyond { .. } => true,
+            Self::Unreachable { .. }
+            | Self::NoAddress { .. }
+            | Self::Silent { .. }
+            | Self::Lost { .. }
+            | Self::Beyond { .. } => true,
             Self::Jump { source, .. } => source.is_transient(),
             Self::ProxyCommand { transient, .. } => *transient,
             Self::Protocol { .. }
@@ -364,9 +378,11 @@ impl TransportError {
 impl Explain for TransportError {
     fn code(&self) -> Code {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Beyond { .. } | Self::ProxyCommand { .. } => {
-                Code::SshUnreachable
-            }
+            Self::Unreachable { .. }
+            | Self::NoAddress { .. }
+            | Self::Silent { .. }
+            | Self::Beyond { .. }
+            | Self::ProxyCommand { .. } => Code::SshUnreachable,
             Self::Jump { source, .. } => source.code(),
             Self::Protocol { .. } => Code::SshProtocol,
             Self::Lost { .. } => Code::SshLost,

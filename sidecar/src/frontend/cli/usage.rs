@@ -1,8 +1,11 @@
 //! A command line that makes no sense: clap's findings in the words and the shape of our own errors.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ErrorKind};
 use protocol::error::{Code, Explain};
 
+use crate::commands::table;
 use crate::commands::tree::PROGRAM;
 
 /// What is wrong with a command line.
@@ -17,10 +20,10 @@ pub(super) struct UsageError {
 }
 
 impl UsageError {
-    /// Returns what clap found.
-    pub(super) fn of(refused: &clap::Error) -> Self {
+    /// Returns what clap found in these words, the program's name first.
+    pub(super) fn of(refused: &clap::Error, words: &[OsString]) -> Self {
         let text = refused.render().to_string();
-        let command = command(&text);
+        let command = command(&text).unwrap_or_else(|| understood(words));
         let lacks_verb = matches!(
             refused.kind(),
             ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
@@ -56,9 +59,17 @@ fn message(text: &str) -> String {
     line.replace('\'', "`")
 }
 
-/// Returns the words before the first argument of the usage line.
-fn command(text: &str) -> String {
-    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or(PROGRAM);
+/// Returns the words before the first argument of the usage line, if there is one.
+fn command(text: &str) -> Option<String> {
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "))?;
     let words = usage.split(' ').take_while(|word| !word.starts_with(['-', '<', '[']));
-    words.collect::<Vec<_>>().join(" ")
+    Some(words.collect::<Vec<_>>().join(" "))
+}
+
+/// Returns the program and the longest row of the table with which the typed words begin.
+fn understood(words: &[OsString]) -> String {
+    let is_typed =
+        |row: &&[&str]| row.iter().enumerate().all(|(at, word)| words.get(at + 1).is_some_and(|typed| typed == word));
+    let row = table().iter().map(|command| command.cli).filter(is_typed).max_by_key(|row| row.len());
+    std::iter::once(PROGRAM).chain(row.into_iter().flatten().copied()).collect::<Vec<_>>().join(" ")
 }

@@ -11,6 +11,10 @@ pub(super) fn help(error: &TransportError) -> String {
         TransportError::Unreachable { host, port, .. } | TransportError::Silent { host, port, .. } => {
             format!("Check that the machine is on and that `ssh -p {port} {host}` works in a terminal.")
         }
+        TransportError::NoAddress { name, .. } => format!(
+            "Check how `{name}` is spelled and that this machine is online; an alias has to stand in `~/.ssh/config` \
+             as `Host` with its `HostName`."
+        ),
         TransportError::Protocol { host, port, .. } => format!(
             "Check with `ssh -v -p {port} {host}` that an OpenSSH server answers there and not another service."
         ),

@@ -23,6 +23,7 @@ fn every_error() -> Vec<TransportError> {
     let proxy = |transient| TransportError::ProxyCommand { host: host(), command: text(), reason: text(), transient };
     vec![
         TransportError::Unreachable { host: host(), port: 22, source: io() },
+        TransportError::NoAddress { host: host(), name: text(), source: io() },
         TransportError::Silent { host: host(), port: 22, seconds: 10 },
         TransportError::Protocol { host: host(), port: 22, source: "why".into() },
         jump(TransportError::NoKey { host: host() }),
@@ -84,5 +85,5 @@ fn every_error_reads_as_the_others_do() {
 fn only_the_line_is_worth_another_attempt() {
     let transient: Vec<_> = every_error().iter().filter(|error| error.is_transient()).map(Explain::code).collect();
     let (unreachable, lost) = (Code::SshUnreachable, Code::SshLost);
-    assert_eq!(transient, [unreachable, unreachable, unreachable, unreachable, unreachable, lost]);
+    assert_eq!(transient, [unreachable, unreachable, unreachable, unreachable, unreachable, unreachable, lost]);
 }
