@@ -47,27 +47,40 @@ impl Store {
         pair.await.map_err(|error| naming(error, remote))
     }
 
-    /// Stores a pair's settings and marks (everything but its id, workspace, remote and folder).
-    pub async fn update_pair(&self, pair: &Pair) -> Result<(), StoreError> {
+    /// Stores what people say of a pair: its patterns, what is done with `.git`, and whether it is to be watched.
+    pub async fn set_pair(&self, pair: &Pair) -> Result<(), StoreError> {
         let pair = pair.clone();
         self.write(move |write| {
             write.execute(
-                "update pair set copy = ?, root_inode = ?, root_device = ?, exclude = ?, include = ?, paused = ?,
-                     wanted = ?, last_visible = ?, last_durable = ?, append = ?,
-                     pull = ?, git = ?, git_index = ? where id = ?",
+                "update pair set exclude = ?, include = ?, append = ?, pull = ?, git = ?, wanted = ? where id = ?",
+                params![
+                    rows::to_json(&pair.exclude)?,
+                    rows::to_json(&pair.include)?,
+                    rows::to_json(&pair.append)?,
+                    rows::to_json(&pair.pull)?,
+                    pair.git == SyncGit::Push,
+                    pair.wanted,
+                    pair.id
+                ],
+            )
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Stores what a sync found out about a pair: which copy and which folder it is of, how far it came, and when.
+    pub async fn mark_pair(&self, pair: &Pair) -> Result<(), StoreError> {
+        let pair = pair.clone();
+        self.write(move |write| {
+            write.execute(
+                "update pair set copy = ?, root_inode = ?, root_device = ?, last_visible = ?, last_durable = ?,
+                     git_index = ? where id = ?",
                 params![
                     pair.copy,
                     pair.root.map(|(inode, _)| inode.cast_signed()),
                     pair.root.map(|(_, device)| device.cast_signed()),
-                    rows::to_json(&pair.exclude)?,
-                    rows::to_json(&pair.include)?,
-                    pair.paused,
-                    pair.wanted,
                     pair.last_visible,
                     pair.last_durable,
-                    rows::to_json(&pair.append)?,
-                    rows::to_json(&pair.pull)?,
-                    pair.git == SyncGit::Push,
                     pair.git_index.map(|hash| hash.0),
                     pair.id
                 ],

@@ -61,7 +61,8 @@ async fn everything_survives_a_reopening() {
     pair.root = Some((u64::MAX, 3));
     pair.exclude = vec!["*.bin".to_owned(), "a \"b\"".to_owned()];
     pair.wanted = true;
-    first.update_pair(&pair).await.expect("stored");
+    first.set_pair(&pair).await.expect("stored");
+    first.mark_pair(&pair).await.expect("stored");
     let facts = Facts { os: "Linux".to_owned(), cpus: 4, ..Facts::default() };
     first.reached("gpu1", Some(&facts)).await.expect("stored");
     first.reached("gpu1", None).await.expect("stored");
@@ -102,19 +103,23 @@ async fn everything_survives_a_reopening() {
 }
 
 #[tokio::test]
-async fn pausing_and_wanting_change_nothing_else() {
+async fn settings_and_marks_are_stored_apart() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(&folder).await;
     let seen = pair_of(&store).await;
-    // Meanwhile another process has come further.
-    let pair = Pair { copy: Some("copy".to_owned()), exclude: vec!["*.bin".to_owned()], ..seen.clone() };
-    store.update_pair(&pair).await.expect("stored");
+    let marked = Pair { copy: Some("copy".to_owned()), root: Some((1, 2)), last_visible: Some(3), ..seen.clone() };
+    store.mark_pair(&marked).await.expect("stored");
+    // Meanwhile another process, which saw nothing of this, was told something.
+    let told = Pair { exclude: vec!["*.bin".to_owned()], git: SyncGit::Push, ..seen.clone() };
+    store.set_pair(&told).await.expect("stored");
     store.pause_pair(seen.id, true).await.expect("stored");
     store.want_pair(seen.id, true).await.expect("stored");
-    let pair = Pair { paused: true, wanted: true, ..pair };
+    let pair = Pair { exclude: told.exclude, git: told.git, paused: true, wanted: true, ..marked };
     assert_eq!(store.pairs().await.expect("pairs"), std::slice::from_ref(&pair));
-    store.want_pair(seen.id, false).await.expect("stored");
-    assert_eq!(store.pairs().await.expect("pairs"), [Pair { wanted: false, ..pair }]);
+    store.mark_pair(&Pair { last_visible: Some(4), ..seen }).await.expect("stored");
+    store.want_pair(pair.id, false).await.expect("stored");
+    let pair = Pair { copy: None, root: None, last_visible: Some(4), wanted: false, ..pair };
+    assert_eq!(store.pairs().await.expect("pairs"), [pair]);
 }
 
 #[tokio::test]
@@ -123,7 +128,7 @@ async fn another_remote_folder_starts_anew() {
     let store = store(&folder).await;
     let mut pair = pair_of(&store).await;
     pair.copy = Some("copy".to_owned());
-    store.update_pair(&pair).await.expect("stored");
+    store.mark_pair(&pair).await.expect("stored");
     store.commit(pair.id, vec![(path("a"), Some(file(1)))]).await.expect("stored");
     assert_eq!(store.pair(Path::new("/w"), "gpu1", "~/x").await.expect("the same"), pair);
     let moved = store.pair(Path::new("/w"), "gpu1", "~/y").await.expect("moved");
@@ -237,7 +242,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     let mut pair = store.pairs().await.expect("read").pop().expect("it is there");
     assert_eq!((pair.workspace.as_path(), pair.append.as_slice()), (Path::new("/w"), [].as_slice()));
     pair.append = vec!["*.log".to_owned()];
-    store.update_pair(&pair).await.expect("stored");
+    store.set_pair(&pair).await.expect("stored");
     assert_eq!(store.pairs().await.expect("read"), [pair]);
 }
 

@@ -249,7 +249,7 @@ impl Asked {
             ..row.clone()
         };
         if new != row {
-            cx.store.update_pair(&new).await?;
+            cx.store.set_pair(&new).await?;
         }
         cx.store.choose(&pair.workspace, &pair.remote).await?;
         Ok(pair)
