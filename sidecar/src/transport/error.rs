@@ -30,10 +30,8 @@ pub enum TransportError {
         source: std::io::Error,
     },
     /// Its name stands for no address.
-    #[error("cannot reach `{host}`: nothing is known about the name `{name}`")]
+    #[error("cannot find the address of `{name}`")]
     NoAddress {
-        /// Host as configured.
-        host: String,
         /// The name that was looked up.
         name: String,
         /// The system's reason.

@@ -24,7 +24,8 @@ pub fn examples() -> Vec<Example> {
     let tried = vec![format!("`{}`", key().display()), "`ada@laptop` of the SSH agent".to_owned()];
     vec![
         TransportError::Unreachable { host: host(), port: 2222, source: std::io::ErrorKind::ConnectionRefused.into() }.into(),
-        TransportError::NoAddress { host: host(), name: "gpu1.example.org".to_owned(), source: std::io::Error::other("Name or service not known") }.into(),
+        TransportError::Unreachable { host: host(), port: 22, source: std::io::ErrorKind::NetworkUnreachable.into() }.into(),
+        TransportError::NoAddress { name: "gpu1.example.org".to_owned(), source: std::io::Error::other("Name or service not known") }.into(),
         TransportError::Silent { host: host(), port: 2222, seconds: 20 }.into(),
         TransportError::Protocol { host: host(), port: 2222, source: "it began with `HTTP/1.1 400`".into() }.into(),
         TransportError::Jump { hop: "bastion".to_owned(), host: host(), source: Box::new(TransportError::NoKey { host: "bastion".to_owned() }) }.into(),

@@ -1,5 +1,7 @@
 //! What to do about each error of a transport.
 
+use std::io::ErrorKind;
+
 use protocol::error::{Explain as _, word};
 
 use super::TransportError;
@@ -8,6 +10,9 @@ use super::TransportError;
 #[allow(clippy::too_many_lines, reason = "one arm for each kind of error, and no two belong together")]
 pub(super) fn help(error: &TransportError) -> String {
     match error {
+        TransportError::Unreachable { source, host, .. } if source.kind() == ErrorKind::NetworkUnreachable => {
+            format!("Check that this machine is online: it knows no way to `{host}`.")
+        }
         TransportError::Unreachable { host, port, .. } | TransportError::Silent { host, port, .. } => {
             format!("Check that the machine is on and that `ssh -p {port} {host}` works in a terminal.")
         }

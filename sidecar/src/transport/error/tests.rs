@@ -23,7 +23,7 @@ fn every_error() -> Vec<TransportError> {
     let proxy = |transient| TransportError::ProxyCommand { host: host(), command: text(), reason: text(), transient };
     vec![
         TransportError::Unreachable { host: host(), port: 22, source: io() },
-        TransportError::NoAddress { host: host(), name: text(), source: io() },
+        TransportError::NoAddress { name: text(), source: io() },
         TransportError::Silent { host: host(), port: 22, seconds: 10 },
         TransportError::Protocol { host: host(), port: 22, source: "why".into() },
         jump(TransportError::NoKey { host: host() }),

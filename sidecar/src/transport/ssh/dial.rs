@@ -25,7 +25,7 @@ pub(super) async fn dial(host: &Host, limit: Duration) -> Result<TcpStream, Tran
     let addresses: Vec<SocketAddr> = match timeout(limit, tokio::net::lookup_host((name, host.port))).await {
         Ok(Ok(addresses)) => addresses.filter(|address| is_wanted(*address, host.address_family, from)).collect(),
         Ok(Err(source)) => {
-            return Err(TransportError::NoAddress { host: host.alias.clone(), name: name.to_owned(), source });
+            return Err(TransportError::NoAddress { name: name.to_owned(), source });
         }
         Err(_) => return Err(silent()),
     };
