@@ -1,9 +1,10 @@
 //! Rows about one large file: a change in its middle, an addition at its end, and its first copy.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use harness::proxy::{Proxy, Way};
@@ -40,6 +41,8 @@ enum Tool {
     Ours,
     /// With `--append`.
     OursInPlace,
+    /// The same by a background process that is connected already.
+    OursInPlaceOpen,
     Rsync(&'static str),
     Tar,
 }
@@ -49,6 +52,7 @@ impl Tool {
         match self {
             Self::Ours => "ours".to_owned(),
             Self::OursInPlace => "ours, `--append`".to_owned(),
+            Self::OursInPlaceOpen => "ours, `--append`, open connection".to_owned(),
             Self::Rsync(flags) => format!("rsync {flags}"),
             Self::Tar => "tar \\| ssh tar".to_owned(),
         }
@@ -56,8 +60,18 @@ impl Tool {
 
     fn is_ours(self) -> bool {
         match self {
-            Self::Ours | Self::OursInPlace => true,
+            Self::Ours | Self::OursInPlace | Self::OursInPlaceOpen => true,
             Self::Rsync(_) | Self::Tar => false,
+        }
+    }
+
+    /// Returns which of the sources it copies: each of ours has a workspace of its own, as it remembers what it sent
+    /// from there.
+    fn source(self) -> usize {
+        match self {
+            Self::Ours | Self::Rsync(_) | Self::Tar => 0,
+            Self::OursInPlace => 1,
+            Self::OursInPlaceOpen => 2,
         }
     }
 
@@ -72,8 +86,37 @@ impl Tool {
         match self {
             Self::Ours => bed.ours(&push),
             Self::OursInPlace => bed.ours(&[&push[..], &["--append", NAME]].concat()),
+            Self::OursInPlaceOpen => {
+                let resume = bed.ours_line(&["sync", "resume", "--workspace", &from, "--json"]);
+                let push = bed.ours_line(&["sync", "push", &from, "--remote", REMOTE, "--yes", "--json"]);
+                bed.shell(&format!("{resume} >/dev/null && {push}"))
+            }
             Self::Rsync(flags) => bed.shell(&format!("rsync {flags} -e 'ssh -F {config}' {from}/ bench:{to}/")),
             Self::Tar => tools::Tool::Tar.command(bed, source, target, port),
+        }
+    }
+
+    /// Copies the file for the first time.
+    fn begin(self, bed: &Bed, source: &Path, target: &str, port: u16) -> Result<(), String> {
+        let (from, to) = (source.display().to_string(), bed.remote(target).display().to_string());
+        let mut command = match self {
+            Self::Ours | Self::OursInPlace | Self::Rsync(_) | Self::Tar => self.command(bed, source, target, port),
+            Self::OursInPlaceOpen => {
+                let watch = ["sync", "watch", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"];
+                bed.ours(&[&watch[..], &["--append", NAME]].concat())
+            }
+        };
+        measure::run(bed, &mut command).map(drop)
+    }
+
+    /// Sees to it that the next change waits for the clock.
+    fn hold(self, bed: &Bed, source: &Path) -> Result<(), String> {
+        match self {
+            Self::Ours | Self::OursInPlace | Self::Rsync(_) | Self::Tar => Ok(()),
+            Self::OursInPlaceOpen => {
+                let from = source.display().to_string();
+                measure::run(bed, &mut bed.ours(&["sync", "pause", "--workspace", &from, "--json"])).map(drop)
+            }
         }
     }
 }
@@ -87,45 +130,52 @@ pub(crate) fn change(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
         _ => (256 * MIB, Edit::Append(8 * MIB), APPEND),
     };
     let tools: Vec<Tool> = tools.iter().copied().filter(|tool| tool.is_here()).collect();
-    let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, &tool.name(), tool.is_ours())).collect();
+    let row_of = |tool: &Tool| Row::new(row, &tool.name(), tool.is_ours()).open(*tool == Tool::OursInPlaceOpen);
+    let mut rows: Vec<Row> = tools.iter().map(row_of).collect();
     let mut random = Random::new(arguments.seed);
-    // Each of ours has a workspace of its own, as it remembers what it sent from there.
-    let sources: Vec<PathBuf> = (0..=1).map(|number| bed.work.path().join(format!("data/{row}-{number}"))).collect();
-    let source = |tool: Tool| &sources[usize::from(tool == Tool::OursInPlace)];
+    let used: BTreeSet<usize> = tools.iter().map(|tool| tool.source()).collect();
+    let folder = |number: usize| bed.work.path().join(format!("data/{row}-{number}"));
+    let source = |tool: Tool| folder(tool.source());
     let target = |index: usize| format!("{row}-{index}");
-    for folder in sources.iter().take(1 + usize::from(tools.contains(&Tool::OursInPlace))) {
-        make(folder, size, arguments.seed).expect("enough memory for the data");
+    for number in &used {
+        make(&folder(*number), size, arguments.seed).expect("enough memory for the data");
     }
-    let used = || sources.iter().filter(|folder| folder.exists());
     let port = bed.port();
-    if let Err(reason) = tools::Tool::Ours.prepare(bed, &sources[0], "none", port) {
+    if let Err(reason) = tools::Tool::Ours.prepare(bed, &folder(0), "none", port) {
         rows[0].add(Err(reason));
     }
     for (index, tool) in tools.iter().enumerate() {
-        if let Err(reason) = measure::run(bed, &mut tool.command(bed, source(*tool), &target(index), port)) {
+        if let Err(reason) = tool.begin(bed, &source(*tool), &target(index), port) {
             rows[index].add(Err(reason));
         }
     }
     for run in 0..arguments.runs.min(RUNS) {
+        for (index, tool) in tools.iter().enumerate() {
+            if let Err(reason) = tool.hold(bed, &source(*tool)) {
+                rows[index].add(Err(reason));
+            }
+        }
         let change = random.next();
-        used().for_each(|folder| alter(folder, edit, &mut Random::new(change)).expect("our own file"));
+        for number in &used {
+            alter(&folder(*number), edit, &mut Random::new(change)).expect("our own file");
+        }
         for step in 0..tools.len() {
             let index = (run + step) % tools.len();
             if !rows[index].failed() {
-                let result =
-                    measure::run(bed, &mut tools[index].command(bed, source(tools[index]), &target(index), port));
-                let equal = sound(source(tools[index]), &bed.remote(&target(index)));
+                let from = source(tools[index]);
+                let result = measure::run(bed, &mut tools[index].command(bed, &from, &target(index), port));
+                let equal = sound(&from, &bed.remote(&target(index)));
                 rows[index].add(result.and_then(|sample: Sample| equal.map(|()| sample)));
             }
         }
     }
     for (index, tool) in tools.iter().enumerate() {
         if !rows[index].failed() {
-            rows[index].bytes = bytes(bed, *tool, source(*tool), edit, &mut random);
+            rows[index].bytes = bytes(bed, *tool, &source(*tool), edit, &mut random);
         }
     }
     bed.forget();
-    used().for_each(|folder| crate::bed::remove(folder));
+    used.into_iter().for_each(|number| crate::bed::remove(&folder(number)));
     report.extend(rows);
 }
 
@@ -133,6 +183,7 @@ const BIG: &[Tool] = &[Tool::Ours, Tool::Rsync("-a"), Tool::Rsync("-a -B131072")
 const APPEND: &[Tool] = &[
     Tool::Ours,
     Tool::OursInPlace,
+    Tool::OursInPlaceOpen,
     Tool::Rsync("-a"),
     Tool::Rsync("-a --append"),
     Tool::Rsync("-a --append-verify"),
@@ -146,11 +197,11 @@ fn bytes(bed: &Bed, tool: Tool, source: &Path, edit: Edit, random: &mut Random) 
     if tool.is_ours() {
         tools::Tool::Ours.prepare(bed, source, "copy", wire.port()).ok()?;
     }
-    let run = || measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())).ok();
-    run()?;
+    tool.begin(bed, source, "copy", wire.port()).ok()?;
+    tool.hold(bed, source).ok()?;
     alter(source, edit, random).ok()?;
     let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
-    run()?;
+    measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())).ok()?;
     Some((wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1))
 }
 
