@@ -1,10 +1,10 @@
 //! Rows about one large file: a change in its middle, an addition at its end, and its first copy.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use harness::proxy::{Proxy, Way};
@@ -87,9 +87,8 @@ impl Tool {
             Self::Ours => bed.ours(&push),
             Self::OursInPlace => bed.ours(&[&push[..], &["--append", NAME]].concat()),
             Self::OursInPlaceOpen => {
-                let resume = bed.ours_line(&["sync", "resume", "--workspace", &from, "--json"]);
-                let push = bed.ours_line(&["sync", "push", &from, "--remote", REMOTE, "--yes", "--json"]);
-                bed.shell(&format!("{resume} >/dev/null && {push}"))
+                let flush = bed.ours_line(&["sync", "flush", "--workspace", &from, "--json"]);
+                bed.shell(&format!("cat {} >>{from}/{NAME} && {flush}", addition(bed).display()))
             }
             Self::Rsync(flags) => bed.shell(&format!("rsync {flags} -e 'ssh -F {config}' {from}/ bench:{to}/")),
             Self::Tar => tools::Tool::Tar.command(bed, source, target, port),
@@ -109,16 +108,22 @@ impl Tool {
         measure::run(bed, &mut command).map(drop)
     }
 
-    /// Sees to it that the next change waits for the clock.
-    fn hold(self, bed: &Bed, source: &Path) -> Result<(), String> {
-        match self {
-            Self::Ours | Self::OursInPlace | Self::Rsync(_) | Self::Tar => Ok(()),
-            Self::OursInPlaceOpen => {
-                let from = source.display().to_string();
-                measure::run(bed, &mut bed.ours(&["sync", "pause", "--workspace", &from, "--json"])).map(drop)
-            }
+    /// Changes its source, or prepares what its command changes it with: what is watched travels at once.
+    fn edit(self, bed: &Bed, source: &Path, edit: Edit, random: &mut Random) -> io::Result<()> {
+        match (self, edit) {
+            (Self::OursInPlaceOpen, Edit::Append(length)) => fs::write(addition(bed), noise(length, random)),
+            (_, Edit::Append(_) | Edit::Middle | Edit::MiddleAndInsert) => alter(source, edit, random),
         }
     }
+}
+
+/// Returns the file whose bytes are added to one that is watched.
+fn addition(bed: &Bed) -> PathBuf {
+    bed.work.path().join("addition")
+}
+
+fn noise(length: u64, random: &mut Random) -> Vec<u8> {
+    (0..length / 8).flat_map(|_| random.next().to_le_bytes()).collect()
 }
 
 /// Measures a file that changed.
@@ -133,11 +138,11 @@ pub(crate) fn change(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
     let row_of = |tool: &Tool| Row::new(row, &tool.name(), tool.is_ours()).open(*tool == Tool::OursInPlaceOpen);
     let mut rows: Vec<Row> = tools.iter().map(row_of).collect();
     let mut random = Random::new(arguments.seed);
-    let used: BTreeSet<usize> = tools.iter().map(|tool| tool.source()).collect();
+    let used: BTreeMap<usize, Tool> = tools.iter().map(|tool| (tool.source(), *tool)).collect();
     let folder = |number: usize| bed.work.path().join(format!("data/{row}-{number}"));
     let source = |tool: Tool| folder(tool.source());
     let target = |index: usize| format!("{row}-{index}");
-    for number in &used {
+    for number in used.keys() {
         make(&folder(*number), size, arguments.seed).expect("enough memory for the data");
     }
     let port = bed.port();
@@ -150,14 +155,9 @@ pub(crate) fn change(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
         }
     }
     for run in 0..arguments.runs.min(RUNS) {
-        for (index, tool) in tools.iter().enumerate() {
-            if let Err(reason) = tool.hold(bed, &source(*tool)) {
-                rows[index].add(Err(reason));
-            }
-        }
         let change = random.next();
-        for number in &used {
-            alter(&folder(*number), edit, &mut Random::new(change)).expect("our own file");
+        for tool in used.values() {
+            tool.edit(bed, &source(*tool), edit, &mut Random::new(change)).expect("our own file");
         }
         for step in 0..tools.len() {
             let index = (run + step) % tools.len();
@@ -175,7 +175,9 @@ pub(crate) fn change(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
         }
     }
     bed.forget();
-    used.into_iter().for_each(|number| crate::bed::remove(&folder(number)));
+    for number in used.into_keys() {
+        crate::bed::remove(&folder(number));
+    }
     report.extend(rows);
 }
 
@@ -198,8 +200,7 @@ fn bytes(bed: &Bed, tool: Tool, source: &Path, edit: Edit, random: &mut Random) 
         tools::Tool::Ours.prepare(bed, source, "copy", wire.port()).ok()?;
     }
     tool.begin(bed, source, "copy", wire.port()).ok()?;
-    tool.hold(bed, source).ok()?;
-    alter(source, edit, random).ok()?;
+    tool.edit(bed, source, edit, random).ok()?;
     let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
     measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())).ok()?;
     Some((wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1))
@@ -261,19 +262,18 @@ fn alter(folder: &Path, edit: Edit, random: &mut Random) -> io::Result<()> {
     let path = folder.join(NAME);
     let file = File::options().read(true).write(true).open(&path)?;
     let size = file.metadata()?.len();
-    let mut noise = |length: u64| -> Vec<u8> { (0..length / 8).flat_map(|_| random.next().to_le_bytes()).collect() };
     match edit {
-        Edit::Append(length) => file.write_all_at(&noise(length), size),
-        Edit::Middle => file.write_all_at(&noise(MIB), size / 2),
+        Edit::Append(length) => file.write_all_at(&noise(length, random), size),
+        Edit::Middle => file.write_all_at(&noise(MIB, random), size / 2),
         Edit::MiddleAndInsert => {
-            file.write_all_at(&noise(MIB), size / 2)?;
+            file.write_all_at(&noise(MIB, random), size / 2)?;
             // Written anew beside it, as editors do; memory does not hold it whole.
             let fresh = folder.join("fresh");
             let mut to = File::create(&fresh)?;
             let mut from = file;
             from.seek(SeekFrom::Start(0))?;
             io::copy(&mut (&from).take(100 * 1024), &mut to)?;
-            to.write_all(&noise(4096))?;
+            to.write_all(&noise(4096, random))?;
             io::copy(&mut from, &mut to)?;
             fs::rename(fresh, path)
         }
