@@ -41,8 +41,8 @@ const CREDIT_POOL: usize = 32 * 1024 * 1024;
 /// First protocol whose sidecars ask for what is left of a cut transfer.
 const RESUMES: u32 = 2;
 
-/// Credit that one body takes from the pool: enough to fill 40 MB/s at a round trip of 100 ms.
-const CREDIT_SHARE: usize = 4 * 1024 * 1024;
+/// Most credit that one body takes from the pool: enough to fill 40 MB/s at a round trip of 100 ms.
+const CREDIT_SHARE: u32 = 4 * 1024 * 1024;
 
 /// Serves one sidecar over `stream` until it goes away, breaks the rules, or the agent is stopped.
 pub async fn serve<S>(stream: S, agent: Arc<Agent>) -> Result<(), WireError>
@@ -194,13 +194,14 @@ impl Conversation {
             return Ok(());
         };
         if bytes > INITIAL_CREDIT as u64 {
-            // A body that finds the pool empty goes on with its initial credit: slower, never stuck.
-            let share = u32::try_from(CREDIT_SHARE).expect("a share is far below 4 GiB");
+            // No more than it can use, so that there is enough for all that are on the way. A body that finds the pool
+            // empty goes on with its initial credit: slower by far where the sidecar is far away, never stuck.
+            let share = u32::try_from(bytes).map_or(CREDIT_SHARE, |bytes| bytes.min(CREDIT_SHARE));
             stream.share = Arc::clone(&self.pool).try_acquire_many_owned(share).ok();
         }
-        if stream.share.is_some() {
-            sink.allow(CREDIT_SHARE);
-            self.outbox.send_credit(id, CREDIT_SHARE);
+        if let Some(share) = &stream.share {
+            sink.allow(share.num_permits());
+            self.outbox.send_credit(id, share.num_permits());
         }
         stream.sink = Some(sink);
         self.streams.insert(id, stream);

@@ -99,6 +99,7 @@ struct Inner {
 enum Ask {
     Transport(oneshot::Sender<Result<Arc<dyn Transport>>>),
     Link(Lane, oneshot::Sender<Result<Arc<Link>>>),
+    Another(Lane, oneshot::Sender<Result<Link>>),
 }
 
 /// Why a session gives nothing.
@@ -149,6 +150,12 @@ impl Handle {
     /// Returns the agent's link for `lane`, starting the agent when needed. The same link until it dies.
     pub async fn link(&self, lane: Lane) -> Result<Arc<Link>> {
         self.ask(|answer| Ask::Link(lane, answer)).await
+    }
+
+    /// Opens one more link beside that of `lane`, which whoever asks has already, on the same connection. It is the
+    /// caller's own: the session does not open it again, nor give it to anybody else.
+    pub async fn another(&self, lane: Lane) -> Result<Link> {
+        self.ask(|answer| Ask::Another(lane, answer)).await
     }
 
     /// Returns how the session stands, now and later.

@@ -46,6 +46,8 @@ pub mod plan;
 mod preview;
 pub mod pull;
 mod resolve;
+#[cfg(all(test, unix))]
+mod roads_tests;
 mod runner;
 pub mod scan;
 pub mod source;

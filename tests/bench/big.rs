@@ -1,5 +1,6 @@
 //! Rows about one large file: a change in its middle, an addition at its end, and its first copy.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -40,6 +41,8 @@ enum Tool {
     Ours,
     /// With `--append`.
     OursInPlace,
+    /// The same by a background process that is connected already.
+    OursInPlaceOpen,
     Rsync(&'static str),
     Tar,
 }
@@ -49,6 +52,7 @@ impl Tool {
         match self {
             Self::Ours => "ours".to_owned(),
             Self::OursInPlace => "ours, `--append`".to_owned(),
+            Self::OursInPlaceOpen => "ours, `--append`, open connection".to_owned(),
             Self::Rsync(flags) => format!("rsync {flags}"),
             Self::Tar => "tar \\| ssh tar".to_owned(),
         }
@@ -56,8 +60,18 @@ impl Tool {
 
     fn is_ours(self) -> bool {
         match self {
-            Self::Ours | Self::OursInPlace => true,
+            Self::Ours | Self::OursInPlace | Self::OursInPlaceOpen => true,
             Self::Rsync(_) | Self::Tar => false,
+        }
+    }
+
+    /// Returns which of the sources it copies: each of ours has a workspace of its own, as it remembers what it sent
+    /// from there.
+    fn source(self) -> usize {
+        match self {
+            Self::Ours | Self::Rsync(_) | Self::Tar => 0,
+            Self::OursInPlace => 1,
+            Self::OursInPlaceOpen => 2,
         }
     }
 
@@ -72,10 +86,44 @@ impl Tool {
         match self {
             Self::Ours => bed.ours(&push),
             Self::OursInPlace => bed.ours(&[&push[..], &["--append", NAME]].concat()),
+            Self::OursInPlaceOpen => {
+                let flush = bed.ours_line(&["sync", "flush", "--workspace", &from, "--json"]);
+                bed.shell(&format!("cat {} >>{from}/{NAME} && {flush}", addition(bed).display()))
+            }
             Self::Rsync(flags) => bed.shell(&format!("rsync {flags} -e 'ssh -F {config}' {from}/ bench:{to}/")),
             Self::Tar => tools::Tool::Tar.command(bed, source, target, port),
         }
     }
+
+    /// Copies the file for the first time.
+    fn begin(self, bed: &Bed, source: &Path, target: &str, port: u16) -> Result<(), String> {
+        let (from, to) = (source.display().to_string(), bed.remote(target).display().to_string());
+        let mut command = match self {
+            Self::Ours | Self::OursInPlace | Self::Rsync(_) | Self::Tar => self.command(bed, source, target, port),
+            Self::OursInPlaceOpen => {
+                let watch = ["sync", "watch", &from, "--to", &to, "--remote", REMOTE, "--yes", "--json"];
+                bed.ours(&[&watch[..], &["--append", NAME]].concat())
+            }
+        };
+        measure::run(bed, &mut command).map(drop)
+    }
+
+    /// Changes its source, or prepares what its command changes it with: what is watched travels at once.
+    fn edit(self, bed: &Bed, source: &Path, edit: Edit, random: &mut Random) -> io::Result<()> {
+        match (self, edit) {
+            (Self::OursInPlaceOpen, Edit::Append(length)) => fs::write(addition(bed), noise(length, random)),
+            (_, Edit::Append(_) | Edit::Middle | Edit::MiddleAndInsert) => alter(source, edit, random),
+        }
+    }
+}
+
+/// Returns the file whose bytes are added to one that is watched.
+fn addition(bed: &Bed) -> PathBuf {
+    bed.work.path().join("addition")
+}
+
+fn noise(length: u64, random: &mut Random) -> Vec<u8> {
+    (0..length / 8).flat_map(|_| random.next().to_le_bytes()).collect()
 }
 
 /// Measures a file that changed.
@@ -87,45 +135,49 @@ pub(crate) fn change(bed: &Bed, report: &mut Report, row: &str, arguments: &Argu
         _ => (256 * MIB, Edit::Append(8 * MIB), APPEND),
     };
     let tools: Vec<Tool> = tools.iter().copied().filter(|tool| tool.is_here()).collect();
-    let mut rows: Vec<Row> = tools.iter().map(|tool| Row::new(row, &tool.name(), tool.is_ours())).collect();
+    let row_of = |tool: &Tool| Row::new(row, &tool.name(), tool.is_ours()).open(*tool == Tool::OursInPlaceOpen);
+    let mut rows: Vec<Row> = tools.iter().map(row_of).collect();
     let mut random = Random::new(arguments.seed);
-    // Each of ours has a workspace of its own, as it remembers what it sent from there.
-    let sources: Vec<PathBuf> = (0..=1).map(|number| bed.work.path().join(format!("data/{row}-{number}"))).collect();
-    let source = |tool: Tool| &sources[usize::from(tool == Tool::OursInPlace)];
+    let used: BTreeMap<usize, Tool> = tools.iter().map(|tool| (tool.source(), *tool)).collect();
+    let folder = |number: usize| bed.work.path().join(format!("data/{row}-{number}"));
+    let source = |tool: Tool| folder(tool.source());
     let target = |index: usize| format!("{row}-{index}");
-    for folder in sources.iter().take(1 + usize::from(tools.contains(&Tool::OursInPlace))) {
-        make(folder, size, arguments.seed).expect("enough memory for the data");
+    for number in used.keys() {
+        make(&folder(*number), size, arguments.seed).expect("enough memory for the data");
     }
-    let used = || sources.iter().filter(|folder| folder.exists());
     let port = bed.port();
-    if let Err(reason) = tools::Tool::Ours.prepare(bed, &sources[0], "none", port) {
+    if let Err(reason) = tools::Tool::Ours.prepare(bed, &folder(0), "none", port) {
         rows[0].add(Err(reason));
     }
     for (index, tool) in tools.iter().enumerate() {
-        if let Err(reason) = measure::run(bed, &mut tool.command(bed, source(*tool), &target(index), port)) {
+        if let Err(reason) = tool.begin(bed, &source(*tool), &target(index), port) {
             rows[index].add(Err(reason));
         }
     }
     for run in 0..arguments.runs.min(RUNS) {
         let change = random.next();
-        used().for_each(|folder| alter(folder, edit, &mut Random::new(change)).expect("our own file"));
+        for tool in used.values() {
+            tool.edit(bed, &source(*tool), edit, &mut Random::new(change)).expect("our own file");
+        }
         for step in 0..tools.len() {
             let index = (run + step) % tools.len();
             if !rows[index].failed() {
-                let result =
-                    measure::run(bed, &mut tools[index].command(bed, source(tools[index]), &target(index), port));
-                let equal = sound(source(tools[index]), &bed.remote(&target(index)));
+                let from = source(tools[index]);
+                let result = measure::run(bed, &mut tools[index].command(bed, &from, &target(index), port));
+                let equal = sound(&from, &bed.remote(&target(index)));
                 rows[index].add(result.and_then(|sample: Sample| equal.map(|()| sample)));
             }
         }
     }
     for (index, tool) in tools.iter().enumerate() {
         if !rows[index].failed() {
-            rows[index].bytes = bytes(bed, *tool, source(*tool), edit, &mut random);
+            rows[index].bytes = bytes(bed, *tool, &source(*tool), edit, &mut random);
         }
     }
     bed.forget();
-    used().for_each(|folder| crate::bed::remove(folder));
+    for number in used.into_keys() {
+        crate::bed::remove(&folder(number));
+    }
     report.extend(rows);
 }
 
@@ -133,6 +185,7 @@ const BIG: &[Tool] = &[Tool::Ours, Tool::Rsync("-a"), Tool::Rsync("-a -B131072")
 const APPEND: &[Tool] = &[
     Tool::Ours,
     Tool::OursInPlace,
+    Tool::OursInPlaceOpen,
     Tool::Rsync("-a"),
     Tool::Rsync("-a --append"),
     Tool::Rsync("-a --append-verify"),
@@ -146,11 +199,10 @@ fn bytes(bed: &Bed, tool: Tool, source: &Path, edit: Edit, random: &mut Random) 
     if tool.is_ours() {
         tools::Tool::Ours.prepare(bed, source, "copy", wire.port()).ok()?;
     }
-    let run = || measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())).ok();
-    run()?;
-    alter(source, edit, random).ok()?;
+    tool.begin(bed, source, "copy", wire.port()).ok()?;
+    tool.edit(bed, source, edit, random).ok()?;
     let before = (wire.bytes(Way::Up), wire.bytes(Way::Down));
-    run()?;
+    measure::run(bed, &mut tool.command(bed, source, "copy", wire.port())).ok()?;
     Some((wire.bytes(Way::Up) - before.0, wire.bytes(Way::Down) - before.1))
 }
 
@@ -210,19 +262,18 @@ fn alter(folder: &Path, edit: Edit, random: &mut Random) -> io::Result<()> {
     let path = folder.join(NAME);
     let file = File::options().read(true).write(true).open(&path)?;
     let size = file.metadata()?.len();
-    let mut noise = |length: u64| -> Vec<u8> { (0..length / 8).flat_map(|_| random.next().to_le_bytes()).collect() };
     match edit {
-        Edit::Append(length) => file.write_all_at(&noise(length), size),
-        Edit::Middle => file.write_all_at(&noise(MIB), size / 2),
+        Edit::Append(length) => file.write_all_at(&noise(length, random), size),
+        Edit::Middle => file.write_all_at(&noise(MIB, random), size / 2),
         Edit::MiddleAndInsert => {
-            file.write_all_at(&noise(MIB), size / 2)?;
+            file.write_all_at(&noise(MIB, random), size / 2)?;
             // Written anew beside it, as editors do; memory does not hold it whole.
             let fresh = folder.join("fresh");
             let mut to = File::create(&fresh)?;
             let mut from = file;
             from.seek(SeekFrom::Start(0))?;
             io::copy(&mut (&from).take(100 * 1024), &mut to)?;
-            to.write_all(&noise(4096))?;
+            to.write_all(&noise(4096, random))?;
             io::copy(&mut from, &mut to)?;
             fs::rename(fresh, path)
         }

@@ -39,6 +39,8 @@ struct Live {
     bulk_slot: Slot,
     /// At most one: both lanes need the same agent, and only one of them shall install it.
     opening: JoinSet<Opening>,
+    /// Links beside those of the lanes in the making.
+    others: JoinSet<()>,
 }
 
 /// One lane's link and those who wait for it.
@@ -157,6 +159,7 @@ impl Live {
             priority: Slot::default(),
             bulk_slot: Slot::default(),
             opening: JoinSet::new(),
+            others: JoinSet::new(),
         }
     }
 
@@ -179,6 +182,7 @@ impl Live {
                     }
                 }
                 Some(opened) = self.opening.join_next() => self.opened(task, opened),
+                Some(_) = self.others.join_next() => {}
                 Some(connected) = self.connecting.join_next() => {
                     // One that panicked is as one that failed.
                     self.connected = Some(connected.unwrap_or_else(|_| Arc::clone(&transport)));
@@ -189,10 +193,12 @@ impl Live {
                     None => std::future::pending().await,
                     Some(Ask::Transport(answer)) => reply(answer, Ok(Arc::clone(&transport))),
                     Some(Ask::Link(lane, answer)) => self.link(task, lane, answer),
+                    Some(Ask::Another(lane, answer)) => self.another(task, lane, answer),
                 },
             }
         }
         self.opening.shutdown().await;
+        self.others.shutdown().await;
         self.connecting.shutdown().await;
         for slot in [&mut self.priority, &mut self.bulk_slot] {
             slot.refuse(&SessionError::Lost.into());
@@ -219,6 +225,14 @@ impl Live {
             slot.waiting.push(answer);
             self.open_next(task);
         }
+    }
+
+    /// Opens a link beside the one of a lane. Since that one is there, so is the agent: nothing is installed by two.
+    fn another(&mut self, task: &Task, lane: Lane, answer: oneshot::Sender<Result<Link>>) {
+        let bulk = if lane == Lane::Bulk { self.bulk.clone() } else { None };
+        let transport = bulk.unwrap_or_else(|| Arc::clone(&self.transport));
+        let (connector, frontend) = (Arc::clone(&task.connector), task.audience.now());
+        self.others.spawn(async move { reply(answer, connector.agent(&transport, &*frontend).await) });
     }
 
     /// Starts to open the link that somebody waits for, unless one is being opened. The second connection is
@@ -308,6 +322,7 @@ fn refuse_all(asks: &mut mpsc::Receiver<Ask>, error: &Error) {
         match ask {
             Ask::Transport(answer) => reply(answer, Err(error.clone())),
             Ask::Link(_, answer) => reply(answer, Err(error.clone())),
+            Ask::Another(_, answer) => reply(answer, Err(error.clone())),
         }
     }
 }

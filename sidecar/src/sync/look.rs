@@ -89,6 +89,8 @@ pub(super) async fn look(
     let (scan, of_base) = tokio::join!(scanned, async {
         match ask {
             Ask::Nothing => Ok(Compared::default()),
+            // Nothing was brought there and nothing is there: a round trip later it would be the same.
+            Ask::Base if base.is_empty() => Ok(Compared::default()),
             Ask::Base | Ask::All => target.compare(Arc::clone(&base)).await,
         }
     });

@@ -31,8 +31,10 @@ mod known;
 mod large;
 mod mirrored;
 mod packets;
+mod roads;
 
 use known::Knowledge;
+use roads::Roads;
 
 /// First protocol version whose agents move and copy.
 const MOVES_SINCE: u32 = 2;
@@ -57,6 +59,8 @@ pub struct ViaAgent {
 struct Lanes {
     priority: Root,
     bulk: Root,
+    /// What was opened, and which copy that is.
+    opened: Arc<(OpenTarget, String)>,
 }
 
 /// A folder that is open on a link.
@@ -99,6 +103,15 @@ impl ViaAgent {
         Ok(if Arc::ptr_eq(&priority.link, &bulk.link) { vec![priority] } else { vec![bulk, priority] })
     }
 
+    /// Returns the roads of a long transfer; those beside the first one are opened meanwhile.
+    fn roads(&self) -> Roads {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = if self.one_link { Lane::Priority } else { Lane::Bulk };
+        lanes.as_ref().map_or_else(Roads::default, |lanes| {
+            Roads::beside(lanes.bulk.clone(), self.session.clone(), lane, Arc::clone(&lanes.opened))
+        })
+    }
+
     async fn link(&self, lane: Lane) -> Result<Arc<Link>, SyncError> {
         self.session.link(lane).await.map_err(|error| match error.code.family() {
             Family::Unreachable => SyncError::Lost(error),
@@ -134,7 +147,8 @@ impl SyncTarget for ViaAgent {
             Root { link: bulk, id: other.root }
         };
         self.knowledge.met();
-        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Lanes { priority: first, bulk: second });
+        let lanes = Lanes { priority: first, bulk: second, opened: Arc::new((open.clone(), opened.copy.clone())) };
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Some(lanes);
         Ok(opened)
     }
 
@@ -164,7 +178,8 @@ impl SyncTarget for ViaAgent {
     }
 
     async fn apply(&self, batches: Vec<Batch>, done: mpsc::Sender<(usize, Done)>) -> Result<(), SyncError> {
-        let mut sending = packets::Sending::new(done, Arc::clone(&self.knowledge));
+        let roads = if roads::pay(&batches) { self.roads() } else { Roads::default() };
+        let mut sending = packets::Sending::new(done, Arc::clone(&self.knowledge), roads);
         let mut sent = Ok(());
         for batch in batches {
             sent = match self.root(batch.lane) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use protocol::agent::{Reply, Trailer};
 use protocol::frame::{MAX_BULK_DATA, MAX_PRIORITY_DATA};
 use protocol::sync::{Action, Expect, Op};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::super::look::blocking;
@@ -16,6 +16,7 @@ use super::super::source::Source;
 use super::super::target::{Batch, Done, SyncError, Unread};
 use super::known::{Knowledge, speaks_pieces};
 use super::large::Large;
+use super::roads::{Roads, Ticket};
 use super::{Root, apply_request, died, frames, link_error, unexpected};
 use crate::session::Lane;
 use crate::session::link::Exchange;
@@ -42,6 +43,7 @@ pub(super) struct Sending {
     bulk: Arc<Semaphore>,
     priority: Arc<Semaphore>,
     travelling: JoinSet<Result<(), SyncError>>,
+    roads: Roads,
     knowledge: Arc<Knowledge>,
     blocks: Blocks,
     /// Operations of the batches before.
@@ -50,12 +52,13 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Begins; `done` is told of each operation what came of it.
-    pub(super) fn new(done: mpsc::Sender<(usize, Done)>, knowledge: Arc<Knowledge>) -> Self {
+    pub(super) fn new(done: mpsc::Sender<(usize, Done)>, knowledge: Arc<Knowledge>, roads: Roads) -> Self {
         Self {
             done,
             bulk: Arc::new(Semaphore::new(BULK_WINDOW)),
             priority: Arc::new(Semaphore::new(PRIORITY_WINDOW)),
             travelling: JoinSet::new(),
+            roads,
             knowledge,
             blocks: Blocks::new(PACKET_LENGTH),
             before: 0,
@@ -68,6 +71,9 @@ impl Sending {
             Lane::Priority => Arc::clone(&self.priority),
             Lane::Bulk => Arc::clone(&self.bulk),
         };
+        if self.roads.must_meet(&batch) {
+            self.answered().await?;
+        }
         let speaks_pieces = speaks_pieces(&root);
         let is_log = |op: &Op| speaks_pieces && self.knowledge.logs.holds(&op.path);
         for mut packet in cut(&batch.ops, is_log) {
@@ -78,43 +84,32 @@ impl Sending {
                 ended.map_err(died)??;
             }
             packet.before = self.before;
+            let (root, ticket) = self.roads.take(&root, permit);
             if packet.large {
-                self.large(&root, &batch, &packet, permit).await?;
+                self.large(&root, &batch, &packet, ticket).await?;
             } else {
-                self.small(&root, &batch, packet, permit).await?;
+                self.small(&root, &batch, packet, ticket).await?;
             }
         }
         self.before += batch.ops.len();
         Ok(())
     }
 
-    async fn large(
-        &mut self,
-        root: &Root,
-        batch: &Batch,
-        packet: &Packet,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(), SyncError> {
+    async fn large(&mut self, root: &Root, batch: &Batch, packet: &Packet, ticket: Ticket) -> Result<(), SyncError> {
         let first = packet.indexes.first().and_then(|&index| Some((index, batch.ops.get(index)?.clone())));
         let Some((index, op)) = first else { return Ok(()) };
         let op = (packet.before + index, op);
         if let Some(large) = Large::open(root, batch, op, &self.knowledge, self.done.clone()).await? {
             self.travelling.spawn(async move {
                 let sent = large.run().await;
-                drop(permit);
+                drop(ticket);
                 sent
             });
         }
         Ok(())
     }
 
-    async fn small(
-        &mut self,
-        root: &Root,
-        batch: &Batch,
-        packet: Packet,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(), SyncError> {
+    async fn small(&mut self, root: &Root, batch: &Batch, packet: Packet, ticket: Ticket) -> Result<(), SyncError> {
         let (before, done) = (packet.before, self.done.clone());
         let taken = packet.indexes.into_iter().filter_map(|index| batch.ops.get(index).map(|op| (before + index, op)));
         let wanted: Vec<(usize, Op)> = taken.map(|(index, op)| (index, op.clone())).collect();
@@ -143,7 +138,7 @@ impl Sending {
             if sent.is_err() {
                 in_doubt(asked, &done).await;
             }
-            drop(permit);
+            drop(ticket);
             sent
         });
         Ok(())
@@ -151,6 +146,10 @@ impl Sending {
 
     /// Waits until every operation was answered, or is known to be in doubt.
     pub(super) async fn end(mut self) -> Result<(), SyncError> {
+        self.answered().await
+    }
+
+    async fn answered(&mut self) -> Result<(), SyncError> {
         let mut result = Ok(());
         while let Some(ended) = self.travelling.join_next().await {
             result = result.and(ended.map_err(died).flatten());

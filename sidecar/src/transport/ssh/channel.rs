@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use agent::wire::blocks::Blocks;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
@@ -24,7 +24,7 @@ use crate::transport::{Control, Exit, Process, Pty, TransportError};
 /// A session is opened and its command started within this, or the connection is as good as dead; a loaded
 /// server needs a few seconds for the login shell, and keepalives notice a dead one later.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Input that waits for the connection; two packets' worth of the usual window of a server.
+/// Input that waits for the connection, and what is handed on at a time: eight packets.
 const STDIN_BUFFER: usize = 256 * 1024;
 /// Extended data of this type is standard error (RFC 4254 section 5.2).
 const STDERR: u32 = 1;
@@ -257,10 +257,11 @@ impl Drain {
 /// Sends what is written to standard input, then its end.
 async fn feed(write: Arc<ChannelWriteHalf<Msg>>, mut input: DuplexStream, over: CancellationToken) {
     let feeding = async {
+        let blocks = Blocks::new(STDIN_BUFFER);
         loop {
-            let mut chunk = BytesMut::with_capacity(STDIN_BUFFER);
+            let mut chunk = blocks.take(STDIN_BUFFER);
             // The other half is in this process, and reading from it cannot fail.
-            if !matches!(input.read_buf(&mut chunk).await, Ok(1..)) {
+            if !matches!(input.read_buf(&mut chunk.bytes).await, Ok(1..)) {
                 return write.eof().await;
             }
             write.data_bytes(chunk.freeze()).await?;

@@ -35,10 +35,13 @@ pub(super) async fn find(connection: &Arc<Connection>) -> Result<Vec<Limit>, Tra
 }
 
 async fn probe(connection: &Arc<Connection>, limits: &mut Vec<Limit>) -> Result<(), TransportError> {
-    if !passes_on_ports(connection).await? {
+    let command = format!("echo {MARK}");
+    // The one is no session, of which a server may allow one at a time only.
+    let (passes, echoed) = tokio::join!(passes_on_ports(connection), run(connection, &command));
+    if !passes? {
         limits.push(Limit::NoForwarding);
     }
-    let no_commands = match run(connection, &format!("echo {MARK}")).await {
+    let no_commands = match echoed {
         Ok(Ok(said)) if said.out.contains(MARK) => None,
         Ok(Ok(said)) => Some((said.reason(), upload::has_sftp(connection).await?)),
         Ok(Err(reason)) => Some((reason, upload::has_sftp(connection).await?)),
