@@ -276,6 +276,15 @@ fn the_workspace_goes_and_comes_back() {
     story.watch();
     story.wait_for("app.py", "print('back')\n");
     story.settle();
+    // A copy in its place is as good, and nobody has to be told of it.
+    fs::rename(&here, &away).expect("our own folder");
+    let copied = Command::new("cp").arg("-a").args([&away, &here]).status().expect("cp starts");
+    assert!(copied.success());
+    story.save("app.py", "print('another folder')\n");
+    story.wait_for("app.py", "print('another folder')\n");
+    story.save("app.py", "print('which is watched')\n");
+    story.wait_for("app.py", "print('which is watched')\n");
+    story.settle();
 }
 
 #[test]

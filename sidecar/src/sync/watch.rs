@@ -204,10 +204,8 @@ impl Watch {
         lock(&self.shared.cookies).insert(name.clone(), seen);
         let result = async {
             let failed = |source| WatchError::Cookie { path: self.shared.cookie_folder.clone(), source };
-            if *self.health.borrow() != Health::Watching {
-                // What is not watched sends no events, so it is marked before the cookie is seen.
-                self.shared.inbox.poll();
-            }
+            // What is not watched sends no events, so it is marked before the cookie is seen.
+            self.shared.inbox.poll();
             tokio::fs::write(&path, "").await.map_err(failed)?;
             let answer = tokio::time::timeout(COOKIE_DEADLINE, answer).await.map_err(|_| WatchError::Silent)?;
             answer.map_err(|_| WatchError::Ended)

@@ -36,6 +36,8 @@ struct Actor<'s> {
     settling: Settling,
     next_audit: Instant,
     next_poll: Instant,
+    /// Whether the watched folder is not the workspace any more, so that no event tells of it.
+    lost: bool,
 }
 
 /// Runs the watch until its handle is dropped.
@@ -53,7 +55,8 @@ pub(super) fn run(
         Ok(folders) => {
             let now = Instant::now();
             let (next_audit, next_poll, settling) = (now + AUDIT, now + POLL, Settling::default());
-            let mut actor = Actor { root, rules, shared, health, folders, settling, next_audit, next_poll };
+            let mut actor =
+                Actor { root, rules, shared, health, folders, settling, next_audit, next_poll, lost: false };
             actor.publish_health();
             if started.send(Ok(())).is_ok() {
                 actor.serve();
@@ -72,6 +75,12 @@ impl Actor<'_> {
             }
             if content.overflow {
                 self.start_over();
+            }
+            if content.events.iter().any(|event| self.is_of_root(event)) {
+                self.shared.send_root_gone();
+                // Another one may be in its place already.
+                self.lost = true;
+                self.next_poll = Instant::now();
             }
             // Before the events: a cookie among them covers what is not watched, too.
             if content.poll || (self.is_polling() && Instant::now() >= self.next_poll) {
@@ -94,7 +103,7 @@ impl Actor<'_> {
     /// Looks at everything, and for watches that the system can give by now.
     fn audit(&mut self, now: Instant) {
         self.next_audit = now + AUDIT;
-        if self.folders.is_blind() {
+        if self.folders.is_blind() || self.is_lost() {
             self.start_over();
         } else {
             self.folders.retry();
@@ -110,7 +119,11 @@ impl Actor<'_> {
     }
 
     fn is_polling(&self) -> bool {
-        *self.health.borrow() != Health::Watching
+        self.lost || *self.health.borrow() != Health::Watching
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost || self.folders.are_elsewhere()
     }
 
     /// Takes one event as a hint.
@@ -127,18 +140,21 @@ impl Actor<'_> {
                     self.flush(now);
                     self.shared.seen(name);
                 }
-            } else if path == self.root {
-                self.take_root(event.kind);
             } else if let Some(path) = rel_path(self.root, &path) {
                 self.take_path(event.kind, path, now);
             }
         }
     }
 
-    fn take_root(&self, kind: EventKind) {
-        match kind {
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => self.shared.send_root_gone(),
-            EventKind::Create(_) | EventKind::Modify(_) | EventKind::Access(_) | EventKind::Any | EventKind::Other => {}
+    /// Returns whether an event says that the workspace folder is not where it was.
+    fn is_of_root(&self, event: &Event) -> bool {
+        match event.kind {
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
+                event.paths.iter().any(|path| path == self.root)
+            }
+            EventKind::Create(_) | EventKind::Modify(_) | EventKind::Access(_) | EventKind::Any | EventKind::Other => {
+                false
+            }
         }
     }
 
@@ -237,6 +253,10 @@ impl Actor<'_> {
     fn poll(&mut self, now: Instant) {
         let waiting = self.shared.waiting();
         self.next_poll = now + POLL.max(self.cost().saturating_mul(POLL_SHARE).min(IDLE));
+        if self.is_lost() && self.root.is_dir() {
+            self.start_over();
+            return;
+        }
         if self.folders.is_blind() {
             // No cookie is ever seen either, so a look at everything answers for it.
             self.rules.reload(None);
@@ -268,7 +288,10 @@ impl Actor<'_> {
     fn start_over(&mut self) {
         self.rules.reload(None);
         match Folders::start(self.root, Arc::clone(&self.rules), self.shared) {
-            Ok(folders) => self.folders = folders,
+            Ok(folders) => {
+                self.folders = folders;
+                self.lost = false;
+            }
             // The old watches go on; the next audit finds what they miss.
             Err(error) => tracing::warn!(%error, "the watch cannot be renewed"),
         }

@@ -27,6 +27,8 @@ const RECURSIVE: bool = !cfg!(target_os = "linux");
 /// The watches of one workspace.
 pub(super) struct Folders {
     root: PathBuf,
+    /// The folder that was at `root` when the watches were made.
+    identity: Option<(u64, u64)>,
     rules: Arc<Rules>,
     /// `None` when the system gives not even the watch of the workspace itself.
     system: Option<RecommendedWatcher>,
@@ -41,13 +43,15 @@ impl Folders {
     /// Watches the workspace and the folder for cookies.
     pub(super) fn start(root: &Path, rules: Arc<Rules>, shared: &Arc<Shared>) -> Result<Self, WatchError> {
         let failed = |source| WatchError::Start { path: root.to_owned(), source };
+        // Before the watch: a folder that comes between is another than this one.
+        let identity = identity(root);
         let (system, reason) = match watcher(root, shared) {
             Ok(system) => (Some(system), None),
             Err(error) if is_limit(&error) => (None, Some(advice(&error))),
             Err(error) => return Err(failed(error)),
         };
         let (watched, unwatched) = (BTreeSet::new(), BTreeSet::new());
-        let mut folders = Self { root: root.to_owned(), rules, system, watched, unwatched, reason };
+        let mut folders = Self { root: root.to_owned(), identity, rules, system, watched, unwatched, reason };
         folders.add_below(vec![None]);
         Ok(folders)
     }
@@ -55,6 +59,11 @@ impl Folders {
     /// Returns whether nothing at all is watched, cookies neither.
     pub(super) fn is_blind(&self) -> bool {
         self.system.is_none()
+    }
+
+    /// Returns whether another folder than the watched one is at the workspace's place, or none.
+    pub(super) fn are_elsewhere(&self) -> bool {
+        identity(&self.root) != self.identity
     }
 
     /// Returns how well the workspace is seen.
@@ -202,6 +211,21 @@ fn watcher(root: &Path, shared: &Arc<Shared>) -> notify::Result<RecommendedWatch
     watcher.watch(&shared.cookie_folder, RecursiveMode::NonRecursive)?;
     watcher.watch(root, if RECURSIVE { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive })?;
     Ok(watcher)
+}
+
+/// Returns what tells a folder from every other one; `None` when there is none, or the system has no such thing.
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        folder.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        // Told by events alone.
+        let _: &Path = folder;
+        None
+    }
 }
 
 fn advice(error: &notify::Error) -> String {

@@ -249,6 +249,37 @@ async fn the_root_going_away_is_said() {
 }
 
 #[tokio::test]
+async fn another_folder_in_the_roots_place_is_watched() {
+    let bed = watching(&["a/b"]).await;
+    fs::rename(&bed.root, bed.folder.path().join("elsewhere")).expect("moved");
+    write(&bed.root, "a/b", "of the new one");
+    assert_eq!(bed.names().await, ["everything"]);
+    write(&bed.root, "a/b", "seen by itself");
+    assert_eq!(bed.names().await, ["a/b"]);
+    // One that nothing tells of: the old one is not removed as long as somebody has it open.
+    let held = fs::File::open(&bed.root).expect("it is there");
+    fs::remove_dir_all(&bed.root).expect("removed");
+    write(&bed.root, "c", "of the newest one");
+    assert_eq!(bed.names().await, ["everything"]);
+    write(&bed.root, "c", "seen by itself");
+    assert_eq!(bed.names().await, ["c"]);
+    drop(held);
+}
+
+#[tokio::test]
+async fn another_folder_in_the_roots_place_is_found_by_itself() {
+    let bed = watching(&["a"]).await;
+    fs::rename(&bed.root, bed.folder.path().join("elsewhere")).expect("moved");
+    assert_eq!(bed.next().await, Change::RootGone);
+    write(&bed.root, "a", "of the new one");
+    let Change::Dirty(dirty) = bed.next().await else { panic!("the root is there") };
+    assert_eq!(dirty.paths, Paths::Everything);
+    write(&bed.root, "a", "seen by itself");
+    let Change::Dirty(dirty) = bed.next().await else { panic!("the root is there") };
+    assert_eq!(dirty.paths, Paths::Some([path("a")].into()));
+}
+
+#[tokio::test]
 async fn a_missing_root_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("gone");
