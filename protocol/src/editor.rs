@@ -4,6 +4,8 @@
 //! the reference page. JSON keys are camelCase. Unknown keys are ignored, missing ones have the default
 //! that the comment names.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::method::{Method, Notice};
@@ -114,6 +116,15 @@ pub struct Scope {
     /// Project folder; the current one is the default
     #[cfg_attr(feature = "cli", arg(long, global = true, value_name = "DIR"))]
     pub workspace: Option<String>,
+    /// Project's configuration file; the nearest `mltoolbox.yaml` above is the default
+    #[cfg_attr(feature = "cli", arg(long, global = true, value_name = "FILE"))]
+    pub config: Option<String>,
+    /// Set a key of the configuration for this command (`--set sync.debounce=2s`)
+    #[cfg_attr(feature = "cli", arg(long, global = true, value_name = "KEY=VALUE"))]
+    pub set: Vec<String>,
+    /// Variables that set keys of the configuration, by name; the command line takes those of its environment
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub variables: BTreeMap<String, String>,
     /// Answer yes to every question
     #[cfg_attr(feature = "cli", arg(long, short = 'y', global = true))]
     pub yes: bool,

@@ -1,5 +1,6 @@
 //! Every environment variable that is read, declared once. Nothing else asks the environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -7,6 +8,11 @@ use std::path::PathBuf;
 pub const REMOTE: &str = "MLTOOLBOX_REMOTE";
 /// What is logged, as a filter of the crate `tracing-subscriber` (`sidecar=debug`).
 pub const LOG: &str = "MLTOOLBOX_LOG";
+/// What the variables begin with that set a key of the configuration: `MLTOOLBOX_SYNC_DEBOUNCE` sets `sync.debounce`.
+/// `protocol/config.md` lists each.
+pub const PREFIX: &str = "MLTOOLBOX_";
+/// The folder of the machine's configuration; `/etc/mltoolbox` is the default.
+pub const SYSTEM_CONFIG: &str = "MLTOOLBOX_SYSTEM_CONFIG";
 /// The user's home directory.
 pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 /// Where settings and the state database live; `~/.config` is the default.
@@ -71,6 +77,18 @@ pub fn temporary() -> PathBuf {
 /// Returns the folder of settings and state, made by whoever writes to it first.
 pub fn config_dir() -> PathBuf {
     base(CONFIG_HOME, ".config").join("mltoolbox")
+}
+
+/// Returns the folder of the machine's configuration.
+pub fn system_config_dir() -> PathBuf {
+    get(SYSTEM_CONFIG).map_or_else(|| PathBuf::from("/etc/mltoolbox"), PathBuf::from)
+}
+
+/// Returns the variables that begin as those of the configuration do, as far as they are UTF-8.
+pub fn settings() -> BTreeMap<String, String> {
+    let all =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    all.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()).collect()
 }
 
 /// Returns the file of the state database.
