@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::method::{Method, Notice};
 
 mod agent;
+mod config;
 mod container;
 mod remote;
 mod sync;
 mod tool;
 
 pub use agent::*;
+pub use config::*;
 pub use container::*;
 pub use remote::*;
 pub use sync::*;
@@ -65,6 +67,12 @@ methods! {
     SyncResume = "sync/resume": NoParams => SyncStatus;
     SyncStop = "sync/stop": SyncStopParams => SyncStopOutput;
     ContainerExec = "container/exec": ContainerExecParams => ContainerExecOutput;
+    ConfigInit = "config/init": ConfigInitParams => ConfigInitOutput;
+    ConfigShow = "config/show": ConfigShowParams => ConfigShowOutput;
+    ConfigValidate = "config/validate": ConfigValidateParams => ConfigValidateOutput;
+    ConfigSchema = "config/schema": ConfigSchemaParams => ConfigSchemaOutput;
+    ConfigGet = "config/get": ConfigGetParams => ConfigGetOutput;
+    ConfigSet = "config/set": ConfigSetParams => ConfigSetOutput;
     DoctorRun = "doctor/run": NoParams => DoctorOutput;
     CliCompletions = "cli/completions": CliCompletionsParams => TextOutput;
     CliMan = "cli/man": NoParams => TextOutput;

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 pub mod check;
+pub mod edit;
 mod error;
 pub mod layers;
 pub mod merge;
+pub mod paths;
 pub mod place;
 pub mod problem;
+pub mod reference;
+pub mod save;
 pub mod schema;
 pub mod setting;
 pub mod spelling;
@@ -17,6 +21,8 @@ pub mod spelling;
 mod tests;
 pub mod tree;
 pub mod units;
+pub mod validate;
+pub mod write;
 
 pub use error::{ConfigError, examples};
 pub use layers::Places;
@@ -25,6 +31,7 @@ pub use problem::Problem;
 pub use schema::{Agent, Config, Document};
 use setting::{Reading, Setting};
 use tree::Node;
+pub use validate::{LoadedAgent, load_agent, validate, validate_file};
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +80,12 @@ static DEFAULTS: LazyLock<Node> = LazyLock::new(|| layers::defaults(Document::Pr
 
 /// Loads the effective configuration. Blocks.
 pub fn load(places: &Places) -> Result<Loaded, ConfigError> {
-    let Read { layers, project, files, problems } = read(places);
+    effective(read(places))
+}
+
+/// Returns what holds once all layers are read.
+fn effective(read: Read) -> Result<Loaded, ConfigError> {
+    let Read { layers, project, files, problems } = read;
     if !problems.is_empty() {
         return Err(ConfigError::Invalid { problems });
     }
@@ -84,7 +96,7 @@ pub fn load(places: &Places) -> Result<Loaded, ConfigError> {
     let mut reading = Reading::default();
     match Config::read(&tree, &mut reading) {
         Some(config) if reading.problems.is_empty() => Ok(Loaded { config, tree, project, files }),
-        _ => Err(ConfigError::Invalid { problems: reading.problems }),
+        Some(_) | None => Err(ConfigError::Invalid { problems: reading.problems }),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Every environment variable that is read, declared once. Nothing else asks the environment.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -82,13 +81,6 @@ pub fn config_dir() -> PathBuf {
 /// Returns the folder of the machine's configuration.
 pub fn system_config_dir() -> PathBuf {
     get(SYSTEM_CONFIG).map_or_else(|| PathBuf::from("/etc/mltoolbox"), PathBuf::from)
-}
-
-/// Returns the variables that begin as those of the configuration do, as far as they are UTF-8.
-pub fn settings() -> BTreeMap<String, String> {
-    let all =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    all.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()).collect()
 }
 
 /// Returns the file of the state database.

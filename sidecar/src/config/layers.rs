@@ -82,6 +82,11 @@ pub fn variables() -> Vec<(String, String)> {
     keys.into_iter().filter_map(|(key, field)| Some((variable(&key, &field.kind)?, key))).collect()
 }
 
+/// Returns the variables of this process that set a key.
+pub fn from_environment() -> BTreeMap<String, String> {
+    variables().into_iter().filter_map(|(name, _)| crate::env::text(&name).map(|text| (name, text))).collect()
+}
+
 /// Returns what variables say, as a tree.
 pub(super) fn of_variables(said: &BTreeMap<String, String>) -> Parsed {
     let set = variables().into_iter().filter_map(|(name, key)| {
@@ -168,7 +173,7 @@ pub(super) fn insert(root: &mut Node, path: &[&str], node: Node) {
     let at = entries.iter().position(|entry| entry.name == *name).unwrap_or_else(|| {
         let place = node.place.clone();
         let empty = Node::new(Value::Map(Vec::new()), place.clone());
-        entries.push(Entry { name: (*name).to_owned(), place, node: empty });
+        entries.push(Entry { name: (*name).to_owned(), place, span: 0..0, node: empty });
         entries.len() - 1
     });
     if let Some(entry) = entries.get_mut(at) {

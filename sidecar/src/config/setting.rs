@@ -105,6 +105,11 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Begins with what was wrong before.
+    pub fn after(problems: Vec<Problem>) -> Self {
+        Self { problems, ..Self::default() }
+    }
+
     /// Returns the key that is being read, its parts joined by dots.
     pub fn key(&self) -> String {
         self.path.join(".")

@@ -67,7 +67,7 @@ fn put(root: &mut Node, entry: Entry, (alias, canonical): (&str, &str), problems
         let at = entries.iter().position(|entry| entry.name == part).unwrap_or_else(|| {
             let place = entry.place.clone();
             let node = Node::new(Value::Map(Vec::new()), place.clone());
-            entries.push(Entry { name: part.to_owned(), place, node });
+            entries.push(Entry { name: part.to_owned(), place, span: 0..0, node });
             entries.len() - 1
         });
         node = &mut entries[at].node;

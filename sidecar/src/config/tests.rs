@@ -42,6 +42,23 @@ fn check(text: &str, expected: Expect) {
 fn all_problems_are_said_at_once() {
     check(
         "version: \"3.0\"\nsync:\n  exlude: [a]\n  debounce: 2sec\n  watch: yes\n  strategy: rclone\n  git: psuh\nexclude: [b]\nenvironment:\n  base_image: a\n  dockerfile: b\n  gpu_count: many\n",
-        expect![[""]],
+        expect![[r#"
+            $WORK/p/mltoolbox.yaml:3:3: there is no key `exlude` in `sync`
+              Write `exclude` in place of `exlude`.
+            $WORK/p/mltoolbox.yaml:4:13: `sec` is no unit of time; there are `ms`, `s`, `m` and `h`
+              Write `2s` in its place.
+            $WORK/p/mltoolbox.yaml:5:10: `yes` is neither `true` nor `false`
+              Write `watch: true`.
+            $WORK/p/mltoolbox.yaml:6:13: `rclone` is not there yet: this version sends files over SSH only
+              Write `strategy: rsync`.
+            $WORK/p/mltoolbox.yaml:7:8: `psuh` is none of `off`, `push`
+              Write `git: push`.
+            $WORK/p/mltoolbox.yaml:8:1: there is no key `exclude`
+              Move it: there is a key `sync.exclude`.
+            $WORK/p/mltoolbox.yaml:11:3: specify exactly one: base_image, dockerfile, or devcontainer; here are `base_image` and `dockerfile`
+              Keep `base_image` and remove `dockerfile`, or the other way round.
+            $WORK/p/mltoolbox.yaml:12:14: `environment.gpu.count` takes a whole number, not a text
+              Write it as in `count: 2`.
+        "#]],
     );
 }

@@ -10,8 +10,10 @@ mod hints;
 mod read;
 mod scalar;
 
+pub(crate) use file::text;
 pub use file::{MAX_BYTES, load};
 pub use read::parse;
+pub(super) use scalar::resolve;
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,8 @@ pub struct Entry {
     pub name: String,
     /// Where the name stands.
     pub place: Place,
+    /// Which characters of the file the name is, as far as it is written there.
+    pub span: Range<usize>,
     /// Its value.
     pub node: Node,
 }

@@ -153,7 +153,7 @@ impl<'t> Reader<'t> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged: Vec<Entry> = Vec::new();
         loop {
-            let (name, place) = match self.next()? {
+            let (name, place, named) = match self.next()? {
                 (Event::MappingEnd | Event::StreamEnd, span) => {
                     // What stands here itself wins over what is merged into it.
                     for entry in merged {
@@ -163,7 +163,9 @@ impl<'t> Reader<'t> {
                     }
                     return Ok((entries, span.end));
                 }
-                (Event::Scalar(text, ..), span) => (text.into_owned(), self.place(span.start)),
+                (Event::Scalar(text, ..), span) => {
+                    (text.into_owned(), self.place(span.start), self.range(span.start, span.end))
+                }
                 (event, span) => {
                     let shown = self.node(event, span, depth + 1)?;
                     let reason = format!("{} stands where the name of a key belongs", shown.described());
@@ -182,7 +184,7 @@ impl<'t> Reader<'t> {
                     let fix = format!("Move what is below this `{name}` to the first one, then remove this one.");
                     self.problems.push(Problem { place, key: name, reason, fix });
                 }
-                None => entries.push(Entry { name, place, node }),
+                None => entries.push(Entry { name, place, span: named, node }),
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::Value;
 
 /// Returns what an unquoted word is.
-pub(super) fn resolve(word: &str) -> Value {
+pub(in crate::config) fn resolve(word: &str) -> Value {
     match word {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
