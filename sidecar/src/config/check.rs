@@ -6,6 +6,7 @@ use super::schema::{Agent, Config, Document};
 use super::setting::{Reading, Setting};
 use super::spelling;
 use super::tree::{Node, Parsed, Value};
+use super::units::Version;
 
 /// The three that say what a container is made of.
 pub const SOURCES: [&str; 3] = ["base_image", "dockerfile", "devcontainer"];
@@ -24,6 +25,10 @@ pub fn check(parsed: Parsed, document: Document) -> Checked {
     let Parsed { root, mut problems } = parsed;
     let Some(root) = root else { return Checked { root: None, problems } };
     let root = spelling::canonical(root, document, &mut problems);
+    if let Some(problem) = newer(&root) {
+        // What a newer format means is not known, so that nothing else is said of it.
+        return Checked { root: Some(root), problems: vec![problem] };
+    }
     let mut reading = Reading::default();
     // What a layer leaves out is no problem, so that what is made of it does not matter here.
     match document {
@@ -40,6 +45,15 @@ pub fn check(parsed: Parsed, document: Document) -> Checked {
     problems.append(&mut reading.problems);
     problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
     Checked { root: Some(root), problems }
+}
+
+/// Returns the problem of a file that is of a newer version.
+fn newer(root: &Node) -> Option<Problem> {
+    let version = root.get("version")?;
+    let major = version.as_written()?.split('.').next()?.parse::<u64>().ok()?;
+    let mut reading = Reading::default();
+    reading.within("version", None, |reading| Version::read(version, reading));
+    reading.problems.pop().filter(|_| major > 3)
 }
 
 /// At most one of the three, in one file.

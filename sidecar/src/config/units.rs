@@ -31,15 +31,21 @@ pub struct Wrong {
     pub reason: String,
     /// What to write instead, when that can be told.
     pub instead: Option<String>,
+    /// What to do, where there is more to it than to write something else.
+    pub fix: Option<String>,
 }
 
 impl Wrong {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), instead: None }
+        Self { reason: reason.into(), instead: None, fix: None }
     }
 
     pub(super) fn instead(self, instead: impl Into<String>) -> Self {
         Self { instead: Some(instead.into()), ..self }
+    }
+
+    pub(super) fn fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
     }
 }
 
@@ -64,9 +70,10 @@ pub(super) fn read<F: Form>(node: &Node, reading: &mut Reading) -> Option<F> {
 }
 
 fn said(node: &Node, reading: &mut Reading, wrong: Wrong) {
-    let fix = match wrong.instead {
-        Some(instead) => format!("Write `{instead}` in its place."),
-        None => reading.as_example(),
+    let fix = match (wrong.fix, wrong.instead) {
+        (Some(fix), _) => fix,
+        (None, Some(instead)) => format!("Write `{instead}` in its place."),
+        (None, None) => reading.as_example(),
     };
     reading.problem(&node.place, wrong.reason, fix);
 }
@@ -95,7 +102,6 @@ forms!(
     Image,
     Name,
     Pattern,
-    Reference,
     RemoteFolder,
     Version,
     String

@@ -18,7 +18,8 @@ pub(in crate::commands) fn shown(output: &ConfigShowOutput, text: &mut Text) {
 pub(in crate::commands) fn checked(output: &ConfigValidateOutput, text: &mut Text) {
     for problem in &output.problems {
         text.verbatim(&format!("{}: {}", problem.place, problem.reason));
-        text.hanging("  ", &problem.fix);
+        // One line, so that what is to be typed can be copied.
+        text.verbatim(&format!("  {}", problem.fix));
     }
     match output.problems.len() {
         0 if output.files.is_empty() => {

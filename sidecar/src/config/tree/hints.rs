@@ -9,6 +9,9 @@ pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
     if let Some((place, problem)) = tab(text, &place) {
         return Problem { place, ..problem };
     }
+    if let Some(problem) = open(text, &place) {
+        return problem;
+    }
     let (reason, fix) = match said {
         said if said.contains("unknown anchor") => {
             let word: String = from(line, place.column).chars().take_while(|letter| !",]}#".contains(*letter)).collect();
@@ -47,8 +50,8 @@ pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
         ),
         said if said.contains("indent") || said.contains("block mapping") || said.contains("block sequence")
             || said.contains("block collection") || said.contains("'-' indicator") => (
-            format!("the line is indented differently from its neighbours ({said})"),
-            "Indent it as the lines around it, with two spaces for each level.".to_owned(),
+            "the line is indented differently from its neighbours".to_owned(),
+            indented(text, place.line),
         ),
         said => (said.to_owned(), quoted(line)),
     };
@@ -77,6 +80,59 @@ fn tab(text: &str, place: &Place) -> Option<(Place, Problem)> {
     let place = Place { line, column, ..place.clone() };
     let fix = "Write two spaces for each level in place of the tab.".to_owned();
     Some((place.clone(), Problem::of_file(place, "a tab stands in the indentation, where YAML takes spaces only", fix)))
+}
+
+/// Returns the problem of a quote or bracket that is opened up to here and never closed.
+fn open(text: &str, place: &Place) -> Option<Problem> {
+    let mut opened: Vec<(char, usize, usize)> = Vec::new();
+    let mut quote: Option<(char, usize, usize)> = None;
+    for (number, line) in text.lines().enumerate() {
+        // A quote is one only where a value begins; an apostrophe within a word is none.
+        let mut begins = true;
+        let mut escaped = false;
+        for (column, letter) in line.chars().enumerate() {
+            let here = (letter, number + 1, column + 1);
+            match (quote, letter) {
+                (Some(('"', ..)), '\\') => escaped = !escaped,
+                (Some((mark, ..)), letter) if letter == mark && !escaped => quote = None,
+                (Some(_), _) => escaped = false,
+                (None, '#') if begins => break,
+                (None, '"' | '\'') if begins => quote = Some(here),
+                (None, '[' | '{') if begins || !opened.is_empty() => opened.push(here),
+                (None, ']' | '}') => drop(opened.pop()),
+                (None, _) => {}
+            }
+            begins = letter.is_whitespace() || "[{,".contains(letter);
+        }
+    }
+    let (mark, line, column) = quote.or(opened.first().copied()).filter(|(_, line, _)| *line <= place.line)?;
+    let (name, close) = match mark {
+        '[' => ("bracket", ']'),
+        '{' => ("brace", '}'),
+        mark => ("quote", mark),
+    };
+    let written = text.lines().nth(line - 1).unwrap_or_default();
+    Some(Problem::of_file(
+        Place { line, column, ..place.clone() },
+        format!("this {name} is never closed"),
+        format!("Write `{}{close}`.", written.trim()),
+    ))
+}
+
+/// Returns how a line is to be indented: as the last one that says something before it.
+fn indented(text: &str, line: usize) -> String {
+    let before = text.lines().take(line.saturating_sub(1)).filter(|line| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#')
+    });
+    let spaces = before.last().map_or(0, |line| line.len() - line.trim_start().len());
+    let said = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
+    let spaces = match spaces {
+        0 => "no space".to_owned(),
+        1 => "1 space".to_owned(),
+        spaces => format!("{spaces} spaces"),
+    };
+    format!("Begin the line with {spaces}, as the one above it, if `{said}` belongs beside that.")
 }
 
 fn from(line: &str, column: usize) -> &str {

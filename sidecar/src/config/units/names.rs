@@ -159,6 +159,29 @@ impl Form for Reference {
     }
 }
 
+impl Setting for Reference {
+    fn kind() -> Kind {
+        Kind::Text { about: Self::ABOUT, pattern: Self::PATTERN, numbers: None }
+    }
+
+    fn read(node: &Node, reading: &mut Reading) -> Option<Self> {
+        let said = node.as_written();
+        let read = said.and_then(|text| Self::parse(text).ok());
+        if read.is_none() {
+            // `provision.backends.lambda.api_key` is kept as `lambda_api_key`.
+            let key = reading.key();
+            let mut parts: Vec<&str> = key.rsplit('.').take(2).collect();
+            parts.reverse();
+            let (secret, name) = (parts.join("_"), reading.name().to_owned());
+            let fix = format!(
+                "Run `mltoolbox-sidecar secret set {secret}` to store it, and write `{name}: ${{secret:{secret}}}` here."
+            );
+            reading.problem(&node.place, "a secret belongs into the secret store, not into this file", fix);
+        }
+        read
+    }
+}
+
 /// The version of this format that a file is written in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(pub String);
@@ -175,10 +198,13 @@ impl Form for Version {
         let numbers: Option<Vec<u64>> = text.split('.').map(|number| number.parse().ok()).collect();
         match numbers.as_deref() {
             Some([3] | [3, 0]) => Ok(Self(VERSION.to_owned())),
-            Some([major, ..]) if *major >= 3 => Err(Wrong::new(format!(
-                "the file is of version {text}, and this program reads {VERSION}: a newer `mltoolbox-sidecar` is needed, or the older format"
-            ))
-            .instead(format!("\"{VERSION}\""))),
+            Some([major, ..]) if *major >= 3 => {
+                let reason = format!("the file is of version {text}, and this program reads {VERSION}");
+                let fix = format!(
+                    "Install a newer `mltoolbox-sidecar`, or write `version: \"{VERSION}\"` if nothing newer is used here."
+                );
+                Err(Wrong::new(reason).fix(fix))
+            }
             Some(_) => Err(Wrong::new(format!("version {text} is older than {VERSION} and has no such file"))
                 .instead(format!("\"{VERSION}\""))),
             None => Err(Wrong::new(format!("`{text}` is no version")).instead(format!("\"{VERSION}\""))),
