@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 pub mod check;
+pub mod devcontainer;
 pub mod edit;
+pub mod env_file;
 mod error;
 pub mod layers;
 pub mod merge;
 pub mod paths;
 pub mod place;
 pub mod problem;
+pub mod profile;
 pub mod reference;
 pub mod save;
 pub mod schema;
@@ -19,6 +22,7 @@ pub mod setting;
 pub mod spelling;
 #[cfg(test)]
 mod tests;
+pub mod travel;
 pub mod tree;
 pub mod units;
 pub mod validate;
@@ -30,7 +34,7 @@ pub use place::{Layer, Place, Source};
 pub use problem::Problem;
 pub use schema::{Agent, Config, Document};
 use setting::{Reading, Setting};
-use tree::Node;
+use tree::{Node, Value};
 pub use validate::{LoadedAgent, load_agent, validate, validate_file};
 
 /// The effective configuration.
@@ -85,14 +89,19 @@ pub fn load(places: &Places) -> Result<Loaded, ConfigError> {
 
 /// Returns what holds once all layers are read.
 fn effective(read: Read) -> Result<Loaded, ConfigError> {
-    let Read { layers, project, files, problems } = read;
+    let Read { mut layers, project, files, problems } = read;
     if !problems.is_empty() {
         return Err(ConfigError::Invalid { problems });
     }
-    let tree = merge::merge(DEFAULTS.clone(), layers);
+    let mut tree = merge::merge(DEFAULTS.clone(), layers.clone());
+    if let Some(profile) = profile::layer(&tree).map_err(|problem| ConfigError::Invalid { problems: vec![problem] })? {
+        layers.insert(0, profile);
+        tree = merge::merge(DEFAULTS.clone(), layers);
+    }
     if let Some(problem) = check::no_source(&tree) {
         return Err(ConfigError::Invalid { problems: vec![problem] });
     }
+    let tree = merge::in_order(tree, Document::Project.fields());
     let mut reading = Reading::default();
     match Config::read(&tree, &mut reading) {
         Some(config) if reading.problems.is_empty() => Ok(Loaded { config, tree, project, files }),
@@ -128,9 +137,32 @@ pub fn read(places: &Places) -> Read {
             None => {}
         }
     }
+    if project.is_none()
+        && let Some((file, parsed)) = fallback(&places.start)
+    {
+        read.take(check::check(parsed, Document::Project));
+        read.files.insert(0, file);
+    }
     read.take(check::check(layers::of_variables(&places.variables), Document::Project));
     read.take(check::check(layers::of_flags(&places.flags), Document::Project));
     read
+}
+
+/// Returns what stands in for the project's file where there is none: the `devcontainer.json`, else the Dockerfile.
+fn fallback(start: &Path) -> Option<(PathBuf, tree::Parsed)> {
+    let devcontainers = devcontainer::FILES.iter().map(|name| start.join(name));
+    let found = devcontainers.filter_map(|file| devcontainer::fallback(&file).map(|parsed| (file, parsed))).next();
+    if found.is_some() {
+        return found;
+    }
+    let file = start.join("Dockerfile");
+    file.is_file().then(|| {
+        let place = Place::whole(Source::file(Layer::Project, &file));
+        let mut root = Node::new(Value::Map(Vec::new()), place.clone());
+        let name = Node::new(Value::Text("./Dockerfile".to_owned()), place);
+        layers::insert(&mut root, &["environment", "dockerfile"], name);
+        (file, tree::Parsed { root: Some(root), problems: Vec::new() })
+    })
 }
 
 impl Read {

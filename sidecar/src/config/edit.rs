@@ -133,13 +133,14 @@ fn add(
         return add_in_braces(letters, node, names, value);
     }
     let (column, after) = match (&node.value, entry) {
-        (Value::Map(entries), _) if !entries.is_empty() => {
+        (Value::Map(_), None) => {
+            // At the end of the file, so that comments stay with what they are about.
+            return Some((letters.len()..letters.len(), added(letters, letters.len(), 0, names, value)));
+        }
+        (Value::Map(entries), Some(_)) if !entries.is_empty() => {
             let own = entries.iter().filter(|entry| entry.span.start >= node.span.start);
             let first = own.clone().next()?;
             (first.place.column - 1, own.filter_map(|entry| last(&entry.node).max(Some(entry.span.end))).max()?)
-        }
-        (Value::Map(_), None) => {
-            return Some((letters.len()..letters.len(), added(letters, letters.len(), 0, names, value)));
         }
         // A name with nothing behind it, or a text that is no map.
         (Value::Null, Some(entry)) => (entry.place.column + 1, colon(letters, entry)? + 1),

@@ -5,6 +5,7 @@
 //! `dockerfile` and `devcontainer` that the strongest layer names takes the place of the others.
 
 use super::check::SOURCES;
+use super::setting::{Field, Kind};
 use super::tree::{Entry, Node, Value};
 
 /// Merges layers, the weakest first, over the defaults.
@@ -58,4 +59,16 @@ fn without_other_sources(weaker: Node, stronger: &Node) -> Node {
         entries.retain(|entry| entry.name == *named || !SOURCES.contains(&entry.name.as_str()));
     }
     weaker
+}
+
+/// Puts keys in the order in which they are declared.
+pub fn in_order(node: Node, fields: &[Field]) -> Node {
+    let Value::Map(mut entries) = node.value else { return node };
+    let place = |entry: &Entry| fields.iter().position(|field| field.name == entry.name).unwrap_or(fields.len());
+    entries.sort_by_key(place);
+    let within = |entry: Entry| match fields.iter().find(|field| field.name == entry.name).map(|field| &field.kind) {
+        Some(Kind::Section(fields)) => Entry { node: in_order(entry.node, fields), ..entry },
+        _ => entry,
+    };
+    Node { value: Value::Map(entries.into_iter().map(within).collect()), ..node }
 }

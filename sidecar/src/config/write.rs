@@ -74,11 +74,12 @@ pub fn inline(node: &Node) -> String {
 
 /// Returns a text as YAML: plain where nothing in it means anything to YAML, else in double quotes.
 pub fn scalar(text: &str) -> String {
-    let letters = |letter: char| letter.is_alphanumeric() || "_./~+=@%$;()<>^|-".contains(letter) || letter == ' ';
+    let letters = |letter: char| letter.is_alphanumeric() || "_./~+=@%$;()<>^|:-".contains(letter) || letter == ' ';
     let begins = |letter: char| letter.is_alphanumeric() || "_./~$+(".contains(letter);
     let plain = text.starts_with(begins)
         && text.chars().all(letters)
-        && !text.ends_with(' ')
+        && !text.contains(": ")
+        && !text.ends_with([' ', ':'])
         && matches!(super::tree::resolve(text), Value::Text(_));
     if plain {
         return text.to_owned();
