@@ -44,14 +44,9 @@ impl Cx {
         if let Some(remote) = self.scope.remote.as_ref().filter(|_| is_flag) {
             flags.push(("--remote".to_owned(), "remote.default".to_owned(), remote.clone()));
         }
-        Places {
-            start: start.to_owned(),
-            named: self.scope.config.as_ref().map(|file| self.folder.join(file)),
-            user: env::config_dir(),
-            system: env::system_config_dir(),
-            variables: self.scope.variables.clone(),
-            flags,
-        }
+        let named = self.scope.config.as_ref().map(|file| self.folder.join(file));
+        // Those of whoever asked, who may be another process.
+        Places { named, variables: self.scope.variables.clone(), flags, ..Places::of(start) }
     }
 
     /// Returns the configuration that holds in a folder.

@@ -36,6 +36,7 @@ pub fn check(parsed: Parsed, document: Document) -> Checked {
             Config::read(&root, &mut reading);
             one_source(&root, &mut reading);
             own_profiles(&root, &mut reading);
+            hidden_folder(&root, &mut reading);
             patterns(&root, &mut reading);
         }
         Document::Agent => {
@@ -101,6 +102,21 @@ fn own_profiles(root: &Node, reading: &mut Reading) {
                 reading.problem(&entry.place, "profiles belong to the user's or the machine's file", fix);
             });
         }
+    }
+}
+
+/// A project that somebody else wrote could put its files where programs of the remote look for theirs.
+fn hidden_folder(root: &Node, reading: &mut Reading) {
+    let Some(node) = root.at(["remote", "dir"]) else { return };
+    let hidden = |folder: &str| folder.split('/').any(|part| part.starts_with('.'));
+    if node.place.source.layer() == Some(Layer::Project) && node.as_written().is_some_and(hidden) {
+        let fix =
+            "Write it to `mltoolbox.local.yaml` or `~/.config/mltoolbox/config.yaml`, or name a folder without a dot.";
+        reading.within("remote", None, |reading| {
+            reading.within("dir", None, |reading| {
+                reading.problem(&node.place, "a project's file may name no hidden folder of the remote", fix);
+            });
+        });
     }
 }
 

@@ -81,10 +81,10 @@ fn replace(letters: &[char], entry: &Entry, value: &Node) -> Option<(Range<usize
     let colon = colon(letters, entry)?;
     let span = &entry.node.span;
     if is_flow(letters, &entry.node) || !is_block(&entry.node) && span.start < span.end {
-        return Some((span.start..trimmed(letters, span.end), new));
+        return Some((span.start..ends(letters, &entry.node), new));
     }
     // Nothing stands there, or a block that ends with the last of what is in it.
-    let end = if is_block(&entry.node) { trimmed(letters, last(&entry.node)?) } else { colon + 1 };
+    let end = if is_block(&entry.node) { trimmed(letters, last(letters, &entry.node)?) } else { colon + 1 };
     Some((colon + 1..end, format!(" {new}")))
 }
 
@@ -111,14 +111,35 @@ fn trimmed(letters: &[char], end: usize) -> usize {
     before.iter().rposition(|letter| !letter.is_whitespace()).map_or(0, |last| last + 1)
 }
 
+/// Returns where a value ends that is no block. What the parser counts to a quoted text may be more than its quotes.
+fn ends(letters: &[char], node: &Node) -> usize {
+    let quote = letters.get(node.span.start).copied().filter(|letter| matches!(letter, '"' | '\''));
+    let Some(quote) = quote.filter(|_| !is_block(node)) else { return trimmed(letters, node.span.end) };
+    let mut at = node.span.start + 1;
+    while let Some(letter) = letters.get(at).copied() {
+        let next = letters.get(at + 1).copied();
+        match (quote, letter) {
+            ('"', '\\') => at += 2,
+            ('\'', '\'') if next == Some('\'') => at += 2,
+            (_, letter) if letter == quote => return at + 1,
+            _ => at += 1,
+        }
+    }
+    trimmed(letters, node.span.end)
+}
+
 /// Returns the end of the last letter that a value holds.
-fn last(node: &Node) -> Option<usize> {
+fn last(letters: &[char], node: &Node) -> Option<usize> {
     let inner = match &node.value {
-        Value::List(items) => items.iter().filter_map(last).max(),
-        Value::Map(entries) => entries.iter().filter_map(|entry| last(&entry.node).max(Some(entry.span.end))).max(),
+        _ if is_flow(letters, node) => None,
+        Value::List(items) => items.iter().filter_map(|item| last(letters, item)).max(),
+        Value::Map(entries) => {
+            let ends = entries.iter().filter(|entry| entry.span.start >= node.span.start);
+            ends.filter_map(|entry| last(letters, &entry.node).max(Some(entry.span.end))).max()
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => None,
     };
-    inner.or_else(|| (node.span.end > 0).then_some(node.span.end))
+    inner.or_else(|| (node.span.end > 0).then(|| ends(letters, node)))
 }
 
 /// Adds names that are not there to the map `node`, which stands at `entry`; at the top there is none.
@@ -140,7 +161,10 @@ fn add(
         (Value::Map(entries), Some(_)) if !entries.is_empty() => {
             let own = entries.iter().filter(|entry| entry.span.start >= node.span.start);
             let first = own.clone().next()?;
-            (first.place.column - 1, own.filter_map(|entry| last(&entry.node).max(Some(entry.span.end))).max()?)
+            (
+                first.place.column - 1,
+                own.filter_map(|entry| last(letters, &entry.node).max(Some(entry.span.end))).max()?,
+            )
         }
         // A name with nothing behind it, or a text that is no map.
         (Value::Null, Some(entry)) => (entry.place.column + 1, colon(letters, entry)? + 1),
@@ -177,6 +201,9 @@ fn add_in_braces(letters: &[char], node: &Node, names: &[&str], value: &Node) ->
     for name in outer.iter().rev() {
         new = format!("{}: {{{new}}}", write::scalar(name));
     }
-    let at = entries.iter().filter_map(|entry| last(&entry.node)).max().unwrap_or(node.span.start + 1);
-    Some((at..at, if entries.is_empty() { new } else { format!(", {new}") }))
+    // The brace that closes it.
+    let close = letters[..node.span.end.min(letters.len())].iter().rposition(|letter| *letter == '}')?;
+    let at = trimmed(letters, close);
+    let is_empty = entries.is_empty() && letters.get(at - 1) == Some(&'{');
+    Some((at..at, if is_empty || letters.get(at - 1) == Some(&',') { new } else { format!(", {new}") }))
 }

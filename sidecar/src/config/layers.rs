@@ -37,6 +37,17 @@ pub struct Places {
 }
 
 impl Places {
+    /// Returns the places of this process for a folder.
+    pub fn of(start: &Path) -> Self {
+        Self {
+            start: start.to_owned(),
+            user: crate::env::config_dir(),
+            system: crate::env::system_config_dir(),
+            variables: from_environment(),
+            ..Self::default()
+        }
+    }
+
     /// Returns the project's file: the one that was named, or the nearest above.
     pub fn project_file(&self) -> Option<PathBuf> {
         if let Some(named) = &self.named {
@@ -196,6 +207,13 @@ pub(super) fn defaults(document: Document) -> Node {
         }
     }
     root
+}
+
+/// Returns the folder of the project that a person stands in: the nearest one above with a project's file, else `folder`
+/// itself. Blocks.
+pub fn project_folder(folder: PathBuf) -> PathBuf {
+    let found = folder.ancestors().find(|above| above.join(PROJECT_FILE).is_file()).map(Path::to_path_buf);
+    found.unwrap_or(folder)
 }
 
 /// Returns the file beside the project's.

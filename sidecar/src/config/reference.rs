@@ -44,7 +44,8 @@ fn section(fields: &[Field], above: &str, document: Document) -> Json {
     }
     if above == "environment" {
         // `null` says nothing, and nothing may be said twice.
-        let said = |name: &str| json!({ "required": [name], "properties": { name: { "type": "string" } } });
+        let said =
+            |name: &str| json!({ "type": "object", "required": [name], "properties": { name: { "type": "string" } } });
         let pairs = [("base_image", "dockerfile"), ("base_image", "devcontainer"), ("dockerfile", "devcontainer")];
         schema["not"] = json!({ "anyOf": pairs.map(|(one, other)| json!({ "allOf": [said(one), said(other)] })) });
     }

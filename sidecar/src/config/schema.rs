@@ -125,7 +125,7 @@ section! {
         /// The port on the loopback.
         port: Whole<1, 65535> = "7777", "7777";
         /// What the relay has to know, as a reference to a secret.
-        auth_token: Option<Reference>, "${MLTOOLBOX_RELAY_TOKEN}";
+        auth_token: Option<Reference>, "\"${MLTOOLBOX_RELAY_TOKEN}\"";
     }
 }
 

@@ -4,6 +4,7 @@ use super::problem::Problem;
 use super::schema::Document;
 use super::setting::{Choice, Kind};
 use super::tree::{Entry, Node, Value};
+use super::units::{Form as _, Version};
 
 /// Another spelling of a key, and the canonical one. Longer ones stand before those they begin with.
 pub const KEYS: &[(&str, &str)] = &[
@@ -42,6 +43,7 @@ pub fn canonical(root: Node, document: Document, problems: &mut Vec<Problem>) ->
         }
         words(&mut root, "plugins", PLUGINS);
         one_map(&mut root);
+        version(&mut root);
     }
     for (key, field) in document.keys() {
         if let Kind::Choice(choices) = &field.kind {
@@ -118,6 +120,16 @@ fn words(root: &mut Node, name: &str, words: &[(&str, &str)]) {
         {
             (*canonical).clone_into(text);
         }
+    }
+}
+
+/// The version is a text, and easily written as the number that it looks like.
+fn version(root: &mut Node) {
+    if let Some(node) = at_mut(root, &["version"])
+        && let Value::Number(text) = &node.value
+        && let Ok(Version(version)) = Version::parse(text)
+    {
+        node.value = Value::Text(version);
     }
 }
 

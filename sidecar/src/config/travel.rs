@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Loaded, devcontainer, layers, paths};
+use super::{Loaded, devcontainer, paths};
 
-/// Returns patterns, as in `.gitignore`, of the files in `workspace` that always travel, ignored or not: the project's
-/// file, and what it names. Blocks.
+/// Returns patterns, as in `.gitignore`, of the files in `workspace` that always travel, ignored or not: those that
+/// the configuration names. Blocks.
 pub fn always(loaded: &Loaded, workspace: &Path, home: Option<&Path>) -> Vec<String> {
     let named = paths::named(loaded, workspace, home);
     let mut files: Vec<PathBuf> = Vec::new();
@@ -15,9 +15,6 @@ pub fn always(loaded: &Loaded, workspace: &Path, home: Option<&Path>) -> Vec<Str
         }
         files.push(file.path);
     }
-    let project =
-        loaded.project.iter().filter(|file| file.file_name().is_some_and(|name| name == layers::PROJECT_FILE));
-    files.extend(project.cloned());
     let mut patterns: Vec<String> = files.iter().filter_map(|file| pattern(file, workspace)).collect();
     patterns.sort();
     patterns.dedup();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use protocol::editor::RemoteRow;
 use protocol::error::{Code, Example, Explain, Result, word};
 
+use crate::config::layers::project_folder;
 use crate::config::units::Name;
 use crate::cx::Cx;
 use crate::env;
@@ -116,9 +117,11 @@ async fn configured(cx: &Cx, workspace: &Path) -> Result<Option<RemoteRow>> {
 
 /// Returns the folder that a command is for, with links resolved when it exists.
 pub(crate) async fn workspace(cx: &Cx) -> PathBuf {
+    let named = cx.scope.workspace.is_some();
     let folder = cx.scope.workspace.as_ref().map_or_else(|| cx.folder.clone(), |folder| cx.folder.join(folder));
-    let named = folder.clone();
+    let path = folder.clone();
+    let project = move || if named { path } else { project_folder(path) };
     // A folder of a network that hangs must not hold up anything else.
-    let resolved = tokio::task::spawn_blocking(move || named.canonicalize().ok()).await;
+    let resolved = tokio::task::spawn_blocking(move || project().canonicalize().ok()).await;
     resolved.ok().flatten().unwrap_or(folder)
 }

@@ -8,6 +8,7 @@ use protocol::path::RemotePath;
 
 use super::configured;
 use crate::commands::remote::choice;
+use crate::config::layers::project_folder;
 use crate::cx::Cx;
 use crate::env;
 use crate::frontend::{Question, confirm};
@@ -89,8 +90,9 @@ pub(super) async fn workspace(cx: &Cx, dir: Option<&str>) -> Result<PathBuf, Pla
     let named = dir.or(cx.scope.workspace.as_deref());
     let path = named.map_or_else(|| cx.folder.clone(), |named| cx.folder.join(named));
     let asked = path.clone();
+    let is_named = named.is_some();
     // A folder of a network that hangs must not hold up anything else.
-    let found = tokio::task::spawn_blocking(move || found(path)).await;
+    let found = tokio::task::spawn_blocking(move || found(if is_named { path } else { project_folder(path) })).await;
     found.unwrap_or_else(|died| {
         Err(PlaceError::Missing { path: asked, nearest: None, source: std::io::Error::other(died) })
     })

@@ -44,7 +44,7 @@ section! {
         /// Whether it is asked.
         enabled: Option<bool>, "true";
         /// The key of its interface, as a reference to a secret.
-        api_key: Option<Reference>, "${secret:lambda_api_key}";
+        api_key: Option<Reference>, "\"${secret:lambda_api_key}\"";
     }
 }
 

@@ -12,7 +12,7 @@ section! {
         include_overrides: Vec<Pattern>, "[\"configs/*.yaml\"]";
         /// How changes of files travel.
         strategy: Strategy = "rsync", "rsync";
-        /// Whether `sync watch` may keep the remote up to date; with `false` only `sync push` sends.
+        /// Whether `remote connect` and editors keep the remote up to date with every save; with `false` they bring it up to date once. `sync watch` always watches.
         watch: bool = "true", "false";
         /// How long a file has to be quiet before it is sent. Without it a file is sent when it is closed, which takes milliseconds.
         debounce: Option<Interval>, "2s";
