@@ -79,10 +79,8 @@ fn entry<'t>(
     }
     let Some(at) = said.find(['=', ':']) else {
         let name = said.trim();
-        return match is_name(name) {
-            true => (Ok(known(name).map(|value| (name.to_owned(), value))), after),
-            false => (Err(no_entry()), after),
-        };
+        let read = if is_name(name) { Ok(known(name).map(|value| (name.to_owned(), value))) } else { Err(no_entry()) };
+        return (read, after);
     };
     let name = said[..at].trim_end();
     if !is_name(name) {

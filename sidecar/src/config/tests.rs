@@ -120,7 +120,6 @@ sync:
                 - other
               debounce: 3s  # $WORK/p/mltoolbox.yaml:3:13
               git: push  # $WORK/etc/config.yaml:1:27
-            provision:
         "#]],
     );
 }
@@ -140,7 +139,6 @@ environment: {env: {A: null}}
             environment:
               env:
                 B: system  # $WORK/etc/config.yaml:2:35
-            provision:
         "#]],
     );
 }
@@ -169,7 +167,7 @@ watch:
     - notify: slack
 ",
         expect![[r#"
-            version: 3.0  # $WORK/p/mltoolbox.yaml:1:10
+            version: "3.0"  # $WORK/p/mltoolbox.yaml:1:10
             environment:
               base_image: a  # $WORK/p/mltoolbox.yaml:2:27
               gpu:
@@ -258,7 +256,6 @@ environment: {profile: ml, base_image: a, env: {B: null}}
                   A: profile  # $WORK/etc/config.yaml:2:26
                   B: profile  # $WORK/etc/config.yaml:2:38
                   C: mine  # $WORK/user/config.yaml:1:26
-            provision:
         "#]],
     );
     check(

@@ -26,7 +26,13 @@ pub fn validate_file(file: &Path) -> Vec<Problem> {
     let document = document(file);
     // By its name it is the user's or a project's.
     let name = file.file_name().unwrap_or_default();
-    let layer = if name == layers::CONFIG_FILE || name == layers::AGENT_FILE { Layer::User } else { Layer::Project };
+    let layer = if name == layers::CONFIG_FILE || name == layers::AGENT_FILE {
+        Layer::User
+    } else if name == layers::LOCAL_FILE {
+        Layer::Local
+    } else {
+        Layer::Project
+    };
     let Some(parsed) = tree::load(layer, file) else {
         let place = Place::whole(Source::file(layer, file));
         let fix = "Name a file that is there, or run `mltoolbox-sidecar init` to begin one.";

@@ -52,10 +52,7 @@ fn one_value_changes() {
     check(
         "version",
         "\"3.0\"",
-        expect![[r#"
-        -version: "3.0"   # the format
-        +version: "3.0"
-    "#]],
+        expect![""],
     );
     check(
         "project.name",
