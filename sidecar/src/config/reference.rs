@@ -28,7 +28,8 @@ fn section(fields: &[Field], above: &str, document: Document) -> Json {
     let mut properties = Map::new();
     for field in fields {
         let key = if above.is_empty() { field.name.to_owned() } else { format!("{above}.{}", field.name) };
-        let mut schema = or_null(of(&field.kind, &key, document));
+        let taken = of(&field.kind, &key, document);
+        let mut schema = if field.required { taken } else { or_null(taken) };
         schema["description"] = field.described().into();
         if let Some(default) = field.default {
             schema["default"] = value(default);
@@ -37,6 +38,10 @@ fn section(fields: &[Field], above: &str, document: Document) -> Json {
         properties.insert(field.name.to_owned(), schema);
     }
     let mut schema = json!({ "type": "object", "additionalProperties": false });
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
     if document == Document::Project {
         for (alias, canonical) in spelling::KEYS {
             spelled(&mut properties, above, alias, canonical);

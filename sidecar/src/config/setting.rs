@@ -3,7 +3,7 @@
 
 use super::place::Place;
 use super::problem::Problem;
-use super::tree::{Entry, Node, Value};
+use super::tree::{Node, Value};
 
 mod declare;
 mod values;
@@ -66,6 +66,8 @@ pub struct Field {
     pub about: &'static [&'static str],
     /// What it takes.
     pub kind: Kind,
+    /// Whether the section makes no sense without it.
+    pub required: bool,
     /// What it is when nobody says it, as YAML on one line; `None` for nothing.
     pub default: Option<&'static str>,
     /// An example, as YAML on one line.
@@ -86,6 +88,9 @@ pub fn described(lines: &[&str]) -> String {
 
 /// A type that a value of the configuration can have.
 pub trait Setting: Sized {
+    /// Whether a section makes no sense without it.
+    const REQUIRED: bool = false;
+
     /// Returns what is taken for it.
     fn kind() -> Kind;
 
@@ -158,8 +163,8 @@ impl Reading {
         read
     }
 
-    /// Returns the entries of a section, once names that no key has are said.
-    pub fn section<'n>(&mut self, node: &'n Node, known: &[&str]) -> Option<&'n [Entry]> {
+    /// Says which names of a section no key has; nothing is returned when it is no section.
+    pub fn section(&mut self, node: &Node, known: &[&str]) -> Option<()> {
         let Value::Map(entries) = &node.value else {
             self.wrong(node, "keys of its own");
             return None;
@@ -170,14 +175,24 @@ impl Reading {
             let key = if key.is_empty() { entry.name.clone() } else { format!("{key}.{}", entry.name) };
             self.problems.push(Problem { place: entry.place.clone(), key, reason, fix });
         }
-        Some(entries)
+        Some(())
     }
 
     /// Reads one key of a section.
-    pub fn field<T: Setting>(&mut self, entries: &[Entry], name: &str, example: &'static str) -> Option<T> {
-        let found = entries.iter().find(|entry| entry.name == name);
-        match found.filter(|entry| entry.node.value != Value::Null) {
-            Some(entry) => self.within(name, Some(example), |reading| T::read(&entry.node, reading)),
+    pub fn field<T: Setting>(
+        &mut self,
+        section: &Node,
+        name: &str,
+        required: bool,
+        example: &'static str,
+    ) -> Option<T> {
+        match section.get(name).filter(|node| node.value != Value::Null) {
+            Some(node) => self.within(name, Some(example), |reading| T::read(node, reading)),
+            None if required => {
+                let reason = format!("`{name}` is missing in `{}`", self.key());
+                self.problem(&section.place, reason, format!("Add it, as in `{name}: {example}`."));
+                None
+            }
             None => T::absent(),
         }
     }

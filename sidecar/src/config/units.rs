@@ -20,6 +20,9 @@ pub trait Form: Sized {
     /// The numbers that may stand in its place, from and to.
     const NUMBERS: Option<(f64, f64)> = None;
 
+    /// Whether a section makes no sense without it.
+    const REQUIRED: bool = false;
+
     /// Reads a text.
     fn parse(text: &str) -> Result<Self, Wrong>;
 }
@@ -81,6 +84,8 @@ fn said(node: &Node, reading: &mut Reading, wrong: Wrong) {
 macro_rules! forms {
     ($($name:ty),*) => { $(
         impl Setting for $name {
+            const REQUIRED: bool = <Self as Form>::REQUIRED;
+
             fn kind() -> Kind {
                 Kind::Text { about: <Self as Form>::ABOUT, pattern: <Self as Form>::PATTERN, numbers: <Self as Form>::NUMBERS }
             }
@@ -109,6 +114,7 @@ forms!(
 
 impl Form for String {
     const ABOUT: &'static str = "a text";
+    const REQUIRED: bool = true;
     const PATTERN: &'static str = "\\S";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
@@ -140,7 +146,7 @@ impl Form for Interval {
             "" => return Err(Wrong::new(format!("`{text}` has no unit")).instead(format!("{number}s"))),
             unit => {
                 let wrong = Wrong::new(format!("`{unit}` is no unit of time; there are `ms`, `s`, `m` and `h`"));
-                let meant = match unit.to_ascii_lowercase().as_str() {
+                let meant = match unit.trim().to_ascii_lowercase().as_str() {
                     "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => "ms",
                     "s" | "sec" | "secs" | "second" | "seconds" => "s",
                     "m" | "min" | "mins" | "minute" | "minutes" => "m",
@@ -188,6 +194,7 @@ impl Form for Size {
         let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             let wrong =
                 Wrong::new(format!("`{unit}` is no unit of size; there are `KB`, `MB`, `GB`, `KiB`, `MiB` and `GiB`"));
+            let unit = unit.trim();
             let letter = unit.chars().next().unwrap_or_default().to_ascii_uppercase();
             let second = if unit.to_ascii_lowercase().ends_with("ib") { "iB" } else { "B" };
             let meant = format!("{letter}{second}");
@@ -201,5 +208,5 @@ impl Form for Size {
 /// Returns the digits at the start and what follows them.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    (&text[..end], text[end..].trim_start())
+    (&text[..end], &text[end..])
 }

@@ -27,7 +27,7 @@ section! {
     /// A command with how it is to run.
     HookMap {
         /// The command, for a shell.
-        run: Option<String>, "git status";
+        run: String, "git status";
         /// Where it runs; each hook has a place of its own when nothing is said.
         place as "where": Option<Where>, "remote";
         /// How long it may run; five minutes when nothing is said.
@@ -83,11 +83,6 @@ impl Setting for HookCommand {
         let said = node.place.clone();
         if let Value::Map(_) = node.value {
             let HookMap { run, place, timeout, on_failure } = HookMap::read(node, reading)?;
-            let Some(run) = run else {
-                let fix = "Add the command: `run: git status`.";
-                reading.problem(&said, "a hook without `run` runs nothing", fix);
-                return None;
-            };
             return Some(Self { run, place, timeout, on_failure, said });
         }
         let run = String::read(node, reading)?;

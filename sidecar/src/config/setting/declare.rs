@@ -18,6 +18,7 @@ macro_rules! section {
                     $crate::config::setting::Field {
                         name: $crate::config::setting::section!(@key $field $($key)?),
                         about: &[$($doc),+],
+                        required: <$type as $crate::config::setting::Setting>::REQUIRED,
                         kind: <$type as $crate::config::setting::Setting>::kind(),
                         default: $crate::config::setting::section!(@default $($default)?),
                         example: $example,
@@ -30,9 +31,12 @@ macro_rules! section {
                 reading: &mut $crate::config::setting::Reading,
             ) -> Option<Self> {
                 const KNOWN: &[&str] = &[$( $crate::config::setting::section!(@key $field $($key)?) ),*];
-                let entries = reading.section(node, KNOWN)?;
+                reading.section(node, KNOWN)?;
                 $( let $field = reading.field::<$type>(
-                    entries, $crate::config::setting::section!(@key $field $($key)?), $example,
+                    node,
+                    $crate::config::setting::section!(@key $field $($key)?),
+                    <$type as $crate::config::setting::Setting>::REQUIRED,
+                    $example,
                 ); )*
                 Some(Self { $( $field: $field? ),* })
             }

@@ -49,11 +49,7 @@ fn check(key: &str, to: &str, expected: Expect) {
 
 #[test]
 fn one_value_changes() {
-    check(
-        "version",
-        "\"3.0\"",
-        expect![""],
-    );
+    check("version", "\"3.0\"", expect![""]);
     check(
         "project.name",
         "two",
