@@ -48,9 +48,10 @@ impl Explain for ChoiceError {
     fn help(&self) -> String {
         match self {
             Self::None => "Add one with `mltoolbox-sidecar remote add NAME --host HOST`.".to_owned(),
-            Self::Configured { nearest: Some(nearest), .. } => {
-                format!("Write `{nearest}` there, or add it with `mltoolbox-sidecar remote add`.")
-            }
+            Self::Configured { name, nearest: Some(nearest), .. } => format!(
+                "Write `{nearest}` there, or add it with `mltoolbox-sidecar remote add {} --host HOST`.",
+                word(name)
+            ),
             Self::Configured { name, nearest: None, .. } => {
                 format!("Add it with `mltoolbox-sidecar remote add {} --host HOST`, or name another there.", word(name))
             }
