@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Where;
+use crate::config::layers::project_folder;
 use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Request, Role};
@@ -125,7 +126,10 @@ pub fn main(workspace: &Path, remote: &str) -> u8 {
 /// Returns the folder that a command is about, with links resolved.
 fn workspace(request: &Request) -> Option<PathBuf> {
     let named = request.params["dir"].as_str().or(request.scope.workspace.as_deref());
-    let folder = named.map_or_else(|| request.folder.clone(), |named| request.folder.join(named));
+    let folder = match named {
+        Some(named) => request.folder.join(named),
+        None => project_folder(request.folder.clone()),
+    };
     // One that is not text cannot be named to an owner, and is not synced anyway.
     folder.canonicalize().ok().filter(|folder| folder.is_dir() && folder.to_str().is_some())
 }

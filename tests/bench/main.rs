@@ -4,6 +4,7 @@
 
 mod bed;
 mod big;
+mod config;
 mod data;
 mod entries;
 mod first;
@@ -27,7 +28,7 @@ usage: bench sync [--rows ROW,...] [--runs N] [--seed S] [--delay MS] [--on memo
                   [--markdown FILE]
 
 Rows: first-many, first-typical, no-change, rename, throttled, edit-2000, edit-30000, big, big-middle,
-append-log, append-checkpoint, raw, idle, connect [default: all these], entries (memory and time of each structure at
+append-log, append-checkpoint, raw, idle, connect, config [default: all these], entries (memory and time of each structure at
 `--entries` paths [default: 1000000]), and memory (the most that both ends need for one file of 4 GiB, of 1 GiB with
 `--on memory`).
 --delay puts a wire between client and server on which a round trip needs so many milliseconds more.
@@ -65,6 +66,7 @@ const ROWS: &[&str] = &[
     "raw",
     "idle",
     "connect",
+    "config",
     ENTRIES,
     MEMORY,
 ];
@@ -114,6 +116,7 @@ fn main() -> ExitCode {
             "raw" => big::raw(&bed, &mut report, row, &arguments),
             "idle" => live::idle(&bed, &mut report, row, &arguments),
             "connect" => first::connect(&bed, &mut report, row, &arguments),
+            "config" => config::load(&bed, &mut report, row, &arguments),
             ENTRIES => entries::measure(&bed, &mut report, row, arguments.entries, arguments.in_memory),
             MEMORY => memory::measure(&bed, &mut report, row, &arguments),
             other => say(&format!("error: the row {other} has no measurement")),

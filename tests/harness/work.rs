@@ -77,6 +77,7 @@ impl Work {
             }
         }
         command.env("HOME", self.home()).env("XDG_RUNTIME_DIR", self.path().join("run"));
+        command.env("MLTOOLBOX_SYSTEM_CONFIG", self.path().join("etc"));
         command.env("LANG", "C.UTF-8").env("TZ", "UTC").env("NO_COLOR", "1").env("TERM", "dumb");
         command
     }

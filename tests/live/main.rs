@@ -7,6 +7,7 @@ mod versions;
 
 mod anywhere;
 mod builds;
+mod config;
 mod crashes;
 mod cuts;
 mod differential;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::editor::{
     NoParams, RemoteAddParams, RemoteConnectParams, RemoteListOutput, RemoteNameParams, RemoteRow, RemoteShowOutput,
-    RemoteTestOutput, RemoteTestParams, SyncStartParams, SyncStatus, SyncWatchParams,
+    RemoteTestOutput, RemoteTestParams, SyncPushParams, SyncStartParams, SyncStatus, SyncWatchParams,
 };
 use protocol::error::{Code, Result};
 
@@ -148,6 +148,11 @@ pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<S
     }
     cx.store.choose(&choice::workspace(&cx).await, &remote.name).await?;
     cx.scope.remote = Some(remote.name);
+    let workspace = choice::workspace(&cx).await;
+    if !cx.config(&workspace).await?.config.sync.watch {
+        let pushed = super::sync::push(cx, SyncPushParams::default()).await?;
+        return Ok(pushed.status);
+    }
     super::sync::watch(cx, SyncWatchParams { start: SyncStartParams::default(), foreground: false }).await
 }
 

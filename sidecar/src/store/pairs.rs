@@ -68,7 +68,8 @@ impl Store {
         .map(drop)
     }
 
-    /// Stores what a sync found out about a pair: which copy and which folder it is of, how far it came, and when.
+    /// Stores what a sync found out about a pair: which copy and which folder it is of, how far it came, and when. None
+    /// of its settings: those that a sync runs with may come from the configuration.
     pub async fn mark_pair(&self, pair: &Pair) -> Result<(), StoreError> {
         let pair = pair.clone();
         self.write(move |write| {

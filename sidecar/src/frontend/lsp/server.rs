@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
-use protocol::editor::Scope;
-use protocol::error::{Code, Error};
+use protocol::editor::{Scope, SyncPush, SyncWatch};
+use protocol::error::{Code, Error, Explain as _};
+use protocol::method::Method as _;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicI32, Ordering};
 use tower_lsp::jsonrpc::{self, ErrorCode};
@@ -18,6 +19,7 @@ use tower_lsp::{Client, ClientSocket, LanguageServer, LspService};
 use super::Setting;
 use super::person::Person;
 use crate::commands::{Command, ParamsError};
+use crate::config::{self, Places};
 use crate::env;
 use crate::jobs::{Jobs, Request};
 use crate::log;
@@ -96,6 +98,7 @@ impl Server {
             scope.workspace = self.root.get().map(|root| root.to_string_lossy().into_owned());
         }
         scope.remote = scope.remote.or_else(|| env::text(env::REMOTE));
+        scope.variables = config::layers::from_environment();
         Ok(scope)
     }
 }
@@ -131,7 +134,33 @@ impl LanguageServer for Server {
         })
     }
 
-    async fn initialized(&self, _: InitializedParams) {}
+    async fn initialized(&self, _: InitializedParams) {
+        let Some(root) = self.root.get().cloned() else { return };
+        let found = |name: &str| self.commands.iter().find(|command| command.name == name);
+        let (Some(watch), Some(push)) = (found(SyncWatch::NAME), found(SyncPush::NAME)) else { return };
+        let loaded = tokio::task::spawn_blocking(move || config::load(&Places::of(&root))).await;
+        let command = match loaded {
+            Ok(Ok(loaded)) if loaded.config.editors.autostart => {
+                if loaded.config.sync.watch {
+                    watch
+                } else {
+                    push
+                }
+            }
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => {
+                return self.client.log_message(MessageType::WARNING, format!("{error}. {}", error.help())).await;
+            }
+            Err(died) => return tracing::error!(%died, "the configuration could not be read"),
+        };
+        let (work, client) = (self.run(command, json!({}), None), self.client.clone());
+        // Nobody waits for it, and the editor's next messages must not.
+        tokio::spawn(async move {
+            if let Err(error) = work.await {
+                client.log_message(MessageType::WARNING, format!("the sync does not start: {}", error.message)).await;
+            }
+        });
+    }
 
     async fn shutdown(&self) -> jsonrpc::Result<()> {
         Ok(())

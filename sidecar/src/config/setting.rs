@@ -1,0 +1,239 @@
+//! What a key is: its type, its words for people, its default and its example, declared once; and how a value of it is
+//! read, with everything that is wrong said at once.
+
+use super::place::Place;
+use super::problem::Problem;
+use super::tree::{Node, Value};
+
+mod declare;
+mod values;
+
+pub(crate) use declare::{choice, section};
+pub use values::Whole;
+
+/// What a key takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Whole {
+        /// The smallest.
+        least: u64,
+        /// The largest.
+        most: u64,
+    },
+    /// A text of one form.
+    Text {
+        /// What it is, for a sentence.
+        about: &'static str,
+        /// Its form, as a regular expression; empty for any text.
+        pattern: &'static str,
+        /// The numbers that may stand in its place, from and to; `None` for none.
+        numbers: Option<(f64, f64)>,
+    },
+    /// One of a closed set of words.
+    Choice(&'static [Choice]),
+    /// Values in order.
+    List(Box<Kind>),
+    /// Values by names that a person chooses.
+    Map(Box<Kind>),
+    /// Keys of our own.
+    Section(Vec<Field>),
+    /// One of these.
+    Either(Vec<Kind>),
+}
+
+/// One word of a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The word.
+    pub name: &'static str,
+    /// What it means, each line as in the comment.
+    pub about: &'static [&'static str],
+    /// Other words for the same.
+    pub aliases: &'static [&'static str],
+    /// Why it is not there yet; `None` when it is.
+    pub refused: Option<&'static str>,
+}
+
+/// One key of a section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, each line as in the comment.
+    pub about: &'static [&'static str],
+    /// What it takes.
+    pub kind: Kind,
+    /// Whether the section makes no sense without it.
+    pub required: bool,
+    /// What it is when nobody says it, as YAML on one line; `None` for nothing.
+    pub default: Option<&'static str>,
+    /// An example, as YAML on one line.
+    pub example: &'static str,
+}
+
+impl Field {
+    /// Returns what it is for, as one text.
+    pub fn described(&self) -> String {
+        described(self.about)
+    }
+}
+
+/// Returns the lines of a comment as one text.
+pub fn described(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// A type that a value of the configuration can have.
+pub trait Setting: Sized {
+    /// Whether a section makes no sense without it.
+    const REQUIRED: bool = false;
+
+    /// Returns what is taken for it.
+    fn kind() -> Kind;
+
+    /// Reads a value; what is wrong goes to `reading`, and then nothing is returned.
+    fn read(node: &Node, reading: &mut Reading) -> Option<Self>;
+
+    /// Returns what it is when nothing is said and there is no default; `None` when there has to be one.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+/// What is being read, and what was wrong so far.
+#[derive(Debug, Default)]
+pub struct Reading {
+    path: Vec<String>,
+    /// The example of the innermost key that has one, and that key.
+    examples: Vec<(&'static str, String)>,
+    /// What was wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl Reading {
+    /// Begins with what was wrong before.
+    pub fn after(problems: Vec<Problem>) -> Self {
+        Self { problems, ..Self::default() }
+    }
+
+    /// Returns the key that is being read, its parts joined by dots.
+    pub fn key(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// Notes a problem of the key that is being read.
+    pub fn problem(&mut self, place: &Place, reason: impl Into<String>, fix: impl Into<String>) {
+        self.problems.push(Problem { place: place.clone(), key: self.key(), reason: reason.into(), fix: fix.into() });
+    }
+
+    /// Notes that something else stands there than what belongs there.
+    pub fn wrong(&mut self, node: &Node, wanted: &str) {
+        let reason = format!("`{}` takes {wanted}, not {}", self.key(), node.described());
+        let fix = self.as_example();
+        self.problem(&node.place, reason, fix);
+    }
+
+    /// Returns how the key that is being read is written.
+    pub fn as_example(&self) -> String {
+        match self.examples.last() {
+            Some((example, name)) => format!("Write it as in `{name}: {example}`."),
+            None => "Write it as in `version: \"3.0\"`.".to_owned(),
+        }
+    }
+
+    /// Returns the name under which the value that is being read stands.
+    pub fn name(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    /// Reads what stands under a name.
+    pub fn within<T>(&mut self, name: &str, example: Option<&'static str>, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(name.to_owned());
+        if let Some(example) = example {
+            self.examples.push((example, name.to_owned()));
+        }
+        let read = read(self);
+        if example.is_some() {
+            self.examples.pop();
+        }
+        self.path.pop();
+        read
+    }
+
+    /// Says which names of a section no key has; nothing is returned when it is no section.
+    pub fn section(&mut self, node: &Node, known: &[&str]) -> Option<()> {
+        let Value::Map(entries) = &node.value else {
+            self.wrong(node, "keys of its own");
+            return None;
+        };
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.name.as_str())) {
+            let reason = format!("there is no key `{}`{}", entry.name, within(&self.key()));
+            let (key, fix) = (self.key(), super::spelling::instead(&self.path, &entry.name, known));
+            let key = if key.is_empty() { entry.name.clone() } else { format!("{key}.{}", entry.name) };
+            self.problems.push(Problem { place: entry.place.clone(), key, reason, fix });
+        }
+        Some(())
+    }
+
+    /// Reads one key of a section.
+    pub fn field<T: Setting>(
+        &mut self,
+        section: &Node,
+        name: &str,
+        required: bool,
+        example: &'static str,
+    ) -> Option<T> {
+        match section.get(name).filter(|node| node.value != Value::Null) {
+            Some(node) => self.within(name, Some(example), |reading| T::read(node, reading)),
+            None if required => {
+                let reason = format!("`{name}` is missing in `{}`", self.key());
+                self.problem(&section.place, reason, format!("Add it, as in `{name}: {example}`."));
+                None
+            }
+            None => T::absent(),
+        }
+    }
+}
+
+fn within(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!(" in `{key}`") }
+}
+
+impl Reading {
+    /// Reads one word of a closed set: its canonical spelling.
+    pub fn choice(&mut self, node: &Node, kind: &Kind) -> Option<&'static str> {
+        let Kind::Choice(choices) = kind else { return None };
+        let names: Vec<&str> =
+            choices.iter().filter(|choice| choice.refused.is_none()).map(|choice| choice.name).collect();
+        let listed = format!("`{}`", names.join("`, `"));
+        let Some(word) = node.as_written() else {
+            self.wrong(node, &format!("one of {listed}"));
+            return None;
+        };
+        let found = choices.iter().find(|choice| choice.name == word || choice.aliases.contains(&word));
+        let (reason, instead) = match found {
+            Some(Choice { refused: None, name, .. }) => return Some(name),
+            Some(Choice { refused: Some(why), .. }) => {
+                (format!("`{word}` is not there yet: {why}"), names.first().copied())
+            }
+            None => {
+                let lower = word.to_ascii_lowercase();
+                let same = names.iter().find(|name| name.to_ascii_lowercase() == lower).map(|name| (*name).to_owned());
+                let near = || crate::sessions::nearest(word, names.iter().map(|name| (*name).to_owned()));
+                let instead = same.or_else(near);
+                let fix = match instead {
+                    Some(instead) => format!("Write `{}: {instead}`.", self.name()),
+                    None => format!("Write one of {listed}."),
+                };
+                self.problem(&node.place, format!("`{word}` is none of {listed}"), fix);
+                return None;
+            }
+        };
+        let fix = format!("Write `{}: {}`.", self.name(), instead.unwrap_or_default());
+        self.problem(&node.place, reason, fix);
+        None
+    }
+}
