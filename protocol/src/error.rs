@@ -205,6 +205,11 @@ codes! {
     StoreOpen = "store.open", Configuration, "The state database cannot be opened.";
     StoreNewer = "store.newer", Configuration, "The state database was written by a newer version.";
     StoreFailed = "store.failed", Work, "The state database refused a read or a write.";
+    SecretName = "secret.name", Usage, "A text cannot be the name of a secret.";
+    SecretValue = "secret.value", Usage, "A text cannot be the value of a secret.";
+    SecretMissing = "secret.missing", Configuration, "A secret is not set anywhere.";
+    SecretLocked = "secret.locked", Configuration, "The keychain or the file of secrets is locked and was not opened.";
+    SecretStore = "secret.store", Configuration, "The keychain or the file of secrets cannot be used.";
     FileFailed = "file.failed", Work, "A file on this machine cannot be read or written.";
     RemoteFileFailed = "file.remote_failed", Refused, "A file on the remote cannot be read or written.";
     RemoteFull = "file.remote_full", Refused, "The remote's disk is full.";
