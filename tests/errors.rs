@@ -23,6 +23,7 @@ fn areas() -> Vec<(&'static str, Vec<Example>)> {
         ("Sessions", sidecar::sessions::examples()),
         ("The session with one remote", sidecar::session::examples()),
         ("Sync", sidecar::sync::examples()),
+        ("Env files", sidecar::dotenv::examples()),
         ("The agent's process", agent::daemon::error::examples()),
         ("The agent's requests", agent::serve::examples()),
         ("The agent's files", agent::files::examples()),

@@ -192,6 +192,7 @@ codes! {
     AgentLost = "agent.lost", Unreachable, "The agent ended or stopped answering.";
     WorkspaceMissing = "workspace.missing", Usage, "The workspace folder does not exist or is no folder.";
     WorkspaceUnsafe = "workspace.unsafe", Usage, "The workspace is a folder that nobody means to sync whole.";
+    EnvFileInvalid = "config.env_file", Configuration, "An env file cannot be read, or a line of it is wrong.";
     SyncNotRunning = "sync.not_running", Usage, "No sync runs for this workspace.";
     SyncBrake = "sync.brake", Refused, "A sync stopped before it did something that looks like an accident.";
     SyncLarge = "sync.large", Usage, "A first push is very large and nobody confirmed it.";

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod cx;
+pub mod dotenv;
 pub mod env;
 pub mod frontend;
 pub mod jobs;
