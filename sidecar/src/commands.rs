@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use protocol::editor::{
     AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ContainerExec,
-    DoctorRun, RemoteAdd, RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SyncApprove,
-    SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPull, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop,
-    SyncWatch, TryRun,
+    DoctorRun, RemoteAdd, RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SecretGet,
+    SecretImport, SecretList, SecretRemove, SecretSet, SyncApprove, SyncConflicts, SyncFlush, SyncList, SyncPause,
+    SyncPull, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
 };
 use protocol::error::{Code, Explain, Result};
 use protocol::method::Method;
@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod exec;
 pub mod reference;
 pub mod remote;
+pub mod secret;
 pub mod show;
 pub mod sync;
 pub mod tree;
@@ -156,6 +157,11 @@ fn rows() -> Vec<Command> {
         on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
         on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
         on::<ContainerExec, _>(&["exec"], "Run a command on the remote", exec::run, show::nothing).status::<ContainerExec>(exec_status).examples(&["exec --host -- nvidia-smi", "exec --host -- bash"]),
+        on::<SecretSet, _>(&["secret", "set"], "Store a secret; its value is read from standard input, or typed unseen", secret::set, secret::show::set).state(State::Spare).examples(&["secret set hf-token", "secret set hf-token < token.txt", "secret set hf-token --store file"]),
+        on::<SecretGet, _>(&["secret", "get"], "Say where a secret is, or print it", secret::get, secret::show::got).state(State::Spare).examples(&["secret get hf-token", "secret get hf-token --reveal"]),
+        on::<SecretList, _>(&["secret", "list"], "List the names of the secrets, and where each is", secret::list, secret::show::list).state(State::Spare),
+        on::<SecretRemove, _>(&["secret", "remove"], "Forget a secret", secret::remove, secret::show::removed).state(State::Spare),
+        on::<SecretImport, _>(&["secret", "import"], "Store the variables of a file as secrets", secret::import, secret::show::imported).state(State::Spare).examples(&["secret import .env", "secret import .env HF_TOKEN WANDB_API_KEY"]),
         on::<DoctorRun, _>(&["doctor"], "Check everything and say what to mend", doctor::run, show::doctor).status::<DoctorRun>(doctor::status).state(State::OwnOrSpare),
         on::<CliCompletions, _>(&["completions"], "Print a completion script for a shell", cli::completions, show::text).examples(&["completions bash > ~/.local/share/bash-completion/completions/mltoolbox-sidecar"]).state(State::Spare),
         on::<CliMan, _>(&["man"], "Print the manual page", cli::man, show::text).examples(&["man | man -l -"]).state(State::Spare),
@@ -355,6 +361,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
         remote::import::examples(),
         sync::examples(),
         exec::examples(),
+        secret::examples(),
         doctor::machine::examples(),
         try_out::examples(),
     ]

@@ -38,6 +38,9 @@ pub const SESSION_BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
 /// What stands before the name of a secret in the variable that gives its value: `hf-token` is
 /// `MLTOOLBOX_SECRET_HF_TOKEN`.
 pub const SECRET_PREFIX: &str = "MLTOOLBOX_SECRET_";
+/// What stands before the variables that tell a hook what happened: `{{ remote.host }}` is
+/// `MLTOOLBOX_HOOK_REMOTE_HOST`.
+pub const HOOK_PREFIX: &str = "MLTOOLBOX_HOOK_";
 /// The passphrase of the encrypted file of secrets.
 pub const SECRETS_PASSPHRASE: &str = "MLTOOLBOX_SECRETS_PASSPHRASE";
 /// The file that opens the encrypted file of secrets: an identity as `age-keygen` writes it, or a passphrase in its

@@ -156,6 +156,13 @@ impl Secrets {
         }
     }
 
+    /// Returns the error of a secret that is in no store.
+    pub fn missing(&self, name: &Name) -> SecretError {
+        let looked = Place::ALL.map(|place| (place, self.lacks(place, name)));
+        let looked = Trail::of(looked.into_iter()).expect("there are places");
+        SecretError::Missing { name: name.clone(), referenced: None, looked }
+    }
+
     fn lacks(&self, place: Place, name: &Name) -> String {
         match place {
             Place::Environment => format!("`{}` is not set", name.variable()),
