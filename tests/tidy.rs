@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use sidecar::config::Document;
 
 mod fresh;
 
@@ -57,6 +58,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "agent/src/cli/",
         ],
     ),
+    ("saphyr_parser", &["sidecar/src/config/tree/read.rs"]),
     ("zstd", &["agent/src/wire/packed.rs"]),
     ("fastcdc", &["agent/src/delta/"]),
     ("postcard", &["agent/src/", "sidecar/src/session/link.rs", "sidecar/src/session/link/", "tests/"]),
@@ -397,6 +399,12 @@ fn every_room_has_a_sign() {
 fn generated_files_are_fresh() {
     fresh::check("protocol/commands.json", &sidecar::commands::reference::commands_json());
     fresh::check("protocol/methods.md", &sidecar::commands::reference::methods_md());
+    fresh::check("protocol/config.md", &sidecar::config::reference::config_md());
+    for (document, file) in [(Document::Project, "config"), (Document::Agent, "agent")] {
+        let schema =
+            serde_json::to_string_pretty(&sidecar::config::reference::json_schema(document)).expect("plain data");
+        fresh::check(&format!("protocol/{file}.schema.json"), &format!("{schema}\n"));
+    }
 }
 
 #[test]

@@ -4,11 +4,14 @@
 //! the reference page. JSON keys are camelCase. Unknown keys are ignored, missing ones have the default
 //! that the comment names.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::method::{Method, Notice};
 
 mod agent;
+mod config;
 mod container;
 mod remote;
 mod secret;
@@ -16,6 +19,7 @@ mod sync;
 mod tool;
 
 pub use agent::*;
+pub use config::*;
 pub use container::*;
 pub use remote::*;
 pub use secret::*;
@@ -70,6 +74,12 @@ methods! {
     SyncResume = "sync/resume": NoParams => SyncStatus;
     SyncStop = "sync/stop": SyncStopParams => SyncStopOutput;
     ContainerExec = "container/exec": ContainerExecParams => ContainerExecOutput;
+    ConfigInit = "config/init": ConfigInitParams => ConfigInitOutput;
+    ConfigShow = "config/show": ConfigShowParams => ConfigShowOutput;
+    ConfigValidate = "config/validate": ConfigValidateParams => ConfigValidateOutput;
+    ConfigSchema = "config/schema": ConfigSchemaParams => ConfigSchemaOutput;
+    ConfigGet = "config/get": ConfigGetParams => ConfigGetOutput;
+    ConfigSet = "config/set": ConfigSetParams => ConfigSetOutput;
     DoctorRun = "doctor/run": NoParams => DoctorOutput;
     CliCompletions = "cli/completions": CliCompletionsParams => TextOutput;
     CliMan = "cli/man": NoParams => TextOutput;
@@ -121,6 +131,15 @@ pub struct Scope {
     /// Project folder; the current one is the default
     #[cfg_attr(feature = "cli", arg(long, global = true, value_name = "DIR"))]
     pub workspace: Option<String>,
+    /// Project's configuration file; the nearest `mltoolbox.yaml` above is the default
+    #[cfg_attr(feature = "cli", arg(long, global = true, value_name = "FILE"))]
+    pub config: Option<String>,
+    /// Set a key of the configuration for this command (`--set sync.debounce=2s`)
+    #[cfg_attr(feature = "cli", arg(long, global = true, value_name = "KEY=VALUE"))]
+    pub set: Vec<String>,
+    /// Variables that set keys of the configuration, by name; the command line takes those of its environment
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub variables: BTreeMap<String, String>,
     /// Answer yes to every question
     #[cfg_attr(feature = "cli", arg(long, short = 'y', global = true))]
     pub yes: bool,

@@ -216,6 +216,9 @@ codes! {
     RemoteFull = "file.remote_full", Refused, "The remote's disk is full.";
     CommandFailed = "command.failed", Work, "A command on the remote could not be run.";
     ContainerAbsent = "container.absent", Usage, "This version runs commands on the remote machine only.";
+    ConfigInvalid = "config.invalid", Configuration, "The configuration is wrong or cannot be read.";
+    ConfigKey = "config.key", Usage, "The configuration has no such key, or it is not set.";
+    ConfigExists = "config.exists", Usage, "A configuration file that would be made is there already.";
     DoctorFailed = "doctor.failed", Work, "The doctor found something that has to be mended.";
 }
 

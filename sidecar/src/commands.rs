@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use protocol::editor::{
-    AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ContainerExec,
-    DoctorRun, RemoteAdd, RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SecretGet,
-    SecretImport, SecretList, SecretRemove, SecretSet, SyncApprove, SyncConflicts, SyncFlush, SyncList, SyncPause,
-    SyncPull, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
+    AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ConfigGet,
+    ConfigInit, ConfigSchema, ConfigSet, ConfigShow, ConfigValidate, ContainerExec, DoctorRun, RemoteAdd,
+    RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SecretGet, SecretImport, SecretList,
+    SecretRemove, SecretSet, SyncApprove, SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPull, SyncPush,
+    SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
 };
 use protocol::error::{Code, Explain, Result};
 use protocol::method::Method;
@@ -20,6 +21,7 @@ use crate::cx::Cx;
 
 pub mod agent;
 pub mod cli;
+pub mod config;
 pub mod doctor;
 pub mod exec;
 pub mod reference;
@@ -162,6 +164,12 @@ fn rows() -> Vec<Command> {
         on::<SecretList, _>(&["secret", "list"], "List the names of the secrets, and where each is", secret::list, secret::show::list).state(State::Spare),
         on::<SecretRemove, _>(&["secret", "remove"], "Forget a secret", secret::remove, secret::show::removed).state(State::Spare),
         on::<SecretImport, _>(&["secret", "import"], "Store the variables of a file as secrets", secret::import, secret::show::imported).state(State::Spare).examples(&["secret import .env", "secret import .env HF_TOKEN WANDB_API_KEY"]),
+        on::<ConfigInit, _>(&["init"], "Write a commented mltoolbox.yaml for this project", config::init, show::config::begun).state(State::Spare).examples(&["init", "init --from dockerfile"]),
+        on::<ConfigShow, _>(&["config", "show"], "Show the configuration that holds here", config::show, show::config::shown).state(State::Spare).examples(&["config show", "config show --origin"]),
+        on::<ConfigValidate, _>(&["config", "validate"], "Check the configuration: all that is wrong, where, and what to write instead", config::validate, show::config::checked).status::<ConfigValidate>(config::status).state(State::Spare).examples(&["config validate", "config validate other/mltoolbox.yaml"]),
+        on::<ConfigSchema, _>(&["config", "schema"], "Print the JSON Schema of mltoolbox.yaml", config::schema, show::config::schema).state(State::Spare).examples(&["config schema > mltoolbox.schema.json"]),
+        on::<ConfigGet, _>(&["config", "get"], "Print the value of a key", config::get, show::config::got).state(State::Spare).examples(&["config get sync.exclude"]),
+        on::<ConfigSet, _>(&["config", "set"], "Set a key in the project's or the user's file; comments stay", config::set, show::config::set).state(State::Spare).examples(&["config set sync.debounce 2s", "config set --user remote.default gpu1"]),
         on::<DoctorRun, _>(&["doctor"], "Check everything and say what to mend", doctor::run, show::doctor).status::<DoctorRun>(doctor::status).state(State::OwnOrSpare),
         on::<CliCompletions, _>(&["completions"], "Print a completion script for a shell", cli::completions, show::text).examples(&["completions bash > ~/.local/share/bash-completion/completions/mltoolbox-sidecar"]).state(State::Spare),
         on::<CliMan, _>(&["man"], "Print the manual page", cli::man, show::text).examples(&["man | man -l -"]).state(State::Spare),
@@ -363,6 +371,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
         exec::examples(),
         secret::examples(),
         doctor::machine::examples(),
+        crate::config::examples(),
         try_out::examples(),
     ]
     .concat()

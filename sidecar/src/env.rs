@@ -7,6 +7,11 @@ use std::path::PathBuf;
 pub const REMOTE: &str = "MLTOOLBOX_REMOTE";
 /// What is logged, as a filter of the crate `tracing-subscriber` (`sidecar=debug`).
 pub const LOG: &str = "MLTOOLBOX_LOG";
+/// What the variables begin with that set a key of the configuration: `MLTOOLBOX_SYNC_DEBOUNCE` sets `sync.debounce`.
+/// `protocol/config.md` lists each.
+pub const PREFIX: &str = "MLTOOLBOX_";
+/// The folder of the machine's configuration; `/etc/mltoolbox` is the default.
+pub const SYSTEM_CONFIG: &str = "MLTOOLBOX_SYSTEM_CONFIG";
 /// The user's home directory.
 pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 /// Where settings and the state database live; `~/.config` is the default.
@@ -93,6 +98,11 @@ pub fn temporary() -> PathBuf {
 /// Returns the folder of settings and state, made by whoever writes to it first.
 pub fn config_dir() -> PathBuf {
     base(CONFIG_HOME, ".config").join("mltoolbox")
+}
+
+/// Returns the folder of the machine's configuration.
+pub fn system_config_dir() -> PathBuf {
+    get(SYSTEM_CONFIG).map_or_else(|| PathBuf::from("/etc/mltoolbox"), PathBuf::from)
 }
 
 /// Returns the file of the state database.

@@ -1,6 +1,7 @@
 //! The head of MLToolbox: what to do, when, for whom.
 
 pub mod commands;
+pub mod config;
 pub mod cx;
 pub mod dotenv;
 pub mod env;

@@ -14,6 +14,7 @@ mod rows;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::editor::SyncGit;
@@ -62,6 +63,8 @@ pub struct Pair {
     pub pull: Vec<String>,
     /// Whether the `.git` folder is synced.
     pub git: SyncGit,
+    /// How long a file has to be quiet before it is sent, if longer than it takes to be closed. Never stored.
+    pub debounce: Option<Duration>,
     /// What the entries of git's index were when both sides last had the same, as a hash of them.
     pub git_index: Option<Hash>,
     /// Whether a person paused it.

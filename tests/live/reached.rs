@@ -153,7 +153,7 @@ pub(crate) async fn start_by(here: &Work, connector: Arc<dyn Connector>, copy: &
     let session = session::Handle::start(connector, &frontend);
     let watching = if watch {
         let cookies = here.path().join("cookies");
-        let watching = sync::watched(&pair.workspace, Arc::clone(&rules), &cookies, session.state()).await;
+        let watching = sync::watched(&pair.workspace, Arc::clone(&rules), &cookies, None, session.state()).await;
         Some(watching.expect("it can be watched"))
     } else {
         None

@@ -11,6 +11,7 @@ use protocol::hello::Facts;
 
 use super::remote::address::typed;
 
+pub mod config;
 pub mod text;
 
 use crate::session::install;

@@ -3,6 +3,7 @@
 use protocol::error::Example;
 
 mod bring;
+mod configured;
 mod decide;
 mod error;
 mod flush;

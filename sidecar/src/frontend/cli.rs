@@ -102,6 +102,7 @@ async fn execute(invocation: Invocation) -> u8 {
         Err(source) => return print_error(&CliError::NoFolder { source }.into(), json),
     };
     scope.remote = scope.remote.or_else(|| env::text(env::REMOTE));
+    scope.variables = crate::config::layers::from_environment();
     let person = Arc::new(Person::new(&globals));
     let jobs = Jobs::new(Role::Asker);
     let request = Request { command, params, scope, folder };

@@ -256,7 +256,7 @@ pub(super) async fn status(
     let scope = Scope {
         remote: Some(remote.to_owned()),
         workspace: Some(workspace.to_string_lossy().into_owned()),
-        yes: false,
+        ..Scope::default()
     };
     let request = Request { command, params: json!({}), scope, folder: workspace.to_owned() };
     let socket = place.socket().await;

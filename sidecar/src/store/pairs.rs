@@ -77,6 +77,30 @@ impl Store {
         .map(drop)
     }
 
+    /// Stores a pair's marks, and none of its settings: those that a sync runs with may come from the configuration.
+    pub async fn update_marks(&self, pair: &Pair) -> Result<(), StoreError> {
+        let pair = pair.clone();
+        self.write(move |write| {
+            write.execute(
+                "update pair set copy = ?, root_inode = ?, root_device = ?, paused = ?, wanted = ?, last_visible = ?,
+                     last_durable = ?, git_index = ? where id = ?",
+                params![
+                    pair.copy,
+                    pair.root.map(|(inode, _)| inode.cast_signed()),
+                    pair.root.map(|(_, device)| device.cast_signed()),
+                    pair.paused,
+                    pair.wanted,
+                    pair.last_visible,
+                    pair.last_durable,
+                    pair.git_index.map(|hash| hash.0),
+                    pair.id
+                ],
+            )
+        })
+        .await
+        .map(drop)
+    }
+
     /// Stores whether a pair is paused, and nothing else of it.
     pub async fn pause_pair(&self, pair: i64, paused: bool) -> Result<(), StoreError> {
         self.write(move |write| write.execute("update pair set paused = ? where id = ?", params![paused, pair]))

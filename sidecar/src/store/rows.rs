@@ -60,6 +60,7 @@ pub(super) fn pair(row: &Row<'_>) -> Result<Pair> {
         pull: from_json(14, &row.get::<_, String>(14)?)?,
         git: if row.get(15)? { SyncGit::Push } else { SyncGit::Off },
         git_index: row.get::<_, Option<[u8; 32]>>(16)?.map(Hash),
+        debounce: None,
     })
 }
 

@@ -167,7 +167,7 @@ impl World {
         let session = session::Handle::start(connector, &frontend);
         let watching = if watch {
             let cookies = self.folder.path().join("cookies");
-            let watching = watched(&pair.workspace, Arc::clone(&rules), &cookies, session.state()).await;
+            let watching = watched(&pair.workspace, Arc::clone(&rules), &cookies, None, session.state()).await;
             Some(watching.expect("it can be watched"))
         } else {
             None

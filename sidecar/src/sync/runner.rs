@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::agent::Holder;
 use protocol::editor::SyncGit;
@@ -39,7 +40,8 @@ pub async fn run(cx: &Cx, pair: Pair, settings: Settings) -> Result<Handle> {
     let source = source(&pair, Arc::clone(&rules))?;
     let session = cx.sessions.get(cx, &pair.remote).await?;
     let watching = if settings.watch {
-        Some(watched(&pair.workspace, Arc::clone(&rules), &state_folder(cx).join("cookies"), session.state()).await?)
+        let cookies = state_folder(cx).join("cookies");
+        Some(watched(&pair.workspace, Arc::clone(&rules), &cookies, pair.debounce, session.state()).await?)
     } else {
         None
     };
@@ -113,14 +115,15 @@ pub(crate) fn state_folder(cx: &Cx) -> PathBuf {
     cx.store.path().parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// Watches a workspace; `cookies` is a folder of our own outside of it.
+/// Watches a workspace; `cookies` is a folder of our own outside of it, `debounce` how long a change has to be quiet.
 pub async fn watched(
     workspace: &Path,
     rules: Arc<Rules>,
     cookies: &Path,
+    debounce: Option<Duration>,
     session: published::Receiver<State>,
 ) -> Result<Watching> {
-    let watch = Arc::new(Watch::start(workspace, rules, cookies).await?);
+    let watch = Arc::new(Watch::start(workspace, rules, cookies, debounce).await?);
     let (notices, receiver) = mpsc::channel(NOTICES);
     let (asks, asked) = mpsc::channel(NOTICES);
     tokio::spawn(pump(Arc::clone(&watch), session, notices, asked));

@@ -150,8 +150,14 @@ struct Outbox {
 
 impl Watch {
     /// Watches the workspace at the absolute path `root`. `cookie_folder` is a folder of our own, outside of
-    /// the workspace; it is made when it is missing. Returns when every folder is watched.
-    pub async fn start(root: &Path, rules: Arc<Rules>, cookie_folder: &Path) -> Result<Self, WatchError> {
+    /// the workspace; it is made when it is missing. `debounce` is how long a change has to be quiet, if longer than
+    /// usual. Returns when every folder is watched.
+    pub async fn start(
+        root: &Path,
+        rules: Arc<Rules>,
+        cookie_folder: &Path,
+        debounce: Option<Duration>,
+    ) -> Result<Self, WatchError> {
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
             outbox: Mutex::default(),
@@ -167,7 +173,7 @@ impl Watch {
         let path = root.to_owned();
         std::thread::Builder::new()
             .name("watch".to_owned())
-            .spawn(move || actor::run(&path, rules, &own, health, started))
+            .spawn(move || actor::run(&path, rules, &own, health, debounce, started))
             .map_err(|error| WatchError::Start { path: root.to_owned(), source: notify::Error::io(error) })?;
         // From here on a dropped future ends the thread, too.
         let watch = Self { shared, health: seen };

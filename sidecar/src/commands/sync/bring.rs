@@ -24,7 +24,7 @@ const LOSSES: u32 = 3;
 
 pub(in crate::commands) async fn pull(cx: Cx, params: SyncPullParams) -> Result<SyncPullOutput> {
     let started = Instant::now();
-    let pair = place::existing(&cx).await?;
+    let pair = place::settled(&cx).await?;
     let selection = selected(&pair.workspace, &params.paths)?;
     let brought = whole(&cx, &pair, &selection, params.dry_run, None).await?;
     let brake = brought.brake.as_ref().map(shown);
@@ -54,7 +54,7 @@ pub(in crate::commands) async fn pull(cx: Cx, params: SyncPullParams) -> Result<
 
 /// Makes the pull that a brake stopped.
 pub(super) async fn approved(cx: &Cx, plan: String) -> Result<SyncStatus> {
-    let pair = place::existing(cx).await?;
+    let pair = place::settled(cx).await?;
     let brought = whole(cx, &pair, &Selection::synced(), false, Some(&plan)).await?;
     match brought.brake {
         Some(Brake { plan: present, .. }) => Err(crate::sync::AskError::OtherPlan { asked: plan, present }.into()),

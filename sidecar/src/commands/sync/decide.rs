@@ -13,7 +13,7 @@ use crate::cx::Cx;
 use crate::sync::{self, Which, guard};
 
 pub(in crate::commands) async fn conflicts(cx: Cx, _: NoParams) -> Result<SyncConflictsOutput> {
-    let pair = place::existing(&cx).await?;
+    let pair = place::settled(&cx).await?;
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
         if handle.compare().await? {
             watch_until_settled(&cx, &handle).await?;

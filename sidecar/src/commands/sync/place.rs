@@ -6,6 +6,7 @@ use protocol::editor::{SyncGit, SyncStartParams};
 use protocol::error::{Code, Example, Explain, Result, word};
 use protocol::path::RemotePath;
 
+use super::configured;
 use crate::commands::remote::choice;
 use crate::cx::Cx;
 use crate::env;
@@ -140,6 +141,8 @@ pub(super) async fn check(cx: &Cx, workspace: &Path) -> Result<()> {
 pub(super) struct Asked {
     /// The pair with what was asked for; without an id when it is new.
     pub(super) pair: Pair,
+    /// The same with what flags said, now and before, and nothing of the configuration: what is stored.
+    kept: Pair,
     /// What is stored of it.
     row: Option<Pair>,
     /// What was named, and not taken from what is stored.
@@ -181,6 +184,7 @@ pub(super) async fn asked_in(cx: &Cx, workspace: &Path, params: &SyncStartParams
             pull: Vec::new(),
             git: SyncGit::Off,
             git_index: None,
+            debounce: None,
             paused: false,
             wanted: false,
             last_visible: None,
@@ -205,7 +209,9 @@ pub(super) async fn asked_in(cx: &Cx, workspace: &Path, params: &SyncStartParams
         }
     }
     pair.git = params.git.unwrap_or(pair.git);
-    Ok(Asked { pair, row, named: params.clone(), names_remote: cx.scope.remote.is_some() })
+    let kept = pair.clone();
+    configured::over(cx, &mut pair, params).await?;
+    Ok(Asked { pair, kept, row, named: params.clone(), names_remote: cx.scope.remote.is_some() })
 }
 
 fn cleared(patterns: &[String]) -> Vec<String> {
@@ -227,10 +233,20 @@ impl Asked {
             || self.named.git.is_some() && asked.git != present.git
     }
 
+    /// Returns whether the running sync goes by other settings than those that hold now, wherever they come from.
+    pub(super) fn differs_at_all(&self, live: &Handle) -> bool {
+        let (asked, present) = (&self.pair, live.pair());
+        let settings = |pair: &Pair| {
+            let Pair { exclude, include, append, pull, git, debounce, .. } = pair.clone();
+            (exclude, include, append, pull, git, debounce)
+        };
+        self.differs(live) || settings(asked) != settings(present)
+    }
+
     /// Stores what was asked for and returns the pair to run. Another folder than the stored one, and that its
     /// base is forgotten, is stored by the sync once that folder could be opened.
     pub(super) async fn store(self, cx: &Cx, wanted: bool) -> Result<Pair> {
-        let Self { mut pair, row, .. } = self;
+        let Self { mut pair, kept, row, .. } = self;
         pair.wanted |= wanted;
         let row = if let Some(row) = row {
             row
@@ -240,11 +256,11 @@ impl Asked {
         };
         pair.id = row.id;
         let new = Pair {
-            exclude: pair.exclude.clone(),
-            include: pair.include.clone(),
-            append: pair.append.clone(),
-            pull: pair.pull.clone(),
-            git: pair.git,
+            exclude: kept.exclude,
+            include: kept.include,
+            append: kept.append,
+            pull: kept.pull,
+            git: kept.git,
             wanted: pair.wanted,
             ..row.clone()
         };
@@ -290,6 +306,13 @@ pub(super) async fn existing(cx: &Cx) -> Result<Pair> {
         }
     }
     Err(PlaceError::NeverSynced { workspace }.into())
+}
+
+/// Returns the pair of [`existing`] with the settings that hold now.
+pub(super) async fn settled(cx: &Cx) -> Result<Pair> {
+    let mut pair = existing(cx).await?;
+    configured::over(cx, &mut pair, &SyncStartParams::default()).await?;
+    Ok(pair)
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub(super) async fn running(cx: &Cx) -> Result<Handle> {
 
 /// Runs `work` on the running sync, or on one that is run once for it.
 pub(super) async fn with_sync<T>(cx: &Cx, work: impl AsyncFnOnce(&Handle) -> Result<T>) -> Result<T> {
-    let pair = place::existing(cx).await?;
+    let pair = place::settled(cx).await?;
     if let Some(handle) = cx.syncs.get(&pair.workspace) {
         return work(&handle).await;
     }

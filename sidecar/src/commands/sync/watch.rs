@@ -23,7 +23,7 @@ pub(in crate::commands) async fn watch(cx: Cx, params: SyncWatchParams) -> Resul
     }
     let workspace = asked.pair.workspace.clone();
     let starting = cx.syncs.starting();
-    if cx.syncs.get(&workspace).is_some_and(|live| asked.differs(&live)) {
+    if cx.syncs.get(&workspace).is_some_and(|live| asked.differs_at_all(&live)) {
         cx.frontend.tell(format!("Starting the sync of `{}` anew with the new settings", workspace.display()));
         end(&cx, &workspace).await;
         // What ended has stored its last words.

@@ -70,6 +70,7 @@ impl Stage {
             remote: Some(REMOTE.to_owned()),
             workspace: Some(workspace.to_string_lossy().into_owned()),
             yes: true,
+            ..Scope::default()
         };
         let person = Arc::clone(&cx.frontend);
         let cx = Cx {

@@ -96,6 +96,7 @@ impl Server {
             scope.workspace = self.root.get().map(|root| root.to_string_lossy().into_owned());
         }
         scope.remote = scope.remote.or_else(|| env::text(env::REMOTE));
+        scope.variables = crate::config::layers::from_environment();
         Ok(scope)
     }
 }

@@ -50,7 +50,7 @@ impl Actor {
             }
             match pair {
                 Some(pair) => {
-                    store.update_pair(&pair).await.map_err(|error| Refused { changes: Vec::new(), pair: true, error })
+                    store.update_marks(&pair).await.map_err(|error| Refused { changes: Vec::new(), pair: true, error })
                 }
                 None => Ok(()),
             }

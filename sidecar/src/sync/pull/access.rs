@@ -54,7 +54,7 @@ impl Access {
             // Another folder than the one the base describes: nothing that is known of it may be believed.
             cx.store.clear_base(pair.id).await?;
             (pair.git_index, pair.copy) = (None, Some(opened.copy.clone()));
-            cx.store.update_pair(&pair).await?;
+            cx.store.update_marks(&pair).await?;
         }
         let keep = keep_folder(cx, &pair);
         let sides = Sides { pair, base: Arc::new(base), target, opened, store: cx.store.clone(), keep }.without_unit();

@@ -44,6 +44,7 @@ pub(super) fn run(
     rules: Arc<Rules>,
     shared: &Arc<Shared>,
     health: watch::Sender<Health>,
+    debounce: Option<Duration>,
     started: oneshot::Sender<Result<(), WatchError>>,
 ) {
     let made = std::fs::create_dir_all(&shared.cookie_folder)
@@ -52,7 +53,7 @@ pub(super) fn run(
         Err(error) => drop(started.send(Err(error))),
         Ok(folders) => {
             let now = Instant::now();
-            let (next_audit, next_poll, settling) = (now + AUDIT, now + POLL, Settling::default());
+            let (next_audit, next_poll, settling) = (now + AUDIT, now + POLL, Settling::new(debounce));
             let mut actor = Actor { root, rules, shared, health, folders, settling, next_audit, next_poll };
             actor.publish_health();
             if started.send(Ok(())).is_ok() {

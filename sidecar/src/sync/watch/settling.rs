@@ -25,9 +25,27 @@ const LOCKED_CAP: Duration = Duration::from_millis(500);
 /// How often the lock is looked at meanwhile; its folder is not watched.
 const LOCKED_PAUSE: Duration = Duration::from_millis(5);
 
+/// Longest wait for quiet when a person asked for some, as so many times that: a file that changes all the time is sent, too.
+const ASKED_CAP: u32 = 10;
+
+/// How long to wait for quiet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waits {
+    quiet: Duration,
+    cap: Duration,
+    storm_cap: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { quiet: QUIET, cap: CAP, storm_cap: STORM_CAP }
+    }
+}
+
 /// Paths that changed and are not handed on yet.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
+    waits: Waits,
     ready: BTreeSet<RelPath>,
     everything: bool,
     /// When the ready ones became so, first and last.
@@ -40,6 +58,15 @@ pub(super) struct Settling {
 }
 
 impl Settling {
+    /// Begins with nothing; `asked` is the quiet that a person asked for.
+    pub(super) fn new(asked: Option<Duration>) -> Self {
+        let waits = asked.map_or_else(Waits::default, |asked| {
+            let (quiet, cap) = (asked.max(QUIET), asked.saturating_mul(ASKED_CAP).max(CAP));
+            Waits { quiet, cap, storm_cap: cap.max(STORM_CAP) }
+        });
+        Self { waits, ..Self::default() }
+    }
+
     /// Notes that a file was written and may be written further.
     pub(super) fn written(&mut self, path: RelPath, now: Instant) {
         if self.writing.len() >= MAX_PATHS {
@@ -115,8 +142,9 @@ impl Settling {
 
     fn ready_due(&self) -> Option<Instant> {
         let (first, last) = self.since?;
-        let cap = if self.everything || self.ready.len() > STORM { STORM_CAP } else { CAP };
-        Some((last + QUIET).min(first + cap))
+        let Waits { quiet, cap, storm_cap } = self.waits;
+        let cap = if self.everything || self.ready.len() > STORM { storm_cap } else { cap };
+        Some((last + quiet).min(first + cap))
     }
 
     fn hand_on(&mut self, now: Instant) -> Option<Dirty> {
@@ -192,6 +220,20 @@ mod tests {
         }
         settling.complete(path("late"), start + millis(99));
         assert_eq!(settling.due(), Some(start + STORM_CAP));
+    }
+
+    #[test]
+    fn the_quiet_that_was_asked_for_is_waited_for() {
+        let (mut settling, start) = (Settling::new(Some(millis(2000))), Instant::now());
+        settling.complete(path("a"), start);
+        settling.complete(path("a"), start + millis(1500));
+        assert_eq!(settling.due(), Some(start + millis(3500)));
+        assert_eq!(names(settling.take(start + millis(3499), || false)), Vec::<String>::new());
+        assert_eq!(names(settling.take(start + millis(3500), || false)), ["a"]);
+        for second in 0..30 {
+            settling.complete(path("log"), start + millis(10_000 + second * 1000));
+        }
+        assert_eq!(settling.due(), Some(start + millis(30_000)), "what never is quiet is sent, too");
     }
 
     #[test]

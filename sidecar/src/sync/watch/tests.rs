@@ -36,7 +36,7 @@ async fn watching(files: &[&str]) -> Bed {
     }
     let options = Options { exclude: vec![], include: vec![], global: None, git: false };
     let rules = Arc::new(Rules::load(&root, &options));
-    let watch = Watch::start(&root, rules, &folder.path().join("cookies")).await.expect("the kernel watches");
+    let watch = Watch::start(&root, rules, &folder.path().join("cookies"), None).await.expect("the kernel watches");
     Bed { folder, root, watch }
 }
 
@@ -253,7 +253,7 @@ async fn a_missing_root_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("gone");
     let rules = Arc::new(Rules::load(&root, &Options { exclude: vec![], include: vec![], global: None, git: false }));
-    let error = Watch::start(&root, rules, &folder.path().join("cookies")).await.expect_err("nothing to watch");
+    let error = Watch::start(&root, rules, &folder.path().join("cookies"), None).await.expect_err("nothing to watch");
     assert!(matches!(error, WatchError::Start { .. }), "{error:?}");
 }
 
