@@ -18,6 +18,8 @@ fn areas() -> Vec<(&'static str, Vec<Example>)> {
         ("Jobs", sidecar::jobs::examples()),
         ("The background process", sidecar::owner::examples()),
         ("The state database", sidecar::store::examples()),
+        ("Secrets", sidecar::secrets::examples()),
+        ("References and templates", sidecar::interpolate::examples()),
         ("Reaching a machine", sidecar::transport::examples()),
         ("The SSH configuration", sidecar::transport::ssh_config::examples()),
         ("Sessions", sidecar::sessions::examples()),

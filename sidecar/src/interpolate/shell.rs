@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fact, Facts, Known, Place, Problem, Reference, TemplateError, reference, value};
+use super::{Fact, Facts, Known, Place, Problem, Reference, TemplateError, value};
 use crate::env;
 use crate::secrets::Secret;
 
