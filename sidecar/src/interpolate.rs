@@ -103,8 +103,7 @@ impl Template {
                 parts.push(Part::Reference(reference, Place::of(text, at)));
                 at += length;
             } else {
-                let next = rest[1..].find('$').map_or(text.len(), |next| at + 1 + next);
-                let next = if rest.starts_with('$') { at + 1 } else { next };
+                let next = at + if rest.starts_with('$') { 1 } else { rest.find('$').unwrap_or(rest.len()) };
                 plain.push_str(&text[at..next]);
                 at = next;
             }
