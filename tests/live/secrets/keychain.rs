@@ -9,7 +9,7 @@ use harness::work::Work;
 use protocol::editor::{SecretGetOutput, SecretPlace, SecretSetOutput};
 use sidecar::secrets::{Keychain, contract};
 
-use super::{PASSPHRASE, given};
+use super::{PASSPHRASE, given, said};
 
 /// Set in the process that has to keep the contract with the keychain of its environment.
 const CHILD: &str = "MLT_KEYCHAIN_CONTRACT";
@@ -47,7 +47,7 @@ fn a_keychain_is_used_when_it_can_be_and_passed_over_when_not() {
     assert_eq!(stored.place, SecretPlace::File);
     assert!(stored.notes[0].contains("no Secret Service"), "{:?}", stored.notes);
     let ran = given(&mut sidecar(&keyring, &["secret", "set", "other", "--store", "keychain"]), b"x");
-    assert!(ran.code == 3 && ran.stderr.contains("--store file"), "{}", ran.text());
+    assert!(ran.code == 3 && said(&ran).contains("--store file"), "{}", ran.text());
     // One that is open; what is stored there wins.
     keyring.start("the login password");
     let ran = given(&mut sidecar(&keyring, &["secret", "set", "hf-token", "--store", "keychain"]), b"in the keychain");
@@ -60,22 +60,22 @@ fn a_keychain_is_used_when_it_can_be_and_passed_over_when_not() {
     keyring.lock();
     assert_eq!(reveal(&keyring).stdout, "in the file\n");
     let ran = set(&keyring, "new");
-    assert!(ran.code == 3 && ran.stdout.contains("locked"), "{}", ran.text());
+    assert!(ran.code == 3 && said(&ran).contains("locked"), "{}", ran.text());
     let ran = finish(&mut sidecar(&keyring, &["secret", "list"]));
-    assert!(ran.code == 0 && ran.stdout.contains("hf-token"), "{}", ran.text());
+    assert!(ran.code == 0 && said(&ran).contains("hf-token"), "{}", ran.text());
     // Opened with another password it stays locked.
     keyring.start("another password");
     assert_eq!(reveal(&keyring).stdout, "in the file\n");
     let ran = finish(&mut sidecar(&keyring, &["secret", "list"]));
-    assert!(ran.code == 0 && ran.stdout.contains("locked"), "{}", ran.text());
+    assert!(ran.code == 0 && said(&ran).contains("locked"), "{}", ran.text());
     keyring.start("the login password");
     assert_eq!(reveal(&keyring).stdout, "in the keychain\n");
     assert_eq!(finish(&mut sidecar(&keyring, &["secret", "remove", "hf-token"])).code, 0);
     let ran = reveal(&keyring);
-    assert!(ran.code == 3 && ran.stderr.contains("does not hold the secret"), "{}", ran.text());
+    assert!(ran.code == 3 && said(&ran).contains("does not hold the secret"), "{}", ran.text());
     // Gone, and the bus with it.
     keyring.stop();
     let mut nobody = sidecar(&keyring, &["secret", "get", "hf-token"]);
     let ran = finish(nobody.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere/bus"));
-    assert!(ran.code == 3 && ran.stderr.contains("there is no keychain here"), "{}", ran.text());
+    assert!(ran.code == 3 && said(&ran).contains("there is no keychain here"), "{}", ran.text());
 }

@@ -107,6 +107,7 @@ fn decrypt(identity: &impl age::Identity, sealed: &str) -> Result<Secret, SealEr
     Ok(Secret::new(text.to_owned()))
 }
 
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn refused(error: DecryptError) -> SealError {
     match error {
         DecryptError::NoMatchingKeys => SealError::Stranger,

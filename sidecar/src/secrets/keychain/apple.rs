@@ -50,6 +50,7 @@ fn or_nothing<T>(answer: std::result::Result<T, Error>) -> Result<Option<T>> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn error(error: Error) -> KeychainError {
     match error.code() {
         code if LOCKED.contains(&code) => KeychainError::Locked,

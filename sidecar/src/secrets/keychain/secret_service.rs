@@ -120,7 +120,7 @@ fn name_of(item: &Item<'_>) -> Result<Option<Name>> {
 
 fn error(error: Error) -> KeychainError {
     let failed = |reason: &dyn Display| KeychainError::Failed { reason: reason.to_string() };
-    match &error {
+    match error {
         Error::Locked | Error::Prompt => KeychainError::Locked,
         Error::Unavailable => KeychainError::Absent { reason: "no Secret Service runs".to_owned() },
         Error::Dbus(bus) => match bus.name() {
@@ -130,6 +130,6 @@ fn error(error: Error) -> KeychainError {
             },
             Some(_) | None => failed(&bus.message().unwrap_or("the session bus gives no reason")),
         },
-        _ => failed(&error),
+        other => failed(&other),
     }
 }
