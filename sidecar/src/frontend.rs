@@ -289,7 +289,9 @@ impl Question {
             ),
             Self::SecretValue { name, .. } => (
                 format!("the value of the secret `{name}` is not given and nobody can be asked"),
-                format!("Run `mltoolbox-sidecar secret set {name} < FILE`, or run it in a terminal to type the value."),
+                format!(
+                    "Run `mltoolbox-sidecar secret set {name}` in a terminal to type it, or give it a file with `< FILE`."
+                ),
             ),
             Self::InstallAgent { remote, .. } => (
                 format!("the agent is not installed on `{remote}` and nobody can be asked"),

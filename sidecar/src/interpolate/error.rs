@@ -203,5 +203,5 @@ pub fn examples() -> Vec<Example> {
         Problem::Dash { fact: Fact::RepoUrl },
     ];
     let all = parsed.into_iter().flatten().chain(rendered.into_iter().map(at));
-    all.map(|error| Example::of(&error.problem.clone(), error)).collect()
+    all.map(Example::from).collect()
 }

@@ -126,12 +126,13 @@ impl Command {
                 }
                 What::Reference(reference) => value(reference, place, known)?,
             };
-            let variable = free(&environment, what.variable(), &value);
-            text.push_str(&match quoting {
-                Quoting::Plain => format!("\"${{{variable}}}\""),
-                Quoting::Double | Quoting::Comment => format!("${{{variable}}}"),
-                Quoting::Single => format!("'\"${{{variable}}}\"'"),
-            });
+            let variable = free(&environment, &what.variable(), &value);
+            let (begin, end) = match quoting {
+                Quoting::Plain => ("\"${", "}\""),
+                Quoting::Double | Quoting::Comment => ("${", "}"),
+                Quoting::Single => ("'\"${", "}\"'"),
+            };
+            text.extend([begin, &variable, end]);
             environment.insert(variable, value);
         }
         Ok(Script { text, environment })
@@ -139,9 +140,9 @@ impl Command {
 }
 
 /// Returns a variable that has this value or none yet: `hf-token` and `hf.token` share a name.
-fn free(environment: &BTreeMap<String, Secret>, variable: String, value: &Secret) -> String {
+fn free(environment: &BTreeMap<String, Secret>, variable: &str, value: &Secret) -> String {
     let numbered = (2..).map(|number| format!("{variable}_{number}"));
-    let mut names = std::iter::once(variable.clone()).chain(numbered);
+    let mut names = std::iter::once(variable.to_owned()).chain(numbered);
     let fits = |name: &String| environment.get(name).is_none_or(|there| there == value);
     names.find(fits).expect("there are more names than variables")
 }

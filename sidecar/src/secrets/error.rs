@@ -42,10 +42,10 @@ pub enum SecretError {
     #[error("what was typed the second time is not what was typed first")]
     Differ,
     /// The work was lost to a defect.
-    #[error("a secret could not be looked for because of a defect")]
+    #[error("a secret could not be looked for because of a defect: {reason}")]
     Lost {
         /// What the runtime says.
-        source: tokio::task::JoinError,
+        reason: String,
     },
 }
 
@@ -153,6 +153,9 @@ pub fn examples() -> Vec<Example> {
         value(ValueProblem::TooLong),
         SecretError::Missing { name: name(), referenced, looked }.into(),
         SecretError::Differ.into(),
+        SecretError::from(KeychainError::Locked).into(),
+        SecretError::from(FileError::TooLarge { path: "/home/ada/.config/mltoolbox/secrets.yaml".into() }).into(),
+        SecretError::Lost { reason: "task 7 panicked".to_owned() }.into(),
     ];
     [own, keychain::examples(), file::examples()].concat()
 }

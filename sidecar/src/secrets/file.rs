@@ -70,7 +70,7 @@ impl FileStore {
             }
             Material::Passphrase(passphrase) => {
                 let identity = Identity::generate();
-                let sealed = identity.sealed(passphrase).map_err(|source| self.sealed(None, source))?;
+                let sealed = identity.sealed(passphrase).map_err(|source| self.sealed(None, &source))?;
                 let document = Document::new(&identity.recipient(), Some(&sealed));
                 // Of no use to whoever does not read a value with this very store.
                 drop(self.identity.set(identity));
@@ -113,7 +113,7 @@ impl FileStore {
             (Material::Passphrase(passphrase), Some(sealed)) => {
                 Identity::unsealed(sealed, passphrase).map_err(|error| match error {
                     SealError::Passphrase => wrong(),
-                    error => self.sealed(None, error),
+                    error => self.sealed(None, &error),
                 })?
             }
         };
@@ -137,7 +137,7 @@ impl FileStore {
         Ok(())
     }
 
-    fn sealed(&self, name: Option<&Name>, source: SealError) -> FileError {
+    fn sealed(&self, name: Option<&Name>, source: &SealError) -> FileError {
         FileError::Sealed { path: self.path.clone(), name: name.cloned(), reason: source.to_string() }
     }
 }
@@ -155,7 +155,7 @@ impl SecretStore for FileStore {
         let Some(document) = self.document()? else { return Ok(None) };
         let Some(sealed) = document.sealed(name) else { return Ok(None) };
         let opened = self.identity(&document)?.open(sealed);
-        Ok(Some(opened.map_err(|source| self.sealed(Some(name), source))?))
+        Ok(Some(opened.map_err(|source| self.sealed(Some(name), &source))?))
     }
 
     fn set(&self, name: &Name, value: &Secret) -> Result<(), SecretError> {
@@ -164,7 +164,7 @@ impl SecretStore for FileStore {
                 Some(document) => document,
                 None => self.begin()?,
             };
-            let sealed = seal::seal(document.recipient(), value).map_err(|source| self.sealed(Some(name), source))?;
+            let sealed = seal::seal(document.recipient(), value).map_err(|source| self.sealed(Some(name), &source))?;
             Ok(Some(document.with(name, &sealed)))
         })?;
         Ok(())

@@ -118,8 +118,8 @@ impl Secrets {
             Place::Environment => {
                 Ok(env::names(env::SECRET_PREFIX).iter().filter_map(|name| Name::of_variable(name)).collect())
             }
-            Place::Keychain => keychain(|keychain| keychain.names()).await,
-            Place::File => self.in_file(|file| file.names()).await,
+            Place::Keychain => keychain(|store| SecretStore::names(&store)).await,
+            Place::File => self.in_file(SecretStore::names).await,
         }
     }
 
@@ -229,5 +229,5 @@ async fn keychain<T: Send + 'static>(work: impl FnOnce(Keychain) -> Result<T> + 
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|source| Err(SecretError::Lost { source }))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(SecretError::Lost { reason: error.to_string() }))
 }

@@ -77,7 +77,8 @@ impl Skip for SecretImportOutput {
 
 async fn load(path: PathBuf) -> Result<Vec<Variable>> {
     let read = tokio::task::spawn_blocking(move || dotenv::load(&path, &env::text)).await;
-    let read: Result<Vec<Variable>, DotenvError> = read.map_err(|source| SecretError::Lost { source })?;
+    let read: Result<Vec<Variable>, DotenvError> =
+        read.map_err(|error| SecretError::Lost { reason: error.to_string() })?;
     Ok(read?)
 }
 

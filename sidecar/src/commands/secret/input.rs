@@ -37,7 +37,9 @@ impl Explain for InputError {
     fn help(&self) -> String {
         match self {
             Self::Read { name, .. } => {
-                format!("Give it as `mltoolbox-sidecar secret set {name} < FILE`, or in a terminal.")
+                format!(
+                    "Run `mltoolbox-sidecar secret set {name}` in a terminal to type it, or give it a file with `< FILE`."
+                )
             }
             Self::Reveal { name } => format!("Run `mltoolbox-sidecar secret get {name} --reveal` in a terminal."),
         }
@@ -46,35 +48,35 @@ impl Explain for InputError {
 
 /// Reads the value of a secret. One line break at its end is not part of it, so that `echo` can give it.
 pub(super) async fn value(cx: &Cx, name: &Name) -> Result<Secret> {
-    let bytes = match cx.frontend.piped() {
-        Some(input) => {
-            let mut bytes = Vec::new();
-            // With room for the line break, and one more, which is too long.
-            let limit = MAX_VALUE as u64 + 3;
-            tokio::select! {
-                read = async { input.take(limit).read_to_end(&mut bytes).await } => {
-                    read.map_err(|source| InputError::Read { name: name.clone(), source })?;
-                }
-                () = cx.cancel.cancelled() => {
-                    return Err(InputError::Read { name: name.clone(), source: std::io::ErrorKind::Interrupted.into() }.into());
-                }
-            }
-            if bytes.last() == Some(&b'\n') {
-                bytes.pop();
-                if bytes.last() == Some(&b'\r') {
-                    bytes.pop();
-                }
-            }
-            bytes
+    let Some(input) = cx.frontend.piped() else {
+        let first = typed(cx, name, false).await?;
+        if typed(cx, name, true).await? != first {
+            return Err(SecretError::Differ.into());
         }
-        None => {
-            let first = typed(cx, name, false).await?;
-            if typed(cx, name, true).await? != first {
-                return Err(SecretError::Differ.into());
-            }
-            first.reveal().as_bytes().to_vec()
-        }
+        return checked(name, first.reveal().as_bytes().to_vec());
     };
+    // With room for the line break, and one byte more, which is too much.
+    let limit = MAX_VALUE + 3;
+    // What grows leaves copies behind.
+    let mut bytes = Vec::with_capacity(limit + 64);
+    let mut input = input.take(limit as u64);
+    let failed = |source| InputError::Read { name: name.clone(), source };
+    tokio::select! {
+        read = input.read_to_end(&mut bytes) => {
+            read.map_err(failed)?;
+        }
+        () = cx.cancel.cancelled() => return Err(failed(std::io::ErrorKind::Interrupted.into()).into()),
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    checked(name, bytes)
+}
+
+fn checked(name: &Name, bytes: Vec<u8>) -> Result<Secret> {
     Ok(Secret::value(bytes).map_err(|problem| SecretError::Value { name: name.clone(), problem })?)
 }
 

@@ -114,7 +114,7 @@ impl Document {
         let Some(recipient) = recipient.filter(|_| seen.contains("version") && seen.contains("secrets")) else {
             return Err(fault(reader.at.max(1) - 1, Problem::Lacking));
         };
-        Ok(Self { recipient, identity, entries, lines })
+        Ok(Self { lines, recipient, identity, entries })
     }
 
     /// Returns what values are sealed for.

@@ -1,4 +1,4 @@
-//! The Secret Service of freedesktop.org (GNOME Keyring, KeePassXC, KDE Wallet) over the session bus.
+//! The Secret Service of freedesktop.org (GNOME Keyring, `KeePassXC`, KDE Wallet) over the session bus.
 //!
 //! Values cross the bus encrypted. Items are filed as the keyring libraries file theirs, so that
 //! `secret-tool lookup service mltoolbox username NAME` finds them. Nothing is started but what the bus itself starts.
