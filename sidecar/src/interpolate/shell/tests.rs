@@ -47,7 +47,7 @@ fn run(shell: &str, script: &Script) -> String {
         .output()
         .expect("a shell");
     assert!(ran.stderr.is_empty(), "{}\n{}", script.text, String::from_utf8_lossy(&ran.stderr));
-    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "{}", script.text);
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 0, "{}", script.text);
     String::from_utf8(ran.stdout).expect("text")
 }
 
