@@ -118,7 +118,7 @@ fn what_cannot_be_a_secret_is_refused() {
         ("empty", b"\n", "is empty"),
         ("nul", b"a\0b", "holds a NUL byte"),
         ("binary", b"\xff\xfe", "is not UTF-8"),
-        ("long", &[b'x'; (64 << 10) + 1], "is longer than 65536 bytes"),
+        ("long", &vec![b'x'; (64 << 10) + 1][..], "is longer than 65536 bytes"),
     ] {
         let ran = given(&mut with_passphrase(&work, &["secret", "set", name]), value);
         assert_eq!(ran.code, 2, "{}", ran.text());
