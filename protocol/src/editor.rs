@@ -14,6 +14,7 @@ mod agent;
 mod config;
 mod container;
 mod remote;
+mod secret;
 mod sync;
 mod tool;
 
@@ -21,6 +22,7 @@ pub use agent::*;
 pub use config::*;
 pub use container::*;
 pub use remote::*;
+pub use secret::*;
 pub use sync::*;
 pub use tool::*;
 
@@ -54,6 +56,11 @@ methods! {
     AgentRestart = "agent/restart": NoParams => AgentStatus;
     AgentStop = "agent/stop": NoParams => AgentStatus;
     AgentUninstall = "agent/uninstall": NoParams => AgentStatus;
+    SecretSet = "secret/set": SecretSetParams => SecretSetOutput;
+    SecretGet = "secret/get": SecretGetParams => SecretGetOutput;
+    SecretList = "secret/list": NoParams => SecretListOutput;
+    SecretRemove = "secret/remove": SecretRemoveParams => SecretRemoveOutput;
+    SecretImport = "secret/import": SecretImportParams => SecretImportOutput;
     SyncPush = "sync/push": SyncPushParams => SyncPushOutput;
     SyncPull = "sync/pull": SyncPullParams => SyncPullOutput;
     SyncWatch = "sync/watch": SyncWatchParams => SyncStatus;

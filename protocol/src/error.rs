@@ -192,6 +192,7 @@ codes! {
     AgentLost = "agent.lost", Unreachable, "The agent ended or stopped answering.";
     WorkspaceMissing = "workspace.missing", Usage, "The workspace folder does not exist or is no folder.";
     WorkspaceUnsafe = "workspace.unsafe", Usage, "The workspace is a folder that nobody means to sync whole.";
+    EnvFileInvalid = "config.env_file", Configuration, "An env file cannot be read, or a line of it is wrong.";
     SyncNotRunning = "sync.not_running", Usage, "No sync runs for this workspace.";
     SyncBrake = "sync.brake", Refused, "A sync stopped before it did something that looks like an accident.";
     SyncLarge = "sync.large", Usage, "A first push is very large and nobody confirmed it.";
@@ -205,6 +206,11 @@ codes! {
     StoreOpen = "store.open", Configuration, "The state database cannot be opened.";
     StoreNewer = "store.newer", Configuration, "The state database was written by a newer version.";
     StoreFailed = "store.failed", Work, "The state database refused a read or a write.";
+    SecretName = "secret.name", Usage, "A text cannot be the name of a secret.";
+    SecretValue = "secret.value", Usage, "A text cannot be the value of a secret.";
+    SecretMissing = "secret.missing", Configuration, "A secret is not set anywhere.";
+    SecretLocked = "secret.locked", Configuration, "The keychain or the file of secrets is locked and was not opened.";
+    SecretStore = "secret.store", Configuration, "The keychain or the file of secrets cannot be used.";
     FileFailed = "file.failed", Work, "A file on this machine cannot be read or written.";
     RemoteFileFailed = "file.remote_failed", Refused, "A file on the remote cannot be read or written.";
     RemoteFull = "file.remote_full", Refused, "The remote's disk is full.";

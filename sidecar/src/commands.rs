@@ -9,8 +9,9 @@ use std::time::Duration;
 use protocol::editor::{
     AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ConfigGet,
     ConfigInit, ConfigSchema, ConfigSet, ConfigShow, ConfigValidate, ContainerExec, DoctorRun, RemoteAdd,
-    RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SyncApprove, SyncConflicts,
-    SyncFlush, SyncList, SyncPause, SyncPull, SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
+    RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SecretGet, SecretImport, SecretList,
+    SecretRemove, SecretSet, SyncApprove, SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPull, SyncPush,
+    SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
 };
 use protocol::error::{Code, Explain, Result};
 use protocol::method::Method;
@@ -25,6 +26,7 @@ pub mod doctor;
 pub mod exec;
 pub mod reference;
 pub mod remote;
+pub mod secret;
 pub mod show;
 pub mod sync;
 pub mod tree;
@@ -157,6 +159,11 @@ fn rows() -> Vec<Command> {
         on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
         on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
         on::<ContainerExec, _>(&["exec"], "Run a command on the remote", exec::run, show::nothing).status::<ContainerExec>(exec_status).examples(&["exec --host -- nvidia-smi", "exec --host -- bash"]),
+        on::<SecretSet, _>(&["secret", "set"], "Store a secret; its value is read from standard input, or typed unseen", secret::set, secret::show::set).state(State::Spare).examples(&["secret set hf-token", "secret set hf-token < token.txt", "secret set hf-token --store file"]),
+        on::<SecretGet, _>(&["secret", "get"], "Say where a secret is, or print it", secret::get, secret::show::got).state(State::Spare).examples(&["secret get hf-token", "secret get hf-token --reveal"]),
+        on::<SecretList, _>(&["secret", "list"], "List the names of the secrets, and where each is", secret::list, secret::show::list).state(State::Spare),
+        on::<SecretRemove, _>(&["secret", "remove"], "Forget a secret", secret::remove, secret::show::removed).state(State::Spare),
+        on::<SecretImport, _>(&["secret", "import"], "Store the variables of a file as secrets", secret::import, secret::show::imported).state(State::Spare).examples(&["secret import .env", "secret import .env HF_TOKEN WANDB_API_KEY"]),
         on::<ConfigInit, _>(&["init"], "Write a commented mltoolbox.yaml for this project", config::init, show::config::begun).state(State::Spare).examples(&["init", "init --from dockerfile"]),
         on::<ConfigShow, _>(&["config", "show"], "Show the configuration that holds here", config::show, show::config::shown).state(State::Spare).examples(&["config show", "config show --origin"]),
         on::<ConfigValidate, _>(&["config", "validate"], "Check the configuration: all that is wrong, where, and what to write instead", config::validate, show::config::checked).status::<ConfigValidate>(config::status).state(State::Spare).examples(&["config validate", "config validate other/mltoolbox.yaml"]),
@@ -362,6 +369,7 @@ pub fn examples() -> Vec<protocol::error::Example> {
         remote::import::examples(),
         sync::examples(),
         exec::examples(),
+        secret::examples(),
         doctor::machine::examples(),
         crate::config::examples(),
         try_out::examples(),

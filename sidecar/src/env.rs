@@ -38,6 +38,19 @@ pub const SSH_CONFIG: &str = "MLTOOLBOX_SSH_CONFIG";
 pub const USER: &str = if cfg!(windows) { "USERNAME" } else { "USER" };
 /// The user's name where `USER` is not set: what POSIX calls it.
 pub const LOGNAME: &str = "LOGNAME";
+/// The session bus, on which a keychain is reached.
+pub const SESSION_BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
+/// What stands before the name of a secret in the variable that gives its value: `hf-token` is
+/// `MLTOOLBOX_SECRET_HF_TOKEN`.
+pub const SECRET_PREFIX: &str = "MLTOOLBOX_SECRET_";
+/// What stands before the variables that tell a hook what happened: `{{ remote.host }}` is
+/// `MLTOOLBOX_HOOK_REMOTE_HOST`.
+pub const HOOK_PREFIX: &str = "MLTOOLBOX_HOOK_";
+/// The passphrase of the encrypted file of secrets.
+pub const SECRETS_PASSPHRASE: &str = "MLTOOLBOX_SECRETS_PASSPHRASE";
+/// The file that opens the encrypted file of secrets: an identity as `age-keygen` writes it, or a passphrase in its
+/// first line.
+pub const SECRETS_KEY_FILE: &str = "MLTOOLBOX_SECRETS_KEY_FILE";
 /// The terminal's type.
 pub const TERM: &str = "TERM";
 
@@ -49,6 +62,15 @@ pub fn get(name: &str) -> Option<OsString> {
 /// Returns a variable as text; one that is not UTF-8 counts as not set.
 pub fn text(name: &str) -> Option<String> {
     get(name).and_then(|value| value.into_string().ok())
+}
+
+/// Returns the names of the variables that begin with `prefix` and are not empty, sorted.
+pub fn names(prefix: &str) -> Vec<String> {
+    let names =
+        std::env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
 }
 
 /// Returns the user's home directory; without a variable, what the system says.
@@ -86,6 +108,11 @@ pub fn system_config_dir() -> PathBuf {
 /// Returns the file of the state database.
 pub fn database() -> PathBuf {
     config_dir().join("mltoolbox.db")
+}
+
+/// Returns the encrypted file of secrets.
+pub fn secrets_file() -> PathBuf {
+    config_dir().join("secrets.yaml")
 }
 
 /// Returns the folder of log files.

@@ -13,6 +13,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::watch;
 
 use crate::commands::show::text::{bytes as bytes_of, count};
+use crate::env;
 use crate::secrets::Secret;
 
 pub mod base64;
@@ -30,6 +31,16 @@ pub trait Frontend: Send + Sync + fmt::Debug {
     async fn output(&self, stream: OutputStream, bytes: Bytes);
     /// Asks, and returns `None` when nobody can answer (no terminal, `--json`).
     async fn ask(&self, question: &Question) -> Option<Answer>;
+    /// Returns standard input where it is a pipe or a file that the command may read; `None` where it is a terminal, or
+    /// not the command's to read.
+    fn piped(&self) -> Option<Box<dyn AsyncRead + Send + Unpin>> {
+        None
+    }
+    /// Returns whether the value of a secret may be part of an answer: only where it goes to the person's own standard
+    /// output and through no protocol that somebody may record.
+    fn may_reveal(&self) -> bool {
+        false
+    }
     /// Hands over the terminal and standard input for an interactive program; at most once.
     fn terminal(&self) -> Option<Terminal>;
 }
@@ -110,6 +121,22 @@ pub enum Question {
         text: String,
         /// Whether what is typed may be seen.
         echo: bool,
+    },
+    /// The passphrase of the encrypted file of secrets.
+    SecretsFile {
+        /// The file.
+        path: String,
+        /// Whether the file is still to be made, and the passphrase chosen.
+        new: bool,
+        /// Whether it is typed the second time, to be sure.
+        again: bool,
+    },
+    /// The value of a secret.
+    SecretValue {
+        /// Its name.
+        name: String,
+        /// Whether it is typed the second time, to be sure.
+        again: bool,
     },
     /// Consent to install the agent on a remote, once per remote.
     InstallAgent {
@@ -200,6 +227,12 @@ impl Question {
             Self::Prompt { user, host, text, .. } => {
                 format!("`{host}` asks `{user}`: {}", text.trim_end().trim_end_matches(':'))
             }
+            Self::SecretsFile { again: true, .. } | Self::SecretValue { again: true, .. } => {
+                "The same again".to_owned()
+            }
+            Self::SecretsFile { path, new: true, .. } => format!("New passphrase for `{path}`"),
+            Self::SecretsFile { path, new: false, .. } => format!("Passphrase for `{path}`"),
+            Self::SecretValue { name, .. } => format!("Value of the secret `{name}`"),
             Self::InstallAgent { remote, path } => {
                 format!("MLToolbox needs its agent on `{remote}` to sync. Install it as `{path}`, without root?")
             }
@@ -245,6 +278,18 @@ impl Question {
                     text.trim_end().trim_end_matches(':')
                 ),
                 "Run this command in a terminal to answer, or use a key that the server takes alone.".to_owned(),
+            ),
+            Self::SecretsFile { path, .. } => (
+                format!("`{path}` needs a passphrase and nobody can be asked"),
+                format!(
+                    "Run this command in a terminal, or set `{}`, or name a file that holds it in `{}`.",
+                    env::SECRETS_PASSPHRASE,
+                    env::SECRETS_KEY_FILE
+                ),
+            ),
+            Self::SecretValue { name, .. } => (
+                format!("the value of the secret `{name}` is not given and nobody can be asked"),
+                format!("Run `mltoolbox-sidecar secret set {name} < FILE`, or run it in a terminal to type the value."),
             ),
             Self::InstallAgent { remote, .. } => (
                 format!("the agent is not installed on `{remote}` and nobody can be asked"),
@@ -302,6 +347,8 @@ pub fn examples() -> Vec<Example> {
             text: "Verification code: ".to_owned(),
             echo: true,
         },
+        Question::SecretsFile { path: "/home/ada/.config/mltoolbox/secrets.yaml".to_owned(), new: false, again: false },
+        Question::SecretValue { name: "hf-token".to_owned(), again: false },
         Question::InstallAgent { remote: "gpu1".to_owned(), path: "~/.mltoolbox/bin/mlt-0.1.0".to_owned() },
         Question::UnsafeWorkspace { path: "/home/ada".to_owned() },
         Question::LargePush { files: 250_000, bytes: 5_000_000_000, largest: vec!["data".to_owned()] },

@@ -3,8 +3,10 @@
 pub mod commands;
 pub mod config;
 pub mod cx;
+pub mod dotenv;
 pub mod env;
 pub mod frontend;
+pub mod interpolate;
 pub mod jobs;
 pub mod log;
 #[cfg_attr(not(unix), path = "owner/absent.rs")]

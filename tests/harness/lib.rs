@@ -7,6 +7,8 @@ pub mod work;
 
 pub mod host;
 
+pub mod keyring;
+
 pub mod binary;
 
 pub mod cli;

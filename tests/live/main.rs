@@ -24,6 +24,7 @@ mod logins;
 mod owner;
 mod pull;
 mod repository;
+mod secrets;
 mod shortages;
 mod ssh_config;
 mod sync;

@@ -34,6 +34,14 @@ impl Text {
         }
     }
 
+    /// Adds a text byte for byte, control characters too: for what a person asked to have as it is.
+    pub fn exact(&mut self, text: &str) {
+        self.text.push_str(text);
+        if !text.ends_with('\n') {
+            self.text.push('\n');
+        }
+    }
+
     /// Adds a name and its value.
     pub fn pair(&mut self, name: &str, value: &str) {
         self.hanging(&format!("{name:VALUE_COLUMN$}"), value);

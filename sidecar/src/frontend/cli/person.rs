@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use protocol::editor::OutputStream;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{line, terminal};
@@ -203,6 +203,14 @@ impl Frontend for Person {
         }
     }
 
+    fn piped(&self) -> Option<Box<dyn AsyncRead + Send + Unpin>> {
+        if io::stdin().is_terminal() { None } else { Some(Box::new(tokio::io::stdin())) }
+    }
+
+    fn may_reveal(&self) -> bool {
+        true
+    }
+
     fn terminal(&self) -> Option<Terminal> {
         self.finish();
         let raw = !self.json && terminal::make_raw();
@@ -220,7 +228,11 @@ fn ask(question: &Question) -> io::Result<Answer> {
     wrapped.line(&question.text());
     let text = wrapped.as_str().trim_end();
     match question {
-        Question::Passphrase { .. } | Question::Password { .. } | Question::Prompt { echo: false, .. } => {
+        Question::Passphrase { .. }
+        | Question::Password { .. }
+        | Question::SecretsFile { .. }
+        | Question::SecretValue { .. }
+        | Question::Prompt { echo: false, .. } => {
             terminal::remember();
             Ok(Answer::Secret(Secret::new(rpassword::prompt_password(format!("{text}: "))?)))
         }

@@ -146,7 +146,11 @@ impl Frontend for Person {
     async fn ask(&self, question: &Question) -> Option<Answer> {
         match question {
             // A message request has no field that hides what is typed.
-            Question::Passphrase { .. } | Question::Password { .. } | Question::Prompt { .. } => None,
+            Question::Passphrase { .. }
+            | Question::Password { .. }
+            | Question::Prompt { .. }
+            | Question::SecretsFile { .. }
+            | Question::SecretValue { .. } => None,
             Question::HostKey { .. }
             | Question::InstallAgent { .. }
             | Question::UnsafeWorkspace { .. }
