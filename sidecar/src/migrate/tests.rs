@@ -336,6 +336,9 @@ fn a_compose_file_with_several_services() {
             #   exclude: ["*.pth", data/raw/]
             #   include_overrides: ["configs/*.yaml"]
 
+            # Their values are in the secret store, or go there with `mltoolbox-sidecar secret set NAME`:
+            # postgres_password.
+
             # Not carried over:
             # - docker-compose.yml:6 the service `db`: a project has one container, which is made from
             #   `trainer`; go on running this one with `docker compose up -d db`.
