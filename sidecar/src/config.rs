@@ -150,8 +150,8 @@ pub fn read(places: &Places) -> Read {
 
 /// Returns what stands in for the project's file where there is none: the `devcontainer.json`, else the Dockerfile.
 fn fallback(start: &Path) -> Option<(PathBuf, tree::Parsed)> {
-    let devcontainers = devcontainer::FILES.iter().map(|name| start.join(name));
-    let found = devcontainers.filter_map(|file| devcontainer::fallback(&file).map(|parsed| (file, parsed))).next();
+    let mut devcontainers = devcontainer::FILES.iter().map(|name| start.join(name));
+    let found = devcontainers.find_map(|file| devcontainer::fallback(&file).map(|parsed| (file, parsed)));
     if found.is_some() {
         return found;
     }

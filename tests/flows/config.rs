@@ -51,7 +51,7 @@ fn every_broken_file_gives_place_reason_and_fix() {
         fs::write(work.workspace().join("mltoolbox.yaml"), broken(name)).expect("our own folder");
         let ran = run(&work, &["config", "validate"]);
         assert_eq!(ran.code, 3, "{name}: {}", ran.text());
-        transcript += &format!("{}\n{}\n", broken(name), work.redact(&ran.text()));
+        transcript.extend([&broken(name), "\n", &work.redact(&ran.text()), "\n"]);
     }
     fs::write(work.workspace().join("mltoolbox.yaml"), b"project:\n  name: caf\xe9\n").expect("our own folder");
     transcript += &work.redact(&run(&work, &["config", "validate"]).text());
@@ -79,27 +79,27 @@ fn a_first_file_is_written_checked_and_shown() {
     check(
         &work,
         "config validate",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config validate
         No problems in 1 file.
         [exit 0]
-    "#]],
+    "]],
     );
     check(
         &work,
         "init",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar init
         Wrote `$WORK/workspace/mltoolbox.yaml`: `environment.dockerfile` is
         `./Dockerfile`.
         Edit it, then run `mltoolbox-sidecar config validate`.
         [exit 0]
-    "#]],
+    "]],
     );
     check(
         &work,
         "init",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar init
         error: `$WORK/workspace/mltoolbox.yaml` is there already
           help: Run `mltoolbox-sidecar config validate
@@ -107,16 +107,16 @@ fn a_first_file_is_written_checked_and_shown() {
                 $WORK/workspace/mltoolbox.yaml
                 $WORK/workspace/mltoolbox.yaml.old` to begin anew.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,
         "config validate",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config validate
         No problems in 1 file.
         [exit 0]
-    "#]],
+    "]],
     );
     check(
         &work,
@@ -179,44 +179,44 @@ fn a_key_is_read_and_set_where_it_was_asked() {
     check(
         &work,
         "config get sync.debounc",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config get sync.debounc
         error: there is no key `sync.debounc`
           help: Use `sync.debounce` in place of `sync.debounc`.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,
         "config get sync.pull",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config get sync.pull
         error: `sync.pull` is not set
           help: Run `mltoolbox-sidecar config set sync.pull VALUE` to set it.
         [exit 2]
-    "#]],
+    "]],
     );
     check(
         &work,
         "config set sync.debounce 2",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config set sync.debounce 2
         error: flag VALUE: `2` has no unit
           help: Write `2s` in its place.
         [exit 3]
-    "#]],
+    "]],
     );
     check(
         &work,
         "config get sync",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config get sync
         strategy: rsync
         watch: true
         debounce: 2s
         git: off
         [exit 0]
-    "#]],
+    "]],
     );
 }
 
@@ -227,13 +227,13 @@ fn a_file_that_is_wrong_stops_what_needs_it() {
     check(
         &work,
         "config show",
-        &expect![[r#"
+        &expect![[r"
         $ mltoolbox-sidecar config show
         error: $WORK/workspace/mltoolbox.yaml:2:3: there is no key `exlude`
                in `sync`
           help: Write `exclude` in place of `exlude`.
         [exit 3]
-    "#]],
+    "]],
     );
     let ran = run(&work, &["sync", "push", "--json"]);
     assert_eq!(ran.code, 3, "{}", ran.text());

@@ -19,7 +19,9 @@ fn every_row_is_announced_and_answers_in_both_ways() {
     let names: Vec<_> = commands::table().iter().map(|command| command.method.clone()).collect();
     assert_eq!(methods, &json!(names));
     // A name that is no parameter of any row, so that nothing is begun that takes long.
-    for command in commands::table().iter().filter(|command| command.name != "try/run") {
+    // Nor what is another thing the second time.
+    let left_out = ["try/run", "config/init"];
+    for command in commands::table().iter().filter(|command| !left_out.contains(&command.name)) {
         let direct = editor.call(&command.method, &json!({}));
         let arguments = json!({ "command": command.method, "arguments": [{}] });
         let executed = editor.call("workspace/executeCommand", &arguments);

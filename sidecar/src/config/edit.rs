@@ -186,7 +186,8 @@ fn added(letters: &[char], at: usize, column: usize, names: &[&str], value: &Nod
     for (depth, name) in names.iter().enumerate() {
         let is_last = depth + 1 == names.len();
         let said = if is_last { format!(" {}", write::inline(value)) } else { String::new() };
-        new += &format!("{}{}:{said}{end}", " ".repeat(column + 2 * depth), write::scalar(name));
+        let (indent, name) = (" ".repeat(column + 2 * depth), write::scalar(name));
+        new.extend([indent.as_str(), &name, ":", &said, end]);
     }
     new
 }

@@ -1,10 +1,10 @@
 //! Pure: files of environment variables, read as docker compose reads them.
 //!
-//! - `NAME=value` or `NAME: value`, with `export ` before it or not; blank lines and `#` lines say nothing. - A value without
-//! quotes ends at ` #`; `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:+other}` and `${NAME:?text}` stand for
-//! variables of the file above, else of the environment. - In double quotes, too, with `\n`, `\t`, `\"`, `\\` and `\$`; the
-//! value may go over several lines. - In single quotes nothing means anything but `\'`. - A name alone takes its value from the
-//! environment, and is left out when it is not there. - What stands twice has its last value.
+//! An entry is `NAME=value` or `NAME: value`, with `export ` before it or not; blank lines and `#` lines say nothing. A
+//! value without quotes ends at ` #`, and `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:+other}` and
+//! `${NAME:?text}` in it stand for variables of the file above, else of the environment; in double quotes, too, with `\n`,
+//! `\t`, `\"`, `\\` and `\$`. In single quotes nothing means anything but `\'`. Quoted values may go over several lines. A name
+//! alone takes its value from the environment, and is left out when it is not there. What stands twice has its last value.
 
 use super::place::{Place, Source};
 use super::problem::Problem;
@@ -65,11 +65,11 @@ pub fn parse(
 /// What is wrong with an entry, and what to write instead. Never its value, which may be a secret.
 type Wrong = (String, String);
 
+/// A name and its value; nothing for a line that says nothing.
+type Read = Result<Option<(String, String)>, Wrong>;
+
 /// Reads one entry; returns it and what follows it.
-fn entry<'t>(
-    text: &'t str,
-    known: &dyn Fn(&str) -> Option<String>,
-) -> (Result<Option<(String, String)>, Wrong>, &'t str) {
+fn entry<'t>(text: &'t str, known: &dyn Fn(&str) -> Option<String>) -> (Read, &'t str) {
     let end = text.find('\n').unwrap_or(text.len());
     let (line, after) = (&text[..end], text.get(end + 1..).unwrap_or_default());
     let said = line.trim_start();

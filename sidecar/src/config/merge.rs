@@ -1,8 +1,8 @@
 //! Pure: several layers as one tree, in which every value still knows who said it.
 //!
-//! - Maps are merged name by name. - A list of a stronger layer replaces the whole list of a weaker one.
-//! - `null` takes back what weaker layers said, so that the default holds. - The one of `environment.base_image`,
-//! `dockerfile` and `devcontainer` that the strongest layer names takes the place of the others.
+//! Maps are merged name by name. A list of a stronger layer replaces the whole list of a weaker one. `null` takes back what
+//! weaker layers said, so that the default holds. The one of `environment.base_image`, `dockerfile` and `devcontainer` that
+//! the strongest layer names takes the place of the others.
 
 use super::check::SOURCES;
 use super::setting::{Field, Kind};
@@ -49,8 +49,8 @@ fn without_nulls(node: Node) -> Node {
 }
 
 fn without_other_sources(weaker: Node, stronger: &Node) -> Node {
-    let names = |name: &str| stronger.at(["environment", name]).is_some_and(|node| node.value != Value::Null);
-    let Some(named) = SOURCES.iter().find(|name| names(name)) else { return weaker };
+    let says = |name: &str| stronger.at(["environment", name]).is_some_and(|node| node.value != Value::Null);
+    let Some(named) = SOURCES.iter().find(|name| says(name)) else { return weaker };
     let mut weaker = weaker;
     if let Value::Map(entries) = &mut weaker.value
         && let Some(environment) = entries.iter_mut().find(|entry| entry.name == "environment")

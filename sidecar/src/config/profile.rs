@@ -6,8 +6,8 @@ use super::tree::{Node, Value};
 
 /// Returns the weakest layer: the variables of the profile that is named; `None` when none is.
 pub fn layer(root: &Node) -> Result<Option<Node>, Problem> {
-    let Some(named) = root.at(["environment", "profile"]) else { return Ok(None) };
-    let name = named.as_written().unwrap_or_default();
+    let Some(chosen) = root.at(["environment", "profile"]) else { return Ok(None) };
+    let name = chosen.as_written().unwrap_or_default();
     let known = root.get("profiles").map(Node::entries).unwrap_or_default();
     let Some(profile) = known.iter().find(|entry| entry.name == name) else {
         let names: Vec<&str> = known.iter().map(|entry| entry.name.as_str()).collect();
@@ -18,7 +18,7 @@ pub fn layer(root: &Node) -> Result<Option<Node>, Problem> {
             ),
             None => format!("Name one of `{}`, or write it to `~/.config/mltoolbox/config.yaml`.", names.join("`, `")),
         };
-        let (place, key) = (named.place.clone(), "environment.profile".to_owned());
+        let (place, key) = (chosen.place.clone(), "environment.profile".to_owned());
         return Err(Problem { place, key, reason: format!("there is no profile `{name}`"), fix });
     };
     let mut layer = Node::new(Value::Map(Vec::new()), profile.place.clone());

@@ -84,15 +84,14 @@ fn or_null(schema: Json) -> Json {
                 kinds.push(json!({ "type": "null" }));
             }
         }
-        Json::Object(object) => match object.get_mut("type") {
-            Some(kind @ Json::String(_)) => {
+        Json::Object(object) => {
+            if let Some(kind @ Json::String(_)) = object.get_mut("type") {
                 *kind = json!([kind.clone(), "null"]);
                 if let Some(Json::Array(words)) = object.get_mut("enum") {
                     words.push(Json::Null);
                 }
             }
-            Some(_) | None => {}
-        },
+        }
         _ => {}
     }
     schema
@@ -178,7 +177,8 @@ fn keys(page: &mut String, document: Document) {
 }
 
 fn word(choice: &Choice) -> String {
-    let also = choice.aliases.iter().map(|alias| format!(", also `{alias}`")).collect::<String>();
+    let also: Vec<String> = choice.aliases.iter().map(|alias| format!(", also `{alias}`")).collect();
+    let also = also.concat();
     match choice.refused {
         None => format!("  - `{}`{also}: {}\n", choice.name, described(choice.about)),
         Some(why) => format!("  - `{}` is not there yet: {why}.\n", choice.name),

@@ -72,7 +72,7 @@ pub fn unknown(key: &str) -> ConfigError {
     let last = key.rsplit('.').next().unwrap_or_default();
     let same = keys.iter().map(|(key, _)| key).find(|known| known.rsplit('.').next() == Some(last)).cloned();
     let instead = match crate::sessions::nearest(key, known).or(same) {
-        Some(nearest) => format!("Use `{nearest}` in place of `{}`.", key),
+        Some(nearest) => format!("Use `{nearest}` in place of `{key}`."),
         None => "Run `mltoolbox-sidecar config show` to see the keys that hold a value, or read `protocol/config.md`."
             .to_owned(),
     };

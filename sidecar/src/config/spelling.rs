@@ -141,7 +141,7 @@ fn one_map(root: &mut Node) {
         return;
     }
     let mut all: Vec<Entry> = Vec::new();
-    for entry in items.iter().flat_map(|item| item.entries()) {
+    for entry in items.iter().flat_map(Node::entries) {
         all.retain(|earlier| earlier.name != entry.name);
         all.push(entry.clone());
     }

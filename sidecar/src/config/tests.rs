@@ -45,7 +45,7 @@ fn outcome(folder: &Path, places: &Places) -> String {
 }
 
 #[track_caller]
-fn check(fixture: &str, expected: Expect) {
+fn check(fixture: &str, expected: &Expect) {
     let folder = files(fixture);
     let all = outcome(folder.path(), &places(folder.path()));
     // Sections that hold nothing but defaults say nothing.
@@ -63,7 +63,7 @@ fn check(fixture: &str, expected: Expect) {
 fn all_problems_are_said_at_once() {
     check(
         "//- /p/mltoolbox.yaml\nversion: \"3.0\"\nsync:\n  exlude: [a]\n  debounce: 2sec\n  watch: yes\n  strategy: rclone\n  git: psuh\nexclude: [b]\nenvironment:\n  base_image: a\n  dockerfile: b\n  gpu_count: many\n",
-        expect![[r#"
+        &expect![[r"
             $WORK/p/mltoolbox.yaml:3:3: there is no key `exlude` in `sync`
               Write `exclude` in place of `exlude`.
             $WORK/p/mltoolbox.yaml:4:13: `sec` is no unit of time; there are `ms`, `s`, `m` and `h`
@@ -80,7 +80,7 @@ fn all_problems_are_said_at_once() {
               Keep `base_image` and remove `dockerfile`, or the other way round.
             $WORK/p/mltoolbox.yaml:12:14: `environment.gpu.count` takes a whole number, not a text
               Write it as in `count: 2`.
-        "#]],
+        "]],
     );
 }
 
@@ -104,7 +104,7 @@ sync:
   debounce: 3s
   exclude: [project, other]
 ",
-        expect![[r#"
+        &expect![[r"
             remote:
               default: system  # $WORK/etc/config.yaml:3:19
             environment:
@@ -120,7 +120,7 @@ sync:
                 - other
               debounce: 3s  # $WORK/p/mltoolbox.yaml:3:13
               git: push  # $WORK/etc/config.yaml:1:27
-        "#]],
+        "]],
     );
 }
 
@@ -135,11 +135,11 @@ environment: {env: {A: system, B: system}}
 sync: {debounce: null, git: ~, exclude: null}
 environment: {env: {A: null}}
 ",
-        expect![[r#"
+        &expect![[r"
             environment:
               env:
                 B: system  # $WORK/etc/config.yaml:2:35
-        "#]],
+        "]],
     );
 }
 
@@ -166,7 +166,7 @@ watch:
     - provision: true
     - notify: slack
 ",
-        expect![[r#"
+        &expect![[r#"
             version: "3.0"  # $WORK/p/mltoolbox.yaml:1:10
             environment:
               base_image: a  # $WORK/p/mltoolbox.yaml:2:27
@@ -214,7 +214,7 @@ provision:
       <<: *backend
       api_key: ${secret:shade}
 ",
-        expect![[r#"
+        &expect![[r#"
             environment:
               base_image: a  # $WORK/p/mltoolbox.yaml:2:15
               env:
@@ -243,7 +243,7 @@ profiles: {ml: {env: {C: mine}}}
 //- /p/mltoolbox.yaml
 environment: {profile: ml, base_image: a, env: {B: null}}
 ",
-        expect![[r#"
+        &expect![[r"
             environment:
               base_image: a  # $WORK/p/mltoolbox.yaml:1:40
               env:
@@ -256,14 +256,14 @@ environment: {profile: ml, base_image: a, env: {B: null}}
                   A: profile  # $WORK/etc/config.yaml:2:26
                   B: profile  # $WORK/etc/config.yaml:2:38
                   C: mine  # $WORK/user/config.yaml:1:26
-        "#]],
+        "]],
     );
     check(
         "//- /p/mltoolbox.yaml\nenvironment: {base_image: a, profile: mll}\n//- /user/config.yaml\nprofiles: {ml: {env: {A: b}}}\n",
-        expect![[r#"
+        &expect![[r"
             $WORK/p/mltoolbox.yaml:1:39: there is no profile `mll`
               Write `profile: ml`.
-        "#]],
+        "]],
     );
 }
 
@@ -282,7 +282,7 @@ fn without_a_project_file_others_stand_in() {
 \t],
 }
 ",
-        expect![[r#"
+        &expect![[r"
             project:
               name: My-project  # $WORK/p/.devcontainer/devcontainer.json:3:10
             environment:
@@ -290,25 +290,25 @@ fn without_a_project_file_others_stand_in() {
               volumes:  # $WORK/p/.devcontainer/devcontainer.json:5:12
                 - ../data:/data:ro
                 - cache:/cache
-        "#]],
+        "]],
     );
     check(
         "//- /p/Dockerfile\nFROM scratch\n",
-        expect![[r#"
+        &expect![[r"
         environment:
           dockerfile: ./Dockerfile  # $WORK/p/Dockerfile
-    "#]],
+    "]],
     );
     check(
         "//- /p/.devcontainer.json\n{\"dockerComposeFile\": \"compose.yml\"}\n",
-        expect![[r#"
+        &expect![[r"
         environment:
           devcontainer: $WORK/p/.devcontainer.json  # $WORK/p/.devcontainer.json:1:1
-    "#]],
+    "]],
     );
     check(
         "//- /p/.devcontainer.json\n{\"image\": 3\n",
-        expect![[r#"
+        &expect![[r#"
         $WORK/p/.devcontainer.json:1:1: this brace is never closed
           Write `{"image": 3}`.
     "#]],

@@ -45,7 +45,8 @@ fn map(text: &mut String, node: &Node, depth: usize, origins: bool) {
                 written
             }
             Value::List(items) if !items.is_empty() => {
-                let items: String = items.iter().map(|item| format!("{indent}  - {}\n", inline(item))).collect();
+                let items: Vec<String> = items.iter().map(|item| format!("{indent}  - {}\n", inline(item))).collect();
+                let items = items.concat();
                 write!(text, "{indent}{name}:{}\n{items}", from())
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {

@@ -35,7 +35,7 @@ fn value(text: &str) -> Node {
 
 /// Shows the lines that a change takes away and brings.
 #[track_caller]
-fn check(key: &str, to: &str, expected: Expect) {
+fn check(key: &str, to: &str, expected: &Expect) {
     let edited = edit::set(FILE, &Source::Default, key, &value(to)).expect("it can be changed");
     let (before, after): (Vec<&str>, Vec<&str>) = (FILE.split('\n').collect(), edited.split('\n').collect());
     let same = before.iter().zip(&after).take_while(|(before, after)| before == after).count();
@@ -49,27 +49,27 @@ fn check(key: &str, to: &str, expected: Expect) {
 
 #[test]
 fn one_value_changes() {
-    check("version", "\"3.0\"", expect![""]);
+    check("version", "\"3.0\"", &expect![""]);
     check(
         "project.name",
         "two",
-        expect![[r#"
+        &expect![[r"
         -  name: one  # its name
         +  name: two  # its name
-    "#]],
+    "]],
     );
     check(
         "sync.debounce",
         "500ms",
-        expect![[r#"
+        &expect![[r"
         -  debounce: 2s
         +  debounce: 500ms
-    "#]],
+    "]],
     );
     check(
         "sync.exclude",
         "[a, \"*.b\"]",
-        expect![[r#"
+        &expect![[r#"
         -  exclude:
         -    - "*.pyc"   # compiled
         -    - data/
@@ -79,29 +79,29 @@ fn one_value_changes() {
     check(
         "environment.base_image",
         "\"a:b\"",
-        expect![[r#"
+        &expect![[r"
         -environment: {base_image: 'python:3.12', gpu_count: 1}
         +environment: {base_image: a:b, gpu_count: 1}
-    "#]],
+    "]],
     );
     check(
         "environment.gpu.count",
         "4",
-        expect![[r#"
+        &expect![[r"
         -environment: {base_image: 'python:3.12', gpu_count: 1}
         +environment: {base_image: 'python:3.12', gpu_count: 4}
-    "#]],
+    "]],
     );
     check(
         "hooks.on_connect",
         "[ls]",
-        expect![[r#"
+        &expect![[r"
         -  on_connect:
         -    - |
         -      echo one
         -      echo two
         +  on_connect: [ls]
-    "#]],
+    "]],
     );
 }
 
@@ -110,45 +110,45 @@ fn what_is_not_there_is_added_where_it_belongs() {
     check(
         "sync.git",
         "push",
-        expect![[r#"
+        &expect![[r"
         +  git: push
-    "#]],
+    "]],
     );
     check(
         "environment.env.A",
         "b",
-        expect![[r#"
+        &expect![[r"
         -environment: {base_image: 'python:3.12', gpu_count: 1}
         +environment: {base_image: 'python:3.12', gpu_count: 1, env: {A: b}}
-    "#]],
+    "]],
     );
     check(
         "environment.network_mode",
         "host",
-        expect![[r#"
+        &expect![[r"
         -environment: {base_image: 'python:3.12', gpu_count: 1}
         +environment: {base_image: 'python:3.12', gpu_count: 1, network_mode: host}
-    "#]],
+    "]],
     );
     check(
         "remote.default",
         "gpu1",
-        expect![[r#"
+        &expect![[r"
         +remote:
         +  default: gpu1
-    "#]],
+    "]],
     );
     check(
         "watch.enabled",
         "true",
-        expect![[r#"
+        &expect![[r"
         +  enabled: true
-    "#]],
+    "]],
     );
     check(
         "hooks.on_sync",
         "[\"echo {{ sync.files_changed }}\"]",
-        expect![[r#"
+        &expect![[r#"
         +  on_sync: ["echo {{ sync.files_changed }}"]
     "#]],
     );

@@ -54,14 +54,19 @@ impl<'t> Reader<'t> {
             let (event, span) = self.next()?;
             match event {
                 Event::StreamEnd => break,
-                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+                // The ends of lists and maps are taken with them.
+                Event::StreamStart
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd
+                | Event::Nothing
+                | Event::SequenceEnd
+                | Event::MappingEnd => {}
                 Event::Alias(_) | Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..)
                     if root.is_some() =>
                 {
                     let fix = "Remove the line `---` and what follows it, or move that to a file of its own.";
                     return Err(self.fatal(span.start, "a second document begins here, and only one is read", fix));
                 }
-                Event::SequenceEnd | Event::MappingEnd => {}
                 event => root = Some(self.node(event, span, 0)?),
             }
         }
@@ -125,7 +130,7 @@ impl<'t> Reader<'t> {
             | Event::SequenceEnd
             | Event::MappingEnd => (0, Value::Null, span.end),
         };
-        let node = Node { value, place: self.place(span.start), span: self.range(span.start, end) };
+        let node = Node { value, place: self.place(span.start), span: range(span.start, end) };
         if anchor != 0 {
             self.anchors.insert(anchor, Some((node.clone(), self.values - before + 1)));
         }
@@ -164,7 +169,7 @@ impl<'t> Reader<'t> {
                     return Ok((entries, span.end));
                 }
                 (Event::Scalar(text, ..), span) => {
-                    (text.into_owned(), self.place(span.start), self.range(span.start, span.end))
+                    (text.into_owned(), self.place(span.start), range(span.start, span.end))
                 }
                 (event, span) => {
                     let shown = self.node(event, span, depth + 1)?;
@@ -211,17 +216,13 @@ impl<'t> Reader<'t> {
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<Node, Fatal> {
-        match self.anchors.get(&anchor) {
-            Some(Some((node, values))) => {
-                let (node, values) = (node.clone(), *values);
-                self.count(values, span.start)?;
-                Ok(Node { place: self.place(span.start), span: self.range(span.start, span.end), ..node })
-            }
-            Some(None) | None => {
-                let fix = "Write the values themselves in place of this `*` reference.";
-                Err(self.fatal(span.start, "this refers to a value that it is a part of, without end", fix))
-            }
-        }
+        let Some(Some((node, values))) = self.anchors.get(&anchor) else {
+            let fix = "Write the values themselves in place of this `*` reference.";
+            return Err(self.fatal(span.start, "this refers to a value that it is a part of, without end", fix));
+        };
+        let (node, values) = (node.clone(), *values);
+        self.count(values, span.start)?;
+        Ok(Node { place: self.place(span.start), span: range(span.start, span.end), ..node })
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Marker) -> Value {
@@ -257,6 +258,7 @@ impl<'t> Reader<'t> {
         Err(self.fatal(at, &reason, "Remove `*` references here: each stands for all of what its anchor holds."))
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "it is the error of every function here")]
     fn fatal(&self, at: Marker, reason: &str, fix: &str) -> Fatal {
         Box::new(Problem::of_file(self.place(at), reason, fix))
     }
@@ -264,10 +266,10 @@ impl<'t> Reader<'t> {
     fn place(&self, at: Marker) -> Place {
         Place { source: self.source.clone(), line: at.line(), column: at.col() + 1 }
     }
+}
 
-    fn range(&self, start: Marker, end: Marker) -> Range<usize> {
-        start.index()..end.index().max(start.index())
-    }
+fn range(start: Marker, end: Marker) -> Range<usize> {
+    start.index()..end.index().max(start.index())
 }
 
 /// Returns the name of a tag of the core schema: `str` for `!!str`.

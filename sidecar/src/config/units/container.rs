@@ -29,8 +29,8 @@ impl Form for PortMapping {
                 return Err(Wrong::new(format!("`{other}` is neither `tcp` nor `udp`")).instead(format!("\"{ports}\"")));
             }
         };
-        let parts: Vec<&str> = ports.split(':').collect();
-        let (address, host, container) = match parts[..] {
+        let sides: Vec<&str> = ports.split(':').collect();
+        let (address, host, container) = match sides[..] {
             [port] => (None, port, port),
             [host, container] => (None, host, container),
             [address, host, container] if address.parse::<std::net::Ipv4Addr>().is_ok() => {
