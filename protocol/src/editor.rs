@@ -13,18 +13,22 @@ use crate::method::{Method, Notice};
 mod agent;
 mod config;
 mod container;
+mod migrate;
 mod remote;
 mod secret;
 mod sync;
 mod tool;
+mod trust;
 
 pub use agent::*;
 pub use config::*;
 pub use container::*;
+pub use migrate::*;
 pub use remote::*;
 pub use secret::*;
 pub use sync::*;
 pub use tool::*;
+pub use trust::*;
 
 macro_rules! methods {
     ($($name:ident = $method:literal : $params:ident => $output:ident;)*) => {
@@ -74,6 +78,8 @@ methods! {
     SyncResume = "sync/resume": NoParams => SyncStatus;
     SyncStop = "sync/stop": SyncStopParams => SyncStopOutput;
     ContainerExec = "container/exec": ContainerExecParams => ContainerExecOutput;
+    ProjectMigrate = "project/migrate": ProjectMigrateParams => ProjectMigrateOutput;
+    WorkspaceTrust = "workspace/trust": WorkspaceTrustParams => WorkspaceTrustOutput;
     ConfigInit = "config/init": ConfigInitParams => ConfigInitOutput;
     ConfigShow = "config/show": ConfigShowParams => ConfigShowOutput;
     ConfigValidate = "config/validate": ConfigValidateParams => ConfigValidateOutput;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use protocol::editor::{
     AgentInstall, AgentLogs, AgentRestart, AgentShow, AgentStop, AgentUninstall, CliCompletions, CliMan, ConfigGet,
-    ConfigInit, ConfigSchema, ConfigSet, ConfigShow, ConfigValidate, ContainerExec, DoctorRun, RemoteAdd,
-    RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SecretGet, SecretImport, SecretList,
-    SecretRemove, SecretSet, SyncApprove, SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPull, SyncPush,
-    SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun,
+    ConfigInit, ConfigSchema, ConfigSet, ConfigShow, ConfigValidate, ContainerExec, DoctorRun, ProjectMigrate,
+    RemoteAdd, RemoteConnect, RemoteImport, RemoteList, RemoteRemove, RemoteShow, RemoteTest, SecretGet, SecretImport,
+    SecretList, SecretRemove, SecretSet, SyncApprove, SyncConflicts, SyncFlush, SyncList, SyncPause, SyncPull,
+    SyncPush, SyncResolve, SyncResume, SyncShow, SyncStop, SyncWatch, TryRun, WorkspaceTrust,
 };
 use protocol::error::{Code, Explain, Result};
 use protocol::method::Method;
@@ -24,14 +24,17 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod exec;
+pub mod migrate;
 pub mod reference;
 pub mod remote;
 pub mod secret;
 pub mod show;
 pub mod sync;
 pub mod tree;
+pub mod trust;
 #[cfg_attr(not(unix), path = "commands/try_out/absent.rs")]
 pub mod try_out;
+mod work;
 
 use show::Text;
 
@@ -159,6 +162,8 @@ fn rows() -> Vec<Command> {
         on::<SyncResume, _>(&["sync", "resume"], "Go on after a pause", sync::resume, show::status).runs(Where::Owner),
         on::<SyncStop, _>(&["sync", "stop"], "Stop the sync; nothing is removed", sync::stop, show::stopped).runs(Where::Owners),
         on::<ContainerExec, _>(&["exec"], "Run a command on the remote", exec::run, show::nothing).status::<ContainerExec>(exec_status).examples(&["exec --host -- nvidia-smi", "exec --host -- bash"]),
+        on::<ProjectMigrate, _>(&["migrate"], "Write an mltoolbox.yaml from .env, Dockerfile and compose file", migrate::run, migrate::show).examples(&["migrate --dry-run", "migrate"]).state(State::Spare),
+        on::<WorkspaceTrust, _>(&["trust"], "Let a project's own commands run on this machine", trust::run, trust::show).examples(&["trust --status", "trust", "trust --revoke"]),
         on::<SecretSet, _>(&["secret", "set"], "Store a secret; its value is read from standard input, or typed unseen", secret::set, secret::show::set).state(State::Spare).examples(&["secret set hf-token", "secret set hf-token < token.txt", "secret set hf-token --store file"]),
         on::<SecretGet, _>(&["secret", "get"], "Say where a secret is, or print it", secret::get, secret::show::got).state(State::Spare).examples(&["secret get hf-token", "secret get hf-token --reveal"]),
         on::<SecretList, _>(&["secret", "list"], "List the names of the secrets, and where each is", secret::list, secret::show::list).state(State::Spare),

@@ -139,12 +139,11 @@ pub fn variables(
         let Some(value) = value else { continue };
         room = room.saturating_sub(value.len());
         let variable = Variable { name: entry.name.clone(), value, place: entry.place };
-        match index.get(&entry.name) {
-            Some(at) => found[*at] = variable,
-            None => {
-                index.insert(entry.name.clone(), found.len());
-                found.push(variable);
-            }
+        if let Some(at) = index.get(&entry.name) {
+            found[*at] = variable;
+        } else {
+            index.insert(entry.name.clone(), found.len());
+            found.push(variable);
         }
     }
     Ok(found)

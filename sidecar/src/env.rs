@@ -43,6 +43,8 @@ pub const SESSION_BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
 /// What stands before the name of a secret in the variable that gives its value: `hf-token` is
 /// `MLTOOLBOX_SECRET_HF_TOKEN`.
 pub const SECRET_PREFIX: &str = "MLTOOLBOX_SECRET_";
+/// What every variable begins with that holds a secret of ours, or what opens them.
+pub const OF_SECRETS: &str = "MLTOOLBOX_SECRET";
 /// What stands before the variables that tell a hook what happened: `{{ remote.host }}` is
 /// `MLTOOLBOX_HOOK_REMOTE_HOST`.
 pub const HOOK_PREFIX: &str = "MLTOOLBOX_HOOK_";

@@ -166,6 +166,15 @@ pub enum Question {
         /// Who holds it.
         holder: String,
     },
+    /// Whether the commands that a project brings along may run on this machine. `--yes` is no answer to it.
+    Trust {
+        /// The project's folder.
+        workspace: String,
+        /// The commands, one line each.
+        commands: Vec<String>,
+        /// Whether others were answered for before.
+        is_changed: bool,
+    },
     /// Removal of a remote that a sync still uses, or another act that loses state.
     Confirm {
         /// What will happen, as a question.
@@ -246,6 +255,15 @@ impl Question {
             Self::TakeOver { remote_dir, holder } => {
                 format!("`{remote_dir}` is synced by `{holder}`. Take it over?")
             }
+            Self::Trust { workspace, commands, is_changed } => format!(
+                "{} `{workspace}` would run on this machine:\n  {}\nTrust them? Else they are not run.",
+                if *is_changed {
+                    "Changed since they were answered for, these commands of"
+                } else {
+                    "These commands of"
+                },
+                commands.join("\n  ")
+            ),
             Self::Confirm { text } => text.clone(),
         }
     }
@@ -312,6 +330,10 @@ impl Question {
                 format!("`{remote_dir}` is synced by `{holder}` and nobody can be asked"),
                 format!("Run `mltoolbox-sidecar sync stop` in `{holder}`, or add `--take-over` here."),
             ),
+            Self::Trust { workspace, .. } => (
+                format!("`{workspace}` brings commands along for this machine and nobody can be asked"),
+                format!("Run `mltoolbox-sidecar trust --workspace {}` if they may run.", word(workspace)),
+            ),
             Self::Confirm { text } => {
                 (format!("a yes is needed and nobody can be asked: {text}"), "Add `--yes` to go on.".to_owned())
             }
@@ -355,6 +377,11 @@ pub fn examples() -> Vec<Example> {
         Question::TakeOver {
             remote_dir: "/data/project".to_owned(),
             holder: "ada@laptop:/home/ada/project".to_owned(),
+        },
+        Question::Trust {
+            workspace: "/home/ada/project".to_owned(),
+            commands: vec!["on_config_loaded: make".to_owned()],
+            is_changed: false,
         },
         Question::Confirm { text: "`gpu1` is used by the sync of `/home/ada/project`. Forget both?".to_owned() },
     ];

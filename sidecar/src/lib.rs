@@ -6,9 +6,11 @@ pub mod cx;
 pub mod dotenv;
 pub mod env;
 pub mod frontend;
+pub mod hooks;
 pub mod interpolate;
 pub mod jobs;
 pub mod log;
+pub mod migrate;
 #[cfg_attr(not(unix), path = "owner/absent.rs")]
 pub mod owner;
 pub mod secrets;
@@ -17,3 +19,4 @@ pub mod sessions;
 pub mod store;
 pub mod sync;
 pub mod transport;
+pub mod trust;

@@ -11,11 +11,12 @@ use protocol::error::{Code, Error, Explain, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-mod audience;
+pub(crate) mod audience;
 pub mod by_ssh;
 pub mod command;
 pub mod install;
 pub mod link;
+pub mod marked;
 pub mod policy;
 mod task;
 mod wake;

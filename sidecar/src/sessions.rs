@@ -99,6 +99,11 @@ impl Sessions {
         &self.identity
     }
 
+    /// Returns whether there is a session with the remote of that name that is connected now.
+    pub fn is_up(&self, remote: &str) -> bool {
+        self.table().get(remote).is_some_and(|session| *session.handle.state().borrow() == State::Ready)
+    }
+
     /// Ends every session of this process.
     pub fn close(&self) {
         self.table().clear();

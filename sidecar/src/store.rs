@@ -10,6 +10,7 @@ mod pairs;
 mod pulled;
 mod remotes;
 mod rows;
+mod trust;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use chunks::StoredChunks;
 pub use failure::StoreError;
 #[doc(hidden)]
 pub use failure::examples;
+pub use trust::StoredTrust;
 
 /// Requests that wait for the connection; a sender waits when there are more.
 const QUEUE: usize = 64;

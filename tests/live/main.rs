@@ -14,6 +14,7 @@ mod differential;
 mod editor;
 mod faults;
 mod flips;
+mod hooks;
 mod host;
 mod hostile;
 mod input;

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::hint::Words;
 use super::remote::choice;
+use super::work;
 use crate::cx::Cx;
 use crate::env;
 use crate::frontend::{Frontend, Terminal};
-use crate::session::command;
+use crate::session::marked;
 use crate::transport::{Control, Exit, Process, Pty, Transport, TransportError};
 
 /// Most bytes of one piece of output.
@@ -24,9 +25,6 @@ const PIECE: usize = 64 * 1024;
 
 /// A cancelled command gets this long to end by itself, and then as long to be killed.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// The variable that marks a command without a terminal.
-const MARK: &str = "MLTOOLBOX_EXEC";
 
 /// The terminal type when the person's own is not known.
 const DEFAULT_TERM: &str = "xterm-256color";
@@ -88,6 +86,8 @@ pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<Container
         return Err(ExecError::NoContainer { command: shell_words::join(&params.command) }.into());
     }
     let remote = choice::chosen(&cx).await?;
+    let work = work::begin(&cx, &choice::workspace(&cx).await).await?;
+    work.connected(&cx, &remote.name).await?;
     let session = cx.sessions.get(&cx, &remote.name).await?;
     let transport = session.transport().await?;
     let terminal = cx.frontend.terminal();
@@ -97,7 +97,7 @@ pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<Container
         size: *size.borrow(),
     });
     // A terminal that is gone ends what ran in it; anything else has to be found again.
-    let mark = pty.is_none().then(mark);
+    let mark = pty.is_none().then(marked::mark);
     let line = line(&params, mark.as_deref())?;
     let process = transport.exec(&line, pty.as_ref()).await?;
     let ending = Ending { transport: &*transport, mark: mark.as_deref(), cancel: &cx.cancel };
@@ -114,12 +114,6 @@ pub(super) async fn run(cx: Cx, params: ContainerExecParams) -> Result<Container
         }
     }
     Ok(output)
-}
-
-/// Returns a word that no other process has in its environment.
-fn mark() -> String {
-    let unique = (std::process::id(), std::time::SystemTime::now(), std::thread::current().id());
-    format!("{MARK}={}", &blake3::hash(format!("{unique:?}").as_bytes()).to_hex()[..32])
 }
 
 /// Returns the line that the remote's shell takes apart into exactly these words again. Without a terminal
@@ -204,25 +198,12 @@ impl Ending<'_> {
             if control.send(Control::Signal(signal.to_owned())).await.is_err() {
                 tracing::debug!(signal, "the command is gone already");
             }
-            self.signal_marked(signal).await;
+            if let Some(mark) = self.mark {
+                marked::signal(self.transport, mark, signal).await;
+            }
             tokio::time::sleep(GRACE).await;
         }
         Exit::Signal("KILL".to_owned())
-    }
-
-    /// Signals every process that has the mark. OpenSSH itself passes no signals on for root, nor for a
-    /// key with a forced command.
-    async fn signal_marked(&self, signal: &str) {
-        let Some(mark) = self.mark else { return };
-        let script = format!(
-            "for folder in /proc/[0-9]*; do grep -qs {mark} \"$folder/environ\" && kill -{signal} \"${{folder#/proc/}}\"; done"
-        );
-        let line = format!("sh -c {}", shell_words::quote(&script));
-        match tokio::time::timeout(GRACE, command::run(self.transport, &line)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::info!(%error, signal, "the command on the remote was not signalled"),
-            Err(_) => tracing::info!(signal, "the remote does not say whether the command was signalled"),
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod way;
 pub(super) use import::import;
 
 use super::agent::Found;
+use super::work::{self, Work};
 use crate::cx::Cx;
 use crate::frontend::{Question, confirm};
 use crate::sessions;
@@ -121,6 +122,7 @@ pub(super) async fn remove(cx: Cx, params: RemoteNameParams) -> Result<RemoteRow
 
 /// Adds a remote when it is new, brings the agent there, and starts the sync of the workspace.
 pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<SyncStatus> {
+    let work = work::begin(&cx, &choice::workspace(&cx).await).await?;
     let mut is_new = false;
     let remote = match cx.store.remote(&params.host).await? {
         Some(remote) => remote,
@@ -137,7 +139,7 @@ pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<S
             Some(_) | None => sessions::known(&cx, &params.host).await?,
         },
     };
-    if let Err(error) = reach(&cx, &remote.name).await {
+    if let Err(error) = reach(&cx, &remote.name, &work).await {
         // One that never worked would only be in the way of the next attempt.
         if is_new {
             cx.store.remove_remote(&remote.name).await?;
@@ -148,13 +150,15 @@ pub(super) async fn connect(mut cx: Cx, params: RemoteConnectParams) -> Result<S
     cx.scope.remote = Some(remote.name);
     let workspace = choice::workspace(&cx).await;
     if !cx.config(&workspace).await?.config.sync.watch {
-        let pushed = super::sync::push(cx, SyncPushParams::default()).await?;
+        let pushed = super::sync::push_in(cx, SyncPushParams::default(), Some(work)).await?;
         return Ok(pushed.status);
     }
-    super::sync::watch(cx, SyncWatchParams { start: SyncStartParams::default(), foreground: false }).await
+    let params = SyncWatchParams { start: SyncStartParams::default(), foreground: false };
+    super::sync::watch_in(cx, params, Some(work)).await
 }
 
-async fn reach(cx: &Cx, remote: &str) -> Result<()> {
+async fn reach(cx: &Cx, remote: &str, work: &Work) -> Result<()> {
+    work.connected(cx, remote).await?;
     let session = cx.sessions.get(cx, remote).await?;
     match session.link(crate::session::Lane::Priority).await {
         Ok(_) => Ok(()),

@@ -156,7 +156,7 @@ impl Problem {
             }
             Self::Template(Fault::Deep) => format!("Write {at} with fewer `${{…}}` within each other."),
             Self::Required { name, .. } => {
-                format!("Run `export {name}=VALUE` before this command, or set it above {at}.")
+                format!("Set it above {at}, or run `export {name}=VALUE` before this command.")
             }
             Self::TooLong => format!("Look at {at}: it repeats values that are long already."),
         }

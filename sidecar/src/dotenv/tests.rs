@@ -1,3 +1,5 @@
+//! Env files with every rule of docker compose, and what is wrong in others.
+
 use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
@@ -196,10 +198,10 @@ fn what_is_wrong_has_its_place_and_a_way_out() {
         Write `${NAME}` or `${NAME:-otherwise}` in line 1 of `.env`, or `$$` for a dollar that is only a dollar.
 
         .env:1:1: the variable `B` is needed and not set: the team's name
-        Run `export B=VALUE` before this command, or set it above line 1 of `.env`.
+        Set it above line 1 of `.env`, or run `export B=VALUE` before this command.
 
         .env:1:1: the variable `B` is needed and not set
-        Run `export B=VALUE` before this command, or set it above line 1 of `.env`.
+        Set it above line 1 of `.env`, or run `export B=VALUE` before this command.
 
         .env:1:3: the value has a NUL character in it
         Take the NUL out of line 1 of `.env`; keep binary data in a file and name that file.

@@ -30,7 +30,7 @@ impl Audience {
 
 /// Nobody: hears nothing, answers nothing.
 #[derive(Debug)]
-struct Nobody;
+pub(crate) struct Nobody;
 
 #[async_trait]
 impl Frontend for Nobody {

@@ -11,6 +11,7 @@ use super::error::Stopped;
 use super::mirror;
 use super::place::asked;
 use super::settle::{may_take_over, settle};
+use crate::commands::work::{self, Work};
 use crate::cx::Cx;
 use crate::sync::pull::Access;
 use crate::sync::{self, Arrival, AskError, Handle, Settings, Snapshot};
@@ -21,6 +22,15 @@ const DURABLE_WITHIN: Duration = Duration::from_mins(2);
 const LISTED: usize = 1000;
 
 pub(in crate::commands) async fn push(cx: Cx, params: SyncPushParams) -> Result<SyncPushOutput> {
+    push_in(cx, params, None).await
+}
+
+/// Pushes, as a part of what a command has begun already if it has.
+pub(in crate::commands) async fn push_in(
+    cx: Cx,
+    params: SyncPushParams,
+    begun: Option<Work>,
+) -> Result<SyncPushOutput> {
     let started = Instant::now();
     let asked = asked(&cx, &params.start).await?;
     if params.start.dry_run {
@@ -31,6 +41,10 @@ pub(in crate::commands) async fn push(cx: Cx, params: SyncPushParams) -> Result<
         output.milliseconds = started.elapsed().as_secs_f64() * 1000.0;
         return Ok(output);
     }
+    let work = match begun {
+        Some(work) => work,
+        None => work::begin(&cx, &asked.pair.workspace).await?,
+    };
     if let Some(handle) = cx.syncs.get(&asked.pair.workspace) {
         if asked.differs(&handle) {
             return Err(Stopped::Otherwise { workspace: handle.status().workspace }.into());
@@ -48,6 +62,7 @@ pub(in crate::commands) async fn push(cx: Cx, params: SyncPushParams) -> Result<
         return Err(AskError::Paused.into());
     }
     let pair = asked.store(&cx, false).await?;
+    work.connected(&cx, &pair.remote).await?;
     let mut settings = Settings { watch: false, take_over: params.start.take_over };
     let (handle, mut arrivals, settled) = loop {
         let handle = sync::run(&cx, pair.clone(), settings).await?;
@@ -61,6 +76,10 @@ pub(in crate::commands) async fn push(cx: Cx, params: SyncPushParams) -> Result<
     };
     let result = match settled {
         Ok(()) => finished(&cx, &handle, &Snapshot::default(), &mut arrivals, params.mirror).await,
+        Err(error) => Err(error),
+    };
+    let result = match result {
+        Ok(output) => work.synced(&cx, &handle, output.files + output.removed).await.map(|()| output),
         Err(error) => Err(error),
     };
     handle.stop().await;

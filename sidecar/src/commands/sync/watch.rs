@@ -11,17 +11,27 @@ use super::settle::{may_take_over, settle};
 use super::status::owned;
 use super::stop::end;
 use crate::commands::show::{self, text};
+use crate::commands::work::{self, Work};
 use crate::cx::Cx;
 use crate::store::Pair;
 use crate::sync::{self, Arrival, Handle, Settings};
 
 pub(in crate::commands) async fn watch(cx: Cx, params: SyncWatchParams) -> Result<SyncStatus> {
+    watch_in(cx, params, None).await
+}
+
+/// Watches, as a part of what a command has begun already if it has.
+pub(in crate::commands) async fn watch_in(cx: Cx, params: SyncWatchParams, begun: Option<Work>) -> Result<SyncStatus> {
     let mut asked = asked(&cx, &params.start).await?;
     if params.start.dry_run {
         let planned = sync::preview(&cx, asked.pair).await?;
         return Ok(SyncStatus { changes: planned.changes, ..planned.status });
     }
     let workspace = asked.pair.workspace.clone();
+    let work = match begun {
+        Some(work) => work,
+        None => work::begin(&cx, &workspace).await?,
+    };
     let starting = cx.syncs.starting();
     if cx.syncs.get(&workspace).is_some_and(|live| asked.differs_at_all(&live)) {
         cx.frontend.tell(format!("Starting the sync of `{}` anew with the new settings", workspace.display()));
@@ -30,9 +40,13 @@ pub(in crate::commands) async fn watch(cx: Cx, params: SyncWatchParams) -> Resul
         asked = place::asked_in(&cx, &workspace, &params.start).await?;
     }
     let pair = if cx.syncs.get(&workspace).is_some() { asked.pair } else { asked.store(&cx, true).await? };
+    work.connected(&cx, &pair.remote).await?;
     let mut settings = Settings { watch: true, take_over: params.start.take_over };
     let (mut handle, settled) = loop {
-        let handle = join(&cx, &pair, settings).await?;
+        let (handle, is_started) = join(&cx, &pair, settings).await?;
+        if is_started {
+            work.follow(&cx, &handle).await?;
+        }
         let settled = settle(&cx, &handle).await;
         if !may_take_over(&cx, &pair, settings, &settled).await {
             break (handle, settled);
@@ -91,18 +105,19 @@ async fn joined(cx: &Cx, workspace: &Path, take_over: bool) -> Result<Option<Han
     }
 }
 
-/// Returns the sync of the pair's workspace, which is started when there is none.
-async fn join(cx: &Cx, pair: &Pair, settings: Settings) -> Result<Handle> {
+/// Returns the sync of the pair's workspace, and whether it was started now because there was none.
+async fn join(cx: &Cx, pair: &Pair, settings: Settings) -> Result<(Handle, bool)> {
     if let Some(handle) = joined(cx, &pair.workspace, settings.take_over).await? {
-        return Ok(handle);
+        return Ok((handle, false));
     }
     let new = sync::run(cx, pair.clone(), settings).await?;
     let mine = new.clone();
     let handle = cx.syncs.add(pair.workspace.clone(), move || new);
-    if !handle.is(&mine) {
+    let is_mine = handle.is(&mine);
+    if !is_mine {
         mine.stop().await;
     }
-    Ok(handle)
+    Ok((handle, is_mine))
 }
 
 /// Shows what happens until the person has seen enough, or the sync ends.

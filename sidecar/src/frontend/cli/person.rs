@@ -249,6 +249,7 @@ fn ask(question: &Question) -> io::Result<Answer> {
         | Question::UnsafeWorkspace { .. }
         | Question::LargePush { .. }
         | Question::TakeOver { .. }
+        | Question::Trust { .. }
         | Question::Confirm { .. } => {
             write!(tty, "{text} [y/N] ")?;
             let mut typed = String::new();

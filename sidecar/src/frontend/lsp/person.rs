@@ -156,6 +156,7 @@ impl Frontend for Person {
             | Question::UnsafeWorkspace { .. }
             | Question::LargePush { .. }
             | Question::TakeOver { .. }
+            | Question::Trust { .. }
             | Question::Confirm { .. } => {
                 let (client, text) = (self.client.clone(), question.text());
                 let choices =
