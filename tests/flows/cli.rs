@@ -16,49 +16,58 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
     check(
         &work,
         "--help",
-        &expect![[r"
-        $ mltoolbox-sidecar --help
-        Keeps a project here equal to its copy on a remote machine, and runs commands
-        there
+        &expect![[r#"
+            $ mltoolbox-sidecar --help
+            Keeps a project here equal to its copy on a remote machine, and runs commands
+            there
 
-        Usage: mltoolbox-sidecar [OPTIONS] [COMMAND]
+            Usage: mltoolbox-sidecar [OPTIONS] [COMMAND]
 
-        Commands:
-          try          Show on this machine what MLToolbox does; leaves nothing behind
-          remote       Remotes: the machines we reach
-          agent        The agent: our helper on a remote
-          sync         Sync: keep a remote folder equal to this one
-          exec         Run a command on the remote
-          doctor       Check everything and say what to mend
-          completions  Print a completion script for a shell
-          man          Print the manual page
-          lsp          Be the language server on standard input and output
-          help         Print this message or the help of the given subcommand(s)
+            Commands:
+              try          Show on this machine what MLToolbox does; leaves nothing behind
+              remote       Remotes: the machines we reach
+              agent        The agent: our helper on a remote
+              sync         Sync: keep a remote folder equal to this one
+              exec         Run a command on the remote
+              migrate      Write an mltoolbox.yaml from .env, Dockerfile and compose file
+              trust        Let a project's own commands run on this machine
+              secret       Secrets: tokens and passwords, kept where nobody reads them
+              init         Write a commented mltoolbox.yaml for this project
+              config       The configuration: what holds, and why
+              doctor       Check everything and say what to mend
+              completions  Print a completion script for a shell
+              man          Print the manual page
+              lsp          Be the language server on standard input and output
+              help         Print this message or the help of the given subcommand(s)
 
-        Options:
-              --stdio    Be the language server (as `lsp`)
-          -h, --help     Print help
-          -V, --version  Print version
+            Options:
+                  --stdio    Be the language server (as `lsp`)
+              -h, --help     Print help
+              -V, --version  Print version
 
-        For every command:
-              --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
-                                 only one is the default
-              --workspace <DIR>  Project folder; the current one is the default
-          -y, --yes              Answer yes to every question
-              --json             Print one JSON document instead of text
-              --format <FORMAT>  Print `text` or `json` [possible values: text, json]
-          -q, --quiet            Show no progress
-          -v, --verbose...       Show log lines; twice for more
+            For every command:
+                  --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
+                                     only one is the default
+                  --workspace <DIR>  Project folder; the current one is the default
+                  --config <FILE>    Project's configuration file; the nearest
+                                     `mltoolbox.yaml` above is the default
+                  --set <KEY=VALUE>  Set a key of the configuration for this command (`--set
+                                     sync.debounce=2s`)
+              -y, --yes              Answer yes to every question
+                  --json             Print one JSON document instead of text
+                  --format <FORMAT>  Print `text` or `json` [possible values: text, json]
+              -q, --quiet            Show no progress
+              -v, --verbose...       Show log lines; twice for more
 
-        Start with: mltoolbox-sidecar try
-        Without a command: this help on a terminal, the language server on a pipe.
-        [exit 0]
-    "]],
+            Start with: mltoolbox-sidecar try
+            Without a command: this help on a terminal, the language server on a pipe.
+            [exit 0]
+        "#]],
     );
     check(
         &work,
         "help sync push",
-        &expect![[r"
+        &expect![[r#"
             $ mltoolbox-sidecar help sync push
             Bring the remote up to date once
 
@@ -90,6 +99,10 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
                   --remote <NAME>    Remote to use, by name (also `MLTOOLBOX_REMOTE`); the
                                      only one is the default
                   --workspace <DIR>  Project folder; the current one is the default
+                  --config <FILE>    Project's configuration file; the nearest
+                                     `mltoolbox.yaml` above is the default
+                  --set <KEY=VALUE>  Set a key of the configuration for this command (`--set
+                                     sync.debounce=2s`)
               -y, --yes              Answer yes to every question
                   --json             Print one JSON document instead of text
                   --format <FORMAT>  Print `text` or `json` [possible values: text, json]
@@ -100,7 +113,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
               mltoolbox-sidecar sync push
               mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
             [exit 0]
-        "]],
+        "#]],
     );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());
