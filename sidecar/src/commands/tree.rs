@@ -142,10 +142,9 @@ fn noun_about(noun: &str) -> &'static str {
     match noun {
         "remote" => "Remotes: the machines we reach",
         "agent" => "The agent: our helper on a remote",
+        "sync" => "Sync: keep a remote folder equal to this one",
         "secret" => "Secrets: tokens and passwords, kept where nobody reads them",
         "config" => "The configuration: what holds, and why",
-        "secret" => "Secrets: tokens and passwords, kept where nobody reads them",
-        "sync" => "Sync: keep a remote folder equal to this one",
         _ => unreachable!("every noun of the table has a line here; a unit test builds the tree"),
     }
 }
