@@ -16,7 +16,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
     check(
         &work,
         "--help",
-        &expect![[r#"
+        &expect![[r"
             $ mltoolbox-sidecar --help
             Keeps a project here equal to its copy on a remote machine, and runs commands
             there
@@ -62,12 +62,12 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
             Start with: mltoolbox-sidecar try
             Without a command: this help on a terminal, the language server on a pipe.
             [exit 0]
-        "#]],
+        "]],
     );
     check(
         &work,
         "help sync push",
-        &expect![[r#"
+        &expect![[r"
             $ mltoolbox-sidecar help sync push
             Bring the remote up to date once
 
@@ -113,7 +113,7 @@ fn help_fits_a_small_terminal_and_lists_every_noun() {
               mltoolbox-sidecar sync push
               mltoolbox-sidecar sync push ~/project --to /data/project --dry-run
             [exit 0]
-        "#]],
+        "]],
     );
     for line in ["--help", "remote --help", "sync --help", "sync watch --help", "exec --help", "agent --help"] {
         let ran = run(&work, &line.split(' ').collect::<Vec<_>>());

@@ -66,8 +66,8 @@ async fn ran(hooks: &[Hook], values: &Values, cancel: &CancellationToken) -> (Ve
 async fn check(run: &str, expected: &Expect) {
     let (heard, error) = ran(&[hook(run)], &Values::default(), &CancellationToken::new()).await;
     let error = error.map(|error| format!("error: {error}\nhelp: {}\n", error.help)).unwrap_or_default();
-    let heard: String = heard.iter().map(|line| format!("{line}\n")).collect();
-    expected.assert_eq(&(heard + &error));
+    let heard: Vec<String> = heard.into_iter().chain([error]).collect();
+    expected.assert_eq(&heard.join("\n"));
 }
 
 #[tokio::test]

@@ -532,7 +532,8 @@ fn what_cannot_be_read_is_said_with_its_place() {
         let folder = project(files);
         let shown = shown(folder.path()).replace(&folder.path().display().to_string(), "$PROJECT");
         let name = value::name(&folder.path().file_name().expect("it has a name").to_string_lossy());
-        all += &format!("{}\n", shown.replace(&name, "$NAME"));
+        all += &shown.replace(&name, "$NAME");
+        all.push('\n');
     }
     expect![[r#"
         `$PROJECT` has no `.env`, no `Dockerfile` and no compose file
