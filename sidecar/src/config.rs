@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 pub mod check;
 pub mod devcontainer;
 pub mod edit;
-pub mod env_file;
 mod error;
 pub mod layers;
 pub mod merge;

@@ -1,5 +1,7 @@
 //! Pure: a file's tree against the schema. Everything that is wrong is said at once.
 
+use protocol::error::Explain as _;
+
 use super::place::{Layer, Place};
 use super::problem::Problem;
 use super::schema::{Agent, Config, Document};
@@ -7,6 +9,7 @@ use super::setting::{Reading, Setting};
 use super::spelling;
 use super::tree::{Node, Parsed, Value};
 use super::units::Version;
+use crate::interpolate::{Command, Template, TemplateError};
 
 /// The three that say what a container is made of.
 pub const SOURCES: [&str; 3] = ["base_image", "dockerfile", "devcontainer"];
@@ -38,6 +41,8 @@ pub fn check(parsed: Parsed, document: Document) -> Checked {
             own_profiles(&root, &mut reading);
             hidden_folder(&root, &mut reading);
             patterns(&root, &mut reading);
+            references(&root, &mut reading);
+            commands(&root, &mut reading);
         }
         Document::Agent => {
             Agent::read(&root, &mut reading);
@@ -138,5 +143,39 @@ fn patterns(root: &Node, reading: &mut Reading) {
                 });
             }
         }
+    }
+}
+
+/// Values of variables may refer to secrets and to other variables.
+fn references(root: &Node, reading: &mut Reading) {
+    let Some(variables) = root.at(["environment", "env"]) else { return };
+    for entry in variables.entries() {
+        let Value::Text(text) = &entry.node.value else { continue };
+        if let Err(error) = Template::parse(text) {
+            let keys = ["environment", "env", &entry.name];
+            within(&keys, reading, &entry.node.place, "the value", &error);
+        }
+    }
+}
+
+/// Commands of hooks may hold templates where a shell takes their value as one word.
+fn commands(root: &Node, reading: &mut Reading) {
+    let Some(hooks) = root.get("hooks") else { return };
+    for entry in hooks.entries() {
+        let Value::List(items) = &entry.node.value else { continue };
+        for item in items {
+            let run = item.get("run").unwrap_or(item);
+            let Value::Text(text) = &run.value else { continue };
+            if let Err(error) = Command::parse(text) {
+                within(&["hooks", &entry.name], reading, &run.place, "the command", &error);
+            }
+        }
+    }
+}
+
+fn within(keys: &[&str], reading: &mut Reading, place: &Place, what: &str, error: &TemplateError) {
+    match keys {
+        [first, rest @ ..] => reading.within(first, None, |reading| within(rest, reading, place, what, error)),
+        [] => reading.problem(place, format!("{what} cannot be used: {error}"), error.help()),
     }
 }
