@@ -108,6 +108,31 @@ fn effective(read: Read) -> Result<Loaded, ConfigError> {
     }
 }
 
+/// Returns the problem of a file that was found, belongs to somebody else, and is of a folder of somebody else's: in
+/// `/tmp` anybody can put one above the folders of others.
+#[cfg(unix)]
+fn foreign(places: &Places, layer: Layer, file: &Path) -> Option<Problem> {
+    use std::os::unix::fs::MetadataExt as _;
+    if places.named.is_some() || !matches!(layer, Layer::Project | Layer::Local) {
+        return None;
+    }
+    let owner = |path: &Path| path.metadata().ok().map(|facts| facts.uid());
+    let theirs = owner(file)?;
+    let trusted = [Some(0), Some(rustix::process::geteuid().as_raw()), owner(&places.start)];
+    (!trusted.contains(&Some(theirs))).then(|| {
+        let fix = format!(
+            "Name it with `--config {}` if you know whose it is, or work in a folder that is not below it.",
+            protocol::error::word(file.display())
+        );
+        Problem::of_file(Place::whole(Source::file(layer, file)), "the file belongs to another user", fix)
+    })
+}
+
+#[cfg(not(unix))]
+fn foreign(_: &Places, _: Layer, _: &Path) -> Option<Problem> {
+    None
+}
+
 /// Reads every layer and checks each by itself. Blocks.
 pub fn read(places: &Places) -> Read {
     let project = places.project_file();
@@ -120,6 +145,10 @@ pub fn read(places: &Places) -> Read {
     wanted.extend(project.iter().map(|project| (Layer::Project, Some(project.clone()))));
     for (layer, file) in wanted {
         let Some(file) = file else { continue };
+        if let Some(problem) = foreign(places, layer, &file) {
+            read.problems.push(problem);
+            continue;
+        }
         match tree::load(layer, &file) {
             Some(parsed) => {
                 read.take(check::check(parsed, Document::Project));

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use expect_test::{expect, expect_file};
-use harness::cli::{check, run};
+use harness::cli::{self, check, run};
+use harness::skip::{self, Reason};
 use harness::work::Work;
 use protocol::editor::{ConfigGetOutput, ConfigSetOutput, ConfigShowOutput, ConfigValidateOutput};
 use sidecar::config::{Document, Layer, Source, check as checked, tree};
@@ -274,4 +275,25 @@ fn what_holds_is_json_without_secrets() {
     assert_eq!(shown.config["environment"]["env"]["KEY"], "${secret:key}");
     assert!(shown.origins.iter().any(|origin| origin.key == "environment.env.KEY" && origin.line == Some(3)));
     assert!(!ran.text().contains("hunter2"));
+}
+
+#[test]
+fn a_file_of_somebody_else_above_is_not_used() {
+    let test = "a_file_of_somebody_else_above_is_not_used";
+    let work = Work::new();
+    work.write("//- /own/a\ntext\n//- /mltoolbox.yaml\nremote:\n  dir: /theirs\n");
+    let (above, own) = (work.workspace().join("mltoolbox.yaml"), work.workspace().join("own"));
+    if std::os::unix::fs::chown(&above, Some(12_345), None).is_err() {
+        let reason = "only root can make a file that belongs to somebody else".to_owned();
+        return skip::skip(test, &Reason::OtherPlatform(reason));
+    }
+    let show = |arguments: &[&str]| {
+        let mut command = cli::command(&work, arguments);
+        cli::finish(command.current_dir(&own))
+    };
+    let refused = show(&["config", "show"]);
+    assert_eq!(refused.code, 3, "{}", refused.text());
+    assert!(refused.text().contains("belongs to another user"), "{}", refused.text());
+    let named = show(&["config", "show", "--config", "../mltoolbox.yaml"]);
+    assert_eq!(named.code, 0, "{}", named.text());
 }

@@ -114,9 +114,10 @@ fn own_profiles(root: &Node, reading: &mut Reading) {
 fn hidden_folder(root: &Node, reading: &mut Reading) {
     let Some(node) = root.at(["remote", "dir"]) else { return };
     let hidden = |folder: &str| folder.split('/').any(|part| part.starts_with('.'));
-    if node.place.source.layer() == Some(Layer::Project) && node.as_written().is_some_and(hidden) {
-        let fix =
-            "Write it to `mltoolbox.local.yaml` or `~/.config/mltoolbox/config.yaml`, or name a folder without a dot.";
+    // Whoever hands on a folder can put a local file there, too.
+    let is_of_folder = matches!(node.place.source.layer(), Some(Layer::Project | Layer::Local));
+    if is_of_folder && node.as_written().is_some_and(hidden) {
+        let fix = "Write it to `~/.config/mltoolbox/config.yaml`, or name a folder without a dot.";
         reading.within("remote", None, |reading| {
             reading.within("dir", None, |reading| {
                 reading.problem(&node.place, "a project's file may name no hidden folder of the remote", fix);
@@ -150,6 +151,14 @@ fn patterns(root: &Node, reading: &mut Reading) {
 fn references(root: &Node, reading: &mut Reading) {
     let Some(variables) = root.at(["environment", "env"]) else { return };
     for entry in variables.entries() {
+        if entry.name.is_empty() || entry.name.contains(['=', '\0']) {
+            reading.within("environment", None, |reading| {
+                reading.within("env", None, |reading| {
+                    let reason = format!("`{}` cannot be the name of a variable", entry.name);
+                    reading.problem(&entry.place, reason, "Write it with letters, digits and `_`, as in `MY_NAME`.");
+                });
+            });
+        }
         let Value::Text(text) = &entry.node.value else { continue };
         if let Err(error) = Template::parse(text) {
             let keys = ["environment", "env", &entry.name];

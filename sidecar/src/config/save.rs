@@ -1,8 +1,9 @@
 //! Writes configuration files: whole or not at all, one writer at a time, never over what somebody else just wrote.
 
-use std::fs::File;
-use std::io::Write as _;
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::error::ConfigError;
 use super::place::{Layer, Place, Source};
@@ -12,12 +13,23 @@ use super::setting::Kind;
 use super::tree::Node;
 use super::{check, edit, layers, spelling, tree};
 
+/// What some editors of other systems begin a file with.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+/// Another writer holds the folder for milliseconds; one that was stopped must not hold up everybody.
+const LOCKED_WITHIN: Duration = Duration::from_secs(10);
+/// How often a folder that is held is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
 /// Sets a key in a file, which is made when there is none; returns the value as it was set. Blocks.
 pub fn set(layer: Layer, file: &Path, key: &str, value: &str) -> Result<Node, ConfigError> {
     let key = spelling::of_key(key);
     let node = value_of(layer, &key, value)?;
     // A link to a file elsewhere stays one.
-    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let file = match std::fs::canonicalize(file) {
+        Ok(file) => file,
+        Err(source) if file.is_symlink() => return Err(ConfigError::Write { path: file.to_owned(), source }),
+        Err(_) => file.to_owned(),
+    };
     let folder = file.parent().unwrap_or(Path::new("."));
     let failed = |source| ConfigError::Write { path: file.clone(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -36,7 +48,8 @@ pub fn set(layer: Layer, file: &Path, key: &str, value: &str) -> Result<Node, Co
     if !caused.is_empty() {
         return Err(invalid(caused));
     }
-    write(&file, &new).map_err(failed)?;
+    let mark = if is_marked(&file) { BYTE_ORDER_MARK } else { "" };
+    write(&file, &format!("{mark}{new}")).map_err(failed)?;
     drop(lock);
     Ok(node)
 }
@@ -93,6 +106,11 @@ pub fn create(file: &Path, text: &str) -> Result<(), ConfigError> {
     draft.persist_noclobber(file).map(drop).map_err(|error| failed(error.error))
 }
 
+fn is_marked(file: &Path) -> bool {
+    let mut begin = [0; BYTE_ORDER_MARK.len()];
+    File::open(file).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == *BYTE_ORDER_MARK.as_bytes()
+}
+
 /// Puts a text in the place of a file's, with the file's permissions.
 fn write(file: &Path, text: &str) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
@@ -123,8 +141,14 @@ fn open_to_all(_: &File) -> std::io::Result<()> {
 #[cfg(unix)]
 fn lock(folder: &Path) -> std::io::Result<File> {
     let folder = File::open(folder)?;
-    folder.lock()?;
-    Ok(folder)
+    let deadline = Instant::now() + LOCKED_WITHIN;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(TRY_AGAIN),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// A folder cannot be locked here: two writers at once are kept whole, and the last one wins.

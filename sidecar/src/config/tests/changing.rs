@@ -216,3 +216,46 @@ fn what_does_not_fit_is_not_written() {
     }
     assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "environment:\n  base_image: a\n");
 }
+
+#[test]
+fn a_mark_stays_and_a_link_to_nowhere_is_no_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mltoolbox.yaml");
+    std::fs::write(&file, "\u{feff}project:\n  name: one\n").expect("our own folder");
+    save::set(Layer::Project, &file, "project.name", "two").expect("it can be set");
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "\u{feff}project:\n  name: two\n");
+    let link = folder.path().join("link.yaml");
+    std::os::unix::fs::symlink("nowhere.yaml", &link).expect("our own folder");
+    let error = save::set(Layer::Project, &link, "project.name", "two").expect_err("it leads nowhere");
+    assert!(matches!(error, ConfigError::Write { .. }), "{error}");
+    assert!(link.is_symlink() && !folder.path().join("nowhere.yaml").exists());
+}
+
+#[test]
+fn a_problem_repeats_no_secret_and_no_long_line() {
+    let told = |text: &str| {
+        let checked = check::check(tree::parse(text, &Source::Default), Document::Project);
+        checked
+            .problems
+            .iter()
+            .map(|problem| format!("{} {}\n", problem.reason, problem.fix))
+            .collect::<Vec<_>>()
+            .concat()
+    };
+    for text in ["environment:\n  env:\n    API_TOKEN: \"hunter2\n", "environment:\n  env:\n    PASSWORD: @hunter2\n"] {
+        let told = told(text);
+        assert!(!told.is_empty() && !told.contains("hunter2"), "{told}");
+    }
+    let long = told(&format!("project:\n  name: \"{}\n", "x".repeat(10_000)));
+    assert!(!long.is_empty() && long.len() < 1_000, "{long}");
+}
+
+#[test]
+fn a_hidden_folder_is_the_users_to_name() {
+    let text = "remote:\n  dir: ~/.ssh\n";
+    for (layer, wrong) in [(Layer::Project, true), (Layer::Local, true), (Layer::User, false)] {
+        let source = Source::file(layer, Path::new("a.yaml"));
+        let problems = check::check(tree::parse(text, &source), Document::Project).problems;
+        assert_eq!(!problems.is_empty(), wrong, "{layer:?}: {problems:#?}");
+    }
+}

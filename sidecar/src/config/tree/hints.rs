@@ -3,6 +3,9 @@
 use super::super::place::Place;
 use super::super::problem::Problem;
 
+/// Most letters of a line that a problem repeats.
+const SHOWN: usize = 80;
+
 /// Returns the problem of a text that is no YAML.
 pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
     let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
@@ -15,7 +18,7 @@ pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
     let (reason, fix) = match said {
         said if said.contains("unknown anchor") => {
             let word: String = from(line, place.column).chars().take_while(|letter| !",]}#".contains(*letter)).collect();
-            let word = word.trim();
+            let word = excerpt(word.trim());
             (
                 format!("`{word}` refers to an anchor that is not there"),
                 format!("Put it in quotes if it is a pattern: `\"{word}\"`; or write the anchor before it."),
@@ -24,7 +27,10 @@ pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
         said if said.contains("mapping values are not allowed") => (
             "a second `: ` stands in this line, or the line is indented differently from its neighbours".to_owned(),
             match value(line) {
-                Some((key, value)) => format!("Put the value in quotes: `{key}: \"{value}\"`; or indent the line as those around it."),
+                Some((key, value)) => format!(
+                    "Put the value in quotes: `{}`; or indent the line as those around it.",
+                    excerpt(&format!("{key}: \"{value}\""))
+                ),
                 None => "Indent the line as those around it, with two spaces for each level.".to_owned(),
             },
         ),
@@ -36,7 +42,10 @@ pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
             "a line without `: ` stands among keys".to_owned(),
             match line.trim() {
                 "" => "Look at the line above it: a key needs `: ` and its value behind it.".to_owned(),
-                word => format!("Write `{}: ` and the value behind it, or remove the line.", word.trim_end_matches(':')),
+                word => format!(
+                    "Write `{}: ` and the value behind it, or remove the line.",
+                    excerpt(word.trim_end_matches(':'))
+                ),
             },
         ),
         said if said.contains("unexpected end") || said.contains("unexpected eof") || said.contains("end of stream") => (
@@ -115,7 +124,10 @@ fn open(text: &str, place: &Place) -> Option<Problem> {
     Some(Problem::of_file(
         Place { line, column, ..place.clone() },
         format!("this {name} is never closed"),
-        format!("Write `{}{close}`.", written.trim()),
+        match excerpt(written.trim()) {
+            whole if whole == written.trim() => format!("Write `{whole}{close}`."),
+            part => format!("Write `{close}` at the end of `{part}`."),
+        },
     ))
 }
 
@@ -126,13 +138,26 @@ fn indented(text: &str, line: usize) -> String {
         !line.is_empty() && !line.starts_with('#')
     });
     let spaces = before.last().map_or(0, |line| line.len() - line.trim_start().len());
-    let said = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
+    let said = excerpt(text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim());
     let spaces = match spaces {
         0 => "no space".to_owned(),
         1 => "1 space".to_owned(),
         spaces => format!("{spaces} spaces"),
     };
     format!("Begin the line with {spaces}, as the one above it, if `{said}` belongs beside that.")
+}
+
+/// Returns what is shown of a line: so much of it as one reads, and no value of a key that names a secret.
+fn excerpt(line: &str) -> String {
+    if let Some((key, _)) = line.split_once(": ") {
+        let name = key.to_ascii_lowercase();
+        if ["key", "token", "secret", "pass", "auth", "credential"].iter().any(|word| name.contains(word)) {
+            return format!("{key}: …");
+        }
+    }
+    let mut letters = line.chars();
+    let shown: String = letters.by_ref().take(SHOWN).collect();
+    if letters.next().is_some() { shown + "…" } else { shown }
 }
 
 fn from(line: &str, column: usize) -> &str {
@@ -147,10 +172,12 @@ fn value(line: &str) -> Option<(&str, String)> {
 
 fn quoted(line: &str) -> String {
     if let Some((key, value)) = value(line) {
-        return format!("Put the value in quotes: `{key}: \"{value}\"`.");
+        return format!("Put the value in quotes: `{}`.", excerpt(&format!("{key}: \"{value}\"")));
     }
     match line.trim_start().strip_prefix("- ") {
-        Some(item) => format!("Put it in quotes: `- \"{}\"`.", item.trim().replace('"', "\\\"")),
+        Some(item) => {
+            format!("Put it in quotes: `{}`.", excerpt(&format!("- \"{}\"", item.trim().replace('"', "\\\""))))
+        }
         None => "Put the value in quotes.".to_owned(),
     }
 }
