@@ -153,7 +153,7 @@ pub fn config_md() -> String {
     for (alias, canonical) in spelling::KEYS.iter().chain(spelling::PLUGINS) {
         add(&mut page, &format!("| `{alias}` | `{canonical}` |\n"));
     }
-    page.push_str("\n# agent.yaml\n\nThe agent's file on a machine: the user's `~/.config/mltoolbox/agent.yaml` over `/etc/mltoolbox/agent.yaml`.\n");
+    page.push_str("\n# agent.yaml\n\nThe agent's file on a machine: the user's `~/.config/mltoolbox/agent.yaml` over `/etc/mltoolbox/agent.yaml`.\nIt is read and checked by `config show --agent` and `config validate`; the agent goes by its flags so far.\n");
     keys(&mut page, Document::Agent);
     page
 }

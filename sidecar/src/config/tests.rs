@@ -275,7 +275,7 @@ fn without_a_project_file_others_stand_in() {
 {
 \t// A comment, a tab and a last comma.
 \t\"name\": \"My project\", /* more */
-\t\"image\": \"ghcr.io/a/b:1\",
+\t\"image\": \"registry.example/a/b:1\",
 \t\"mounts\": [
 \t\t\"source=${localWorkspaceFolder}/data,target=/data,type=bind,readonly\",
 \t\t{\"source\": \"cache\", \"target\": \"/cache\", \"type\": \"volume\"},
@@ -286,7 +286,7 @@ fn without_a_project_file_others_stand_in() {
             project:
               name: My-project  # $WORK/p/.devcontainer/devcontainer.json:3:10
             environment:
-              base_image: ghcr.io/a/b:1  # $WORK/p/.devcontainer/devcontainer.json:4:11
+              base_image: registry.example/a/b:1  # $WORK/p/.devcontainer/devcontainer.json:4:11
               volumes:  # $WORK/p/.devcontainer/devcontainer.json:5:12
                 - ../data:/data:ro
                 - cache:/cache

@@ -27,7 +27,7 @@ section! {
         /// The project's container; found by its label when none is named.
         container_name: Option<Name>, "myproject-dev";
         /// The image of the container.
-        image: Option<Image>, "ghcr.io/sidbaskaran/ml-base:py3.12-cuda";
+        image: Option<Image>, "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime";
         /// The Dockerfile of the container.
         dockerfile: Option<FilePath>, "./Dockerfile";
         /// The compose file of the container.

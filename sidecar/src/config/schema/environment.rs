@@ -10,7 +10,7 @@ section! {
     /// The container that a project runs in.
     Environment {
         /// The image that the container is started from.
-        base_image: Option<Image>, "ghcr.io/sidbaskaran/ml-base:py3.12-cuda";
+        base_image: Option<Image>, "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime";
         /// The Dockerfile that its image is built from.
         dockerfile: Option<FilePath>, "./Dockerfile";
         /// The `devcontainer.json` that describes it.

@@ -104,7 +104,7 @@ impl Form for Pattern {
 }
 
 text! {
-    /// The name of a container image: `ghcr.io/owner/name:tag` or `name@sha256:…`.
+    /// The name of a container image: `registry.example/owner/name:tag` or `name@sha256:…`.
     Image
 }
 
