@@ -251,6 +251,13 @@ fn a_problem_repeats_no_secret_and_no_long_line() {
 }
 
 #[test]
+fn a_tab_behind_a_value_is_found_where_it_is() {
+    let parsed = tree::parse("sync:\n  debounce: 2s\n\twatch: true\n", &Source::Default);
+    let [problem] = &parsed.problems[..] else { panic!("{:#?}", parsed.problems) };
+    assert_eq!((problem.place.line, problem.place.column), (3, 1), "{problem:#?}");
+}
+
+#[test]
 fn a_hidden_folder_is_the_users_to_name() {
     let text = "remote:\n  dir: ~/.ssh\n";
     for (layer, wrong) in [(Layer::Project, true), (Layer::Local, true), (Layer::User, false)] {

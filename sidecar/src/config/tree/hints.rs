@@ -9,7 +9,7 @@ const SHOWN: usize = 80;
 /// Returns the problem of a text that is no YAML.
 pub(super) fn of_syntax(text: &str, place: Place, said: &str) -> Problem {
     let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
-    if let Some((place, problem)) = tab(text, &place) {
+    if let Some((place, problem)) = tab(text, &place, said) {
         return Problem { place, ..problem };
     }
     if let Some(problem) = open(text, &place) {
@@ -78,10 +78,12 @@ pub(super) fn of_name(text: &str, place: Place, reason: String) -> Problem {
     Problem::of_file(place, reason, fix)
 }
 
-/// Returns the problem of a tab in the indentation, of this line or of the one before it.
-fn tab(text: &str, place: &Place) -> Option<(Place, Problem)> {
-    let upto = place.line.min(text.lines().count());
-    let (line, column) = (1..=upto).rev().take(2).find_map(|number| {
+/// Returns the problem of a tab in the indentation, of this line or of the one before it; of the one behind it, too, when
+/// a value was being read and a tab is what ended it.
+fn tab(text: &str, place: &Place, said: &str) -> Option<(Place, Problem)> {
+    let behind = usize::from(said.contains("found a tab"));
+    let upto = (place.line + behind).min(text.lines().count());
+    let (line, column) = (1..=upto).rev().take(2 + behind).find_map(|number| {
         let line = text.lines().nth(number - 1)?;
         let indentation = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
         Some((number, indentation.find('\t')? + 1))
