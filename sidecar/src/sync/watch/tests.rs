@@ -250,19 +250,24 @@ async fn the_root_going_away_is_said() {
 
 #[tokio::test]
 async fn another_folder_in_the_roots_place_is_watched() {
+    // Of what was removed something may be told late.
+    let is_seen = |names: &[String], name: &str| {
+        assert!(!names.iter().any(|name| name == "everything"), "{names:?}");
+        names.iter().any(|seen| seen == name)
+    };
     let bed = watching(&["a/b"]).await;
     fs::rename(&bed.root, bed.folder.path().join("elsewhere")).expect("moved");
     write(&bed.root, "a/b", "of the new one");
     assert_eq!(bed.names().await, ["everything"]);
     write(&bed.root, "a/b", "seen by itself");
-    assert_eq!(bed.names().await, ["a/b"]);
+    assert!(is_seen(&bed.names().await, "a/b"));
     // One that nothing tells of: the old one is not removed as long as somebody has it open.
     let held = fs::File::open(&bed.root).expect("it is there");
     fs::remove_dir_all(&bed.root).expect("removed");
     write(&bed.root, "c", "of the newest one");
     assert_eq!(bed.names().await, ["everything"]);
     write(&bed.root, "c", "seen by itself");
-    assert_eq!(bed.names().await, ["c"]);
+    assert!(is_seen(&bed.names().await, "c"));
     drop(held);
 }
 
