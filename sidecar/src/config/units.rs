@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::setting::{Kind, Reading, Setting};
 use super::tree::{Node, Value};
 
-mod container;
+pub(crate) mod container;
 mod names;
 
 pub use container::{DriverVersion, PortMapping, Volume};

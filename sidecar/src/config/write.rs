@@ -82,9 +82,11 @@ pub fn scalar(text: &str) -> String {
         && !text.contains(": ")
         && !text.ends_with([' ', ':'])
         && matches!(super::tree::resolve(text), Value::Text(_));
-    if plain {
-        return text.to_owned();
-    }
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// Returns a text in double quotes.
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         match letter {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Image, Project, Said, USUAL_IMAGE};
+use crate::config::write::quoted;
 
 /// Width of a comment.
 const WIDTH: usize = 100;
@@ -184,22 +185,4 @@ fn is_plain(text: &str) -> bool {
     );
     let is_number = text.starts_with('.') && text[1..].starts_with(|letter: char| letter.is_ascii_digit());
     begins && text.chars().all(|letter| plain(letter) || letter == ':') && colons && !word && !is_number && text != "."
-}
-
-/// Returns `text` in double quotes.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            letter if is_printable(letter) => quoted.push(letter),
-            letter => write!(quoted, "\\U{:08X}", u32::from(letter)).expect("a string takes everything"),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

@@ -94,7 +94,7 @@ impl Form for Volume {
 }
 
 /// Splits at colons that are not within `${…}`.
-fn parts(text: &str) -> Vec<&str> {
+pub(crate) fn parts(text: &str) -> Vec<&str> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
     for (at, letter) in text.char_indices() {
         match letter {

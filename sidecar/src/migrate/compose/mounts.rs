@@ -2,6 +2,7 @@
 
 use super::{Reading, Said};
 use crate::config::tree::{Node, Value};
+use crate::config::units::container;
 
 /// Modes of compose that mean nothing here: they are about labels and caches.
 const HARMLESS: [&str; 8] = ["rw", "z", "Z", "cached", "delegated", "consistent", "nocopy", "rprivate"];
@@ -27,7 +28,7 @@ pub(super) fn read(reading: &mut Reading<'_>, node: &Node) -> Vec<Said<String>> 
 fn short(reading: &mut Reading<'_>, item: &Node) -> Option<String> {
     // Split before anything is replaced: a value may hold colons of its own.
     let text = item.as_written().unwrap_or_default().to_owned();
-    let parts = split(&text);
+    let parts = container::parts(&text);
     let (source, target, mode) = match parts[..] {
         [source, target] => (source, target, ""),
         [source, target, mode] => (source, target, mode),
@@ -76,22 +77,4 @@ fn mount(reading: &mut Reading<'_>, item: &Node, source: &str, target: &str, rea
         return None;
     }
     Some(format!("{source}:{target}{}", if read_only { ":ro" } else { "" }))
-}
-
-/// Splits at the colons that do not stand within a `${…}`.
-fn split(text: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
-    for (at, letter) in text.char_indices() {
-        match letter {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            ':' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
 }
