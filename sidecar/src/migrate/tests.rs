@@ -473,7 +473,7 @@ fn odd_quotes() {
                 INHERITED: "${env:INHERITED:}"  # .env:20
                 DOT.TED: x  # .env:21
                 UNICODE: "grüße 🎉"  # .env:22
-                BELL: "\U00000007"  # .env:23
+                BELL: "\u0007"  # .env:23
 
             # What `.gitignore` and `.mltignore` leave out is not synced; more is left out, or synced all the
             # same, by:
