@@ -6,7 +6,7 @@ use protocol::editor::{
     NoParams, Revealed, SecretGetOutput, SecretGetParams, SecretListOutput, SecretPlace, SecretRemoveOutput,
     SecretRemoveParams, SecretRow, SecretSetOutput, SecretSetParams, SecretStoreKind,
 };
-use protocol::error::Result;
+use protocol::error::{Explain as _, Result};
 
 mod import;
 mod input;
@@ -69,7 +69,7 @@ pub(super) async fn list(cx: Cx, _: NoParams) -> Result<SecretListOutput> {
             Ok(names) => names.into_iter().for_each(|name| rows.entry(name).or_default().push(word(place))),
             // Most servers have none.
             Err(SecretError::Keychain(KeychainError::Absent { .. })) => {}
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => problems.push(problem(&error)),
         }
     }
     // A variable has lost the case of the name it is for, so that those of known names are theirs.
@@ -105,7 +105,7 @@ pub(super) async fn remove(cx: Cx, params: SecretRemoveParams) -> Result<SecretR
             return Err(error.into());
         }
         if !secrets.holds(Place::Environment, &name).await? {
-            return Err(secrets.missing(&name).into());
+            return Err(secrets.missing(&name).await.into());
         }
     }
     if secrets.holds(Place::Environment, &name).await? {
@@ -130,14 +130,13 @@ async fn keep(
             Ok(false) if secrets.holds(Place::File, name).await.unwrap_or(false) => Place::File,
             Ok(false) => match secrets.set(Place::Keychain, name, value).await {
                 Ok(()) => return Ok((Place::Keychain, winners(secrets, name, Place::Keychain).await)),
-                Err(SecretError::Keychain(error)) => {
-                    notes.push(format!("It is in the file because {error}."));
+                Err(error) => {
+                    notes.push(instead(error)?);
                     Place::File
                 }
-                Err(error) => return Err(error.into()),
             },
             Err(error) => {
-                notes.push(format!("It is in the file because {error}."));
+                notes.push(instead(error)?);
                 Place::File
             }
         },
@@ -145,6 +144,22 @@ async fn keep(
     secrets.set(kept, name, value).await?;
     notes.extend(winners(secrets, name, kept).await);
     Ok((kept, notes))
+}
+
+/// Says why a value goes into the file when the keychain refused it with `error`. A keychain that may be usable later may
+/// hold an older value, which would win over that of the file again.
+fn instead(error: SecretError) -> Result<String, SecretError> {
+    match error {
+        SecretError::Keychain(error @ KeychainError::Absent { .. }) => {
+            Ok(format!("It is in the file because {error}."))
+        }
+        error => Err(error),
+    }
+}
+
+/// Returns what is wrong with a place, and what mends it.
+fn problem(error: &SecretError) -> String {
+    format!("{error}. {}", error.help())
 }
 
 /// Says which places before `kept` have a value of their own.
@@ -181,5 +196,29 @@ fn word(place: Place) -> SecretPlace {
         Place::Environment => SecretPlace::Environment,
         Place::Keychain => SecretPlace::Keychain,
         Place::File => SecretPlace::File,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_there_is_no_keychain_a_value_goes_into_the_file_instead() {
+        let absent = KeychainError::Absent { reason: "no session bus runs".to_owned() };
+        let note = instead(absent.into()).expect("the file");
+        assert_eq!(note, "It is in the file because there is no keychain here: no session bus runs.");
+        let failed = KeychainError::Failed { reason: "Remote peer disconnected".to_owned() };
+        for error in [KeychainError::Locked, KeychainError::Late { seconds: 60 }, failed] {
+            let refused = instead(error.clone().into()).expect_err("it may hold an older value");
+            assert_eq!(refused.to_string(), error.to_string());
+            assert!(refused.help().contains("`--store file`"), "{}", refused.help());
+        }
+    }
+
+    #[test]
+    fn a_problem_comes_with_what_mends_it() {
+        let said = problem(&KeychainError::Locked.into());
+        assert!(said.starts_with("the keychain is locked, and was not unlocked. Unlock it in"), "{said}");
     }
 }

@@ -12,6 +12,16 @@ const READERS: &[&str] = &[
     "sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "su", "python", "python2", "python3", "perl", "ruby", "node",
     "php",
 ];
+/// Their options of that kind that have a long name.
+const READING: &[&str] = &["--command", "--session-command", "--init-command", "--eval", "--print", "--run"];
+/// Words behind which a command begins.
+const BEFORE_COMMANDS: &[&str] =
+    &["if", "then", "elif", "else", "while", "until", "do", "!", "{", "time", "command", "builtin"];
+/// Programs that run the program which their arguments name.
+const WRAPPERS: &[&str] = &["sudo", "doas", "env", "exec", "nice", "nohup", "setsid", "timeout"];
+/// Options of `ssh` whose value is the next word.
+const SSH_VALUES: &[char] =
+    &['B', 'b', 'c', 'D', 'E', 'e', 'F', 'I', 'i', 'J', 'L', 'l', 'm', 'O', 'o', 'P', 'p', 'Q', 'R', 'S', 'W', 'w'];
 
 /// What the text is within.
 #[derive(Debug)]
@@ -32,6 +42,8 @@ struct Words {
     current: String,
     /// Whether one has begun; it may still be empty.
     begun: bool,
+    /// Whether the next word is where a redirection goes to.
+    redirected: bool,
     /// Parentheses that are open.
     open: usize,
 }
@@ -122,7 +134,7 @@ impl Lexer<'_> {
                 self.plain.push('#');
                 self.at += 1;
             }
-            Some('<') if self.rest().starts_with("<<<") => self.separator(3, false),
+            Some('<') if self.rest().starts_with("<<<") => self.redirection(3),
             Some('<') if self.rest().starts_with("<<") => {
                 self.opaque = Some("a here-document");
                 self.separator(2, false);
@@ -145,7 +157,11 @@ impl Lexer<'_> {
                 }
             }
             Some(';' | '&' | '|' | '\n') => self.separator(1, true),
-            Some('<' | '>' | ' ' | '\t') => self.separator(1, false),
+            Some('<' | '>') => {
+                let is_two = [">>", ">&", ">|", "<&", "<>"].iter().any(|two| self.rest().starts_with(two));
+                self.redirection(if is_two { 2 } else { 1 });
+            }
+            Some(' ' | '\t') => self.separator(1, false),
             Some(_) | None => self.copy(1),
         }
     }
@@ -200,13 +216,22 @@ impl Lexer<'_> {
         self.plain.push_str(&self.text[self.at..self.at + letters]);
         self.at += letters;
         let words = self.words();
-        if words.begun {
-            words.ended.push(std::mem::take(&mut words.current));
-        }
-        words.begun = false;
+        words.end();
         if command {
             words.ended.clear();
+            words.redirected = false;
         }
+    }
+
+    /// Copies the letters of a redirection: `2>&1` does not end the command, as `&` alone does.
+    fn redirection(&mut self, letters: usize) {
+        let words = self.words();
+        if words.begun && words.current.chars().all(|letter| letter.is_ascii_digit()) {
+            words.begun = false;
+            words.current.clear();
+        }
+        self.separator(letters, false);
+        self.words().redirected = true;
     }
 
     /// Returns the words of the innermost commands.
@@ -269,16 +294,125 @@ impl Lexer<'_> {
 }
 
 impl Words {
+    /// Ends the word that has begun; where a redirection goes to is none of the command's.
+    fn end(&mut self) {
+        if !self.begun {
+            return;
+        }
+        let word = std::mem::take(&mut self.current);
+        if !std::mem::take(&mut self.redirected) {
+            self.ended.push(word);
+        }
+        self.begun = false;
+    }
+
     /// Returns the program that reads the present word as a program, if one does.
     fn reader(&self) -> Option<String> {
-        if self.ended.first().is_some_and(|word| word == "eval") {
-            return Some("eval".to_owned());
-        }
-        let option = self.ended.last()?;
-        let letters = option.strip_prefix('-')?;
-        let reads = letters.ends_with(['c', 'e', 'r']) && letters.chars().all(|letter| letter.is_ascii_alphabetic());
-        let program = |word: &&String| READERS.contains(&word.rsplit('/').next().unwrap_or_default());
-        let reader = self.ended.iter().rev().find(program).filter(|_| reads)?;
-        Some(format!("{reader} {option}"))
+        self.shell_itself().or_else(|| self.by_option()).or_else(|| self.by_position())
     }
+
+    /// Returns the word at which the command begins, behind keywords and assignments.
+    fn begin(&self) -> usize {
+        let mut passed = "";
+        let mut words = self.ended.iter();
+        let begin = words.position(|word| {
+            let is_option = BEFORE_COMMANDS.contains(&passed) && word.starts_with('-');
+            let passes = BEFORE_COMMANDS.contains(&word.as_str());
+            if passes {
+                passed = word;
+            }
+            !(passes || is_option || is_assignment(word))
+        });
+        begin.unwrap_or(self.ended.len())
+    }
+
+    /// What the shell's own commands parse again.
+    fn shell_itself(&self) -> Option<String> {
+        let words = self.ended.get(self.begin()..)?;
+        match words {
+            [first, ..] if first == "eval" || first == "trap" => Some(first.clone()),
+            // What follows the file are its arguments.
+            [first] if first == "." || first == "source" => Some(first.clone()),
+            _ => None,
+        }
+    }
+
+    /// What `sh -c` and the like read.
+    fn by_option(&self) -> Option<String> {
+        let at = self.ended.iter().rposition(|word| READERS.contains(&program(word)))?;
+        let reader = &self.ended[at];
+        let mut words = self.ended[at + 1..].iter().rev().peekable();
+        // Other options may stand between: `sh -c -o pipefail -- TEXT`.
+        while let Some(word) = words.next() {
+            if reads(word) {
+                return Some(format!("{reader} {word}"));
+            }
+            let has_value = words.peek().is_some_and(|before| ["-o", "+o", "-O", "+O"].contains(&before.as_str()));
+            if !(word.starts_with(['-', '+']) || has_value) {
+                break;
+            }
+        }
+        let attached = attached(&self.current)?;
+        Some(format!("{reader} {attached}"))
+    }
+
+    /// What programs read that give all their arguments to a shell.
+    fn by_position(&self) -> Option<String> {
+        let begin = self.begin();
+        if let Some(at) = self.ended.iter().position(|word| program(word) == "watch") {
+            let is_command = at == begin || at > 0 && WRAPPERS.contains(&program(&self.ended[at - 1]));
+            return is_command.then(|| self.ended[at].clone());
+        }
+        let at = self.ended.iter().position(|word| program(word) == "ssh")?;
+        // `rsync -e ssh` gives it no command.
+        if at > 0 && ["-e", "--rsh"].contains(&self.ended[at - 1].as_str()) {
+            return None;
+        }
+        let mut words = self.ended[at + 1..].iter();
+        while let Some(word) = words.next() {
+            if word == "--" {
+                continue;
+            }
+            if !word.starts_with('-') {
+                // The host; what follows is read by a shell there.
+                return Some(self.ended[at].clone());
+            }
+            if word.ends_with(SSH_VALUES) && words.next().is_none() {
+                // `-o ProxyCommand=…` is read by a shell here.
+                let is_command = self.current.to_ascii_lowercase().contains("command");
+                return is_command.then(|| self.ended[at].clone());
+            }
+        }
+        None
+    }
+}
+
+/// Returns the name of the program that a word calls.
+fn program(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or_default()
+}
+
+fn is_assignment(word: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    word.split_once('=').is_some_and(|(name, _)| is_name(name.strip_suffix('+').unwrap_or(name)))
+}
+
+/// Returns whether the word behind this option is a program.
+fn reads(option: &str) -> bool {
+    if READING.contains(&option) {
+        return true;
+    }
+    let Some(letters) = option.strip_prefix('-') else { return false };
+    letters.ends_with(['c', 'e', 'E', 'r']) && letters.chars().all(|letter| letter.is_ascii_alphanumeric())
+}
+
+/// Returns the option to which a program is attached: `-e` of `-eTEXT`, `--eval` of `--eval=TEXT`.
+fn attached(word: &str) -> Option<String> {
+    let long = READING.iter().find(|long| word.strip_prefix(**long).is_some_and(|rest| rest.starts_with('=')));
+    if let Some(long) = long {
+        return Some((*long).to_owned());
+    }
+    let letter = word.strip_prefix('-')?.trim_start_matches(['n', 'p', 'l', 'a', 'w', '0']).chars().next()?;
+    matches!(letter, 'c' | 'e' | 'E' | 'r').then(|| format!("-{letter}"))
 }
