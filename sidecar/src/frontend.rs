@@ -256,7 +256,7 @@ impl Question {
                 format!("`{remote_dir}` is synced by `{holder}`. Take it over?")
             }
             Self::Trust { workspace, commands, is_changed } => format!(
-                "{} `{workspace}` would run on this machine:\n  {}\nTrust them? Else they are not run.",
+                "{} `{workspace}` would run on this machine or get values of it:\n  {}\nTrust them? Else they are not run.",
                 if *is_changed {
                     "Changed since they were answered for, these commands of"
                 } else {

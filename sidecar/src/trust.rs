@@ -1,5 +1,5 @@
-//! Whether the commands that a project's files would run on this machine may run: asked once, and again when one of them
-//! is another one.
+//! Whether the commands that a project's files would run on this machine, or give secrets and variables of it, may run:
+//! asked once, and again when one of them is another one or runs elsewhere.
 //!
 //! What was said is bound to a hash of the commands and to the project's folder. A script that such a command calls is
 //! not part of it: whoever trusts `make` trusts the Makefile.
@@ -21,7 +21,7 @@ const SHOWN: (usize, usize) = (20, 200);
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// Nobody can be asked.
-    #[error("`{}` brings {} along that would run on this machine, and nobody can be asked whether {}", workspace.display(), counted(*commands), if *commands == 1 { "it may" } else { "they may" })]
+    #[error("`{}` brings {} along that would run on this machine or get values of it, and nobody can be asked whether {}", workspace.display(), counted(*commands), if *commands == 1 { "it may" } else { "they may" })]
     Unanswered {
         /// The project's folder.
         workspace: PathBuf,
@@ -75,7 +75,7 @@ pub fn concerned(hooks: &[Hook]) -> Vec<&Hook> {
 /// Returns what stands for just these commands in just this folder.
 fn hash(workspace: &str, hooks: &[&Hook]) -> String {
     let mut hasher = blake3::Hasher::new();
-    let parts = hooks.iter().flat_map(|hook| [hook.point.name(), hook.run.as_str()]);
+    let parts = hooks.iter().flat_map(|hook| [hook.point.name(), hook.place.name(), hook.run.as_str()]);
     for part in std::iter::once(workspace).chain(parts) {
         // Their lengths keep two lists from being one text.
         hasher.update(&(part.len() as u64).to_le_bytes());

@@ -341,3 +341,38 @@ async fn a_length_that_cannot_be_right_ends_it() {
     editor.to_server.write_all(b"Content-Length: 99999999999\r\n\r\n{}").await.expect("the server reads");
     assert_eq!(editor.ended().await, 1);
 }
+
+#[test]
+fn a_project_cannot_start_its_sync_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let [project, user] = ["project", "user"].map(|name| folder.path().join(name));
+    for (project_says, user_says, variable, expected) in [
+        ("true", None, None, false),
+        ("true", Some("false"), None, false),
+        ("true", Some("true"), None, true),
+        ("false", Some("true"), None, false),
+        ("true", None, Some("true"), true),
+    ] {
+        for (folder, name, said) in [
+            (
+                &project,
+                "mltoolbox.yaml",
+                Some(format!("environment: {{base_image: a}}\neditors: {{autostart: {project_says}}}\n")),
+            ),
+            (&user, "config.yaml", user_says.map(|said| format!("editors: {{autostart: {said}}}\n"))),
+        ] {
+            std::fs::create_dir_all(folder).expect("a folder for the test");
+            std::fs::write(folder.join(name), said.unwrap_or_default()).expect("a file for the test");
+        }
+        let name = "MLTOOLBOX_EDITORS_AUTOSTART".to_owned();
+        let places = crate::config::Places {
+            start: project.clone(),
+            user: user.clone(),
+            system: folder.path().join("system"),
+            variables: variable.map(|said: &str| (name, said.to_owned())).into_iter().collect(),
+            ..crate::config::Places::default()
+        };
+        let starts = super::server::autostarted(&places).expect("it is valid").is_some();
+        assert_eq!(starts, expected, "{project_says} {user_says:?} {variable:?}");
+    }
+}
