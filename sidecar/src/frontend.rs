@@ -256,7 +256,7 @@ impl Question {
                 format!("`{remote_dir}` is synced by `{holder}`. Take it over?")
             }
             Self::Trust { workspace, commands, is_changed } => format!(
-                "{} `{workspace}` would run on this machine:\n  {}\nTrust them? Else they are not run.",
+                "{} `{workspace}` would run on this machine or get values of it:\n  {}\nTrust them? Else they are not run.",
                 if *is_changed {
                     "Changed since they were answered for, these commands of"
                 } else {
@@ -334,7 +334,10 @@ impl Question {
             ),
             Self::Trust { workspace, .. } => (
                 format!("`{workspace}` brings commands along for this machine and nobody can be asked"),
-                format!("Run `mltoolbox-sidecar trust --workspace {}` if they may run.", word(workspace)),
+                format!(
+                    "Look at them with `mltoolbox-sidecar trust --status`, and run `mltoolbox-sidecar trust --yes --workspace {}` if they may run.",
+                    word(workspace)
+                ),
             ),
             Self::Confirm { text } => {
                 (format!("a yes is needed and nobody can be asked: {text}"), "Add `--yes` to go on.".to_owned())

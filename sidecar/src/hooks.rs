@@ -1,7 +1,7 @@
 //! Commands that run when something happened: which, where, for how long, and what their failure means.
 //!
-//! A hook never asks and gets no input. One of a project's file runs on this machine only after a person trusted it; that
-//! is decided in [`crate::trust`], and what is not allowed is not even started here.
+//! A hook never asks and gets no input. One of a project's file runs on this machine, or gets secrets and variables of it,
+//! only after a person trusted it; that is decided in [`crate::trust`], and what is not allowed is not even started here.
 
 use std::fmt;
 use std::path::Path;
@@ -111,11 +111,17 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// Whether a person has to trust it first: it would run here, and a file of the project says so. `mltoolbox.local.yaml`
-    /// is such a file, too, since whoever hands on a folder can put one there.
+    /// Whether a person has to trust it first: a file of the project says so, and it would run here, or take a secret or
+    /// a variable of this machine elsewhere. `mltoolbox.local.yaml` is such a file, too, since whoever hands on a folder
+    /// can put one there.
     pub fn needs_trust(&self) -> bool {
         let is_of_project = matches!(self.said.source.layer(), Some(Layer::Project | Layer::Local));
-        self.place == Where::Local && is_of_project
+        is_of_project && (self.place == Where::Local || self.takes_values())
+    }
+
+    /// Whether it refers to secrets or variables of this machine. One that merely looks so counts, too.
+    fn takes_values(&self) -> bool {
+        ["${secret:", "${env:"].iter().any(|begin| self.run.contains(begin))
     }
 }
 
@@ -153,7 +159,7 @@ pub struct Stage<'a> {
     pub project: &'a Path,
     /// The remote, once it is connected.
     pub remote: Option<Remote>,
-    /// Whether hooks of the project's files may run here.
+    /// Whether hooks of the project's files may run here, or get values of this machine.
     pub trusted: bool,
     /// Who hears; `None` when there is only the log.
     pub frontend: Option<Arc<dyn Frontend>>,
@@ -211,7 +217,15 @@ async fn one(hook: &Hook, values: &Values, stage: &Stage<'_>) -> Result<(), Erro
         return Err(HookError::NoContainer { hook: hook.clone() }.into());
     }
     let frontend = stage.frontend.clone().unwrap_or_else(|| Arc::new(Nobody));
-    let rendered = values.render(hook, frontend).await?;
+    // A keychain that is locked waits for a person, and an encrypted file for what opens it.
+    let rendered = tokio::select! {
+        biased;
+        () = stage.cancel.cancelled() => return Err(HookError::Cancelled { hook: hook.clone() }.into()),
+        rendered = values.render(hook, frontend) => rendered?,
+        () = tokio::time::sleep(hook.timeout) => {
+            return Err(HookError::Hung { hook: hook.clone(), last: String::new() }.into());
+        }
+    };
     tracing::info!(hook = hook.point.name(), place = %hook.said, on = hook.place.name(), "a hook begins");
     let output = Output::new(hook.point, stage.frontend.clone(), &rendered.hidden);
     let ended = match (hook.place, &stage.remote) {

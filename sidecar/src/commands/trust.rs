@@ -1,4 +1,4 @@
-//! `trust`: lets the commands that a project brings along run on this machine, or takes that back.
+//! `trust`: lets the commands that a project brings along run on this machine or get values of it, or takes that back.
 
 use protocol::editor::{TrustCommand, TrustState, WorkspaceTrustOutput, WorkspaceTrustParams};
 use protocol::error::Result;
@@ -17,8 +17,8 @@ pub(super) async fn run(cx: Cx, params: WorkspaceTrustParams) -> Result<Workspac
     let concerned = trust::concerned(&hooks);
     if params.revoke {
         trust::forget(&cx.store, &project).await?;
-    } else if !params.status && !concerned.is_empty() {
-        trust::say(&cx.store, &project, &concerned, true).await?;
+    } else if !params.status {
+        trust::confirm(&cx.store, &*cx.frontend, cx.scope.yes, &project, &concerned).await?;
     }
     let state = trust::state(&cx.store, &project, &concerned).await?;
     let command = |hook: &&hooks::Hook| TrustCommand {
@@ -33,10 +33,12 @@ pub(super) async fn run(cx: Cx, params: WorkspaceTrustParams) -> Result<Workspac
 pub(super) fn show(output: &WorkspaceTrustOutput, text: &mut Text) {
     let WorkspaceTrustOutput { workspace, commands, state } = output;
     if commands.is_empty() {
-        text.line(&format!("`{workspace}` brings no commands along that would run on this machine."));
+        text.line(&format!(
+            "`{workspace}` brings no commands along that would run on this machine or get values of it."
+        ));
         return;
     }
-    text.line(&format!("Commands that `{workspace}` runs on this machine:"));
+    text.line(&format!("Commands that `{workspace}` runs on this machine, or gives values of it:"));
     for TrustCommand { hook, command, place } in commands {
         text.line("");
         text.hanging("  ", &format!("{hook}, {place}"));

@@ -82,7 +82,7 @@ section! {
 section! {
     /// What editors do by themselves.
     Editors {
-        /// Whether an editor that opens the project starts its sync without being asked.
+        /// Whether an editor that opens the project starts its sync unasked; not honoured in a file of the project.
         autostart: bool = "false", "true";
     }
 }

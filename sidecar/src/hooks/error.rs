@@ -87,6 +87,14 @@ pub enum HookError {
         /// What, and where in its text.
         source: TemplateError,
     },
+    /// It refers to a variable that is not for hooks.
+    #[error("{} cannot be run: `{variable}` holds a secret or opens the store of secrets", name(hook))]
+    OfSecrets {
+        /// The hook.
+        hook: Hook,
+        /// The variable.
+        variable: String,
+    },
     /// There is no connection at that time.
     #[error("{} cannot run on the remote: no remote is connected at that time", name(hook))]
     NoRemote {
@@ -133,6 +141,7 @@ impl Explain for HookError {
             Self::Cancelled { .. } => Code::Cancelled,
             Self::NotReached { source, .. } => source.code(),
             Self::Template { source, .. } => source.code(),
+            Self::OfSecrets { .. } => Code::ConfigInvalid,
             Self::Untrusted { .. } => Code::TrustNeeded,
         }
     }
@@ -178,6 +187,9 @@ impl Explain for HookError {
                 )
             }
             Self::Template { source, .. } => source.help(),
+            Self::OfSecrets { hook, .. } => {
+                format!("Write `${{secret:NAME}}` in {} for the secret that the command needs.", hook.said)
+            }
             Self::NoRemote { hook } => {
                 format!("Move it to `on_connect` in {}, or write `where: local` for it.", hook.said)
             }
@@ -223,6 +235,7 @@ pub fn examples() -> Vec<Example> {
         HookError::Untrusted { hook: hook(HookPoint::ConfigLoaded, "make"), workspace: "/home/ada/project".into() }
             .into(),
         HookError::Template { hook: pull(), source: template }.into(),
+        HookError::OfSecrets { hook: pull(), variable: "MLTOOLBOX_SECRETS_PASSPHRASE".to_owned() }.into(),
         HookError::NoRemote { hook: hook(HookPoint::ConfigLoaded, "make") }.into(),
         HookError::NoContainer { hook: hook(HookPoint::Sync, "pip install -e .") }.into(),
     ]

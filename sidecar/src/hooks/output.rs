@@ -29,6 +29,8 @@ pub(super) struct Output {
     point: HookPoint,
     frontend: Option<Arc<dyn Frontend>>,
     hidden: Vec<Secret>,
+    /// Most bytes of a line that are kept: a secret that begins in what is passed on is kept to its end.
+    kept: usize,
     heard: Mutex<Heard>,
 }
 
@@ -43,14 +45,13 @@ impl Output {
     pub(super) fn new(point: HookPoint, frontend: Option<Arc<dyn Frontend>>, secrets: &[Secret]) -> Self {
         // A value of several lines is said line by line.
         let lines = secrets.iter().flat_map(|secret| secret.reveal().lines());
-        let mut hidden: Vec<Secret> = lines
+        let hidden: Vec<Secret> = lines
             .map(str::trim)
             .filter(|line| line.len() >= SHORTEST_SECRET)
             .map(|line| Secret::new(line.to_owned()))
             .collect();
-        // A secret that begins as another one ends with must not leave a part of the longer one.
-        hidden.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
-        Self { point, frontend, hidden, heard: Mutex::default() }
+        let kept = LINE + hidden.iter().map(|secret| secret.reveal().len()).max().unwrap_or_default();
+        Self { point, frontend, hidden, kept, heard: Mutex::default() }
     }
 
     /// Hears one stream to its end.
@@ -69,7 +70,7 @@ impl Output {
             for byte in &piece[..length] {
                 match byte {
                     b'\n' => self.line(&std::mem::take(&mut line)),
-                    byte if line.len() < LINE => line.push(*byte),
+                    byte if line.len() < self.kept => line.push(*byte),
                     _ => {}
                 }
             }
@@ -85,9 +86,11 @@ impl Output {
     }
 
     fn line(&self, bytes: &[u8]) {
+        // A value is looked for as it was said: cut or with other letters it would not be found.
+        let bytes = self.without_secrets(bytes);
         // What could steer a terminal does not even reach the log.
-        let text = String::from_utf8_lossy(bytes).trim_end().replace('\t', "    ");
-        let line = self.without_secrets(&text.replace(char::is_control, "\u{fffd}"));
+        let text = String::from_utf8_lossy(&bytes).trim_end().replace('\t', "    ");
+        let line = text.replace(char::is_control, "\u{fffd}");
         let mut heard = self.heard();
         if !line.is_empty() {
             heard.last.push(line.clone());
@@ -116,12 +119,71 @@ impl Output {
         }
     }
 
-    fn without_secrets(&self, line: &str) -> String {
-        self.hidden.iter().fold(line.to_owned(), |line, secret| line.replace(secret.reveal(), "****"))
+    /// Returns the beginning of a line, with stars for each value, and for values that overlap.
+    fn without_secrets(&self, line: &[u8]) -> Vec<u8> {
+        let mut is_secret = vec![false; line.len()];
+        for value in self.hidden.iter().map(|secret| secret.reveal().as_bytes()) {
+            let mut hidden = 0;
+            for (at, said) in line.windows(value.len()).enumerate() {
+                if said == value {
+                    // What an occurrence before has hidden is not hidden again.
+                    is_secret[hidden.max(at)..at + value.len()].fill(true);
+                    hidden = at + value.len();
+                }
+            }
+        }
+        let mut shown = Vec::new();
+        let mut was_secret = false;
+        for (byte, is_secret) in line.iter().zip(is_secret).take(LINE) {
+            match (is_secret, was_secret) {
+                (false, _) => shown.push(*byte),
+                (true, false) => shown.extend(b"****"),
+                (true, true) => {}
+            }
+            was_secret = is_secret;
+        }
+        shown
     }
 
     /// Nothing can panic while it is locked, so a poisoned one is still whole.
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns what is passed on of what a hook said.
+    async fn heard(said: &str, secrets: &[&str]) -> String {
+        let secrets: Vec<Secret> = secrets.iter().map(|value| Secret::new((*value).to_owned())).collect();
+        let output = Output::new(HookPoint::Sync, None, &secrets);
+        output.hear(said.as_bytes()).await;
+        output.last_words()
+    }
+
+    #[tokio::test]
+    async fn a_long_secret_is_hidden_wherever_it_begins() {
+        let secret = "0123456789abcdef".repeat(200);
+        assert_eq!(heard(&format!("is {secret}!\n"), &[&secret]).await, "is ****");
+        assert_eq!(heard(&format!("{secret}\nend"), &[&secret]).await, "****; end");
+        for before in [LINE - 5, LINE - 1, LINE, LINE + 5] {
+            let shown = heard(&format!("{}{secret}", "x".repeat(before)), &[&secret]).await;
+            assert!(!shown.contains('0') && shown.starts_with(&"x".repeat(before.min(LINE))), "{before}: {shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_with_tabs_and_control_letters_is_hidden() {
+        assert_eq!(heard("a pass\tword b\n", &["pass\tword"]).await, "a **** b");
+        assert_eq!(heard("a pass\u{1b}word b\n", &["pass\u{1b}word"]).await, "a **** b");
+    }
+
+    #[tokio::test]
+    async fn secrets_that_overlap_are_hidden_whole() {
+        assert_eq!(heard("<abcdefghi>", &["abcdef", "defghi"]).await, "<****>");
+        assert_eq!(heard("<abababab>", &["ababab"]).await, "<****>");
+        assert_eq!(heard("<one two>", &["one\ntwo", "one two"]).await, "<****>");
     }
 }

@@ -195,6 +195,9 @@ async fn a_cancelled_hook_ends_and_no_other_begins() {
     let (heard, error) = ran(&[warns("sleep 1000"), warns("echo never")], &Values::default(), &cancel).await;
     assert_eq!(error.expect("it was cancelled").code, Code::Cancelled);
     assert_eq!(heard, Vec::<String>::new());
+    // Its values are not even looked for.
+    let (_, error) = ran(&[hook("echo {{ remote.hots }}")], &Values::default(), &cancel).await;
+    assert_eq!(error.expect("it was cancelled").code, Code::Cancelled);
 }
 
 #[tokio::test]
@@ -226,10 +229,12 @@ async fn what_is_not_allowed_or_not_there_is_not_started() {
     let source = Source::file(Layer::Project, Path::new("/p/mltoolbox.yaml"));
     let of_project = Hook { said: Place { source, line: 1, column: 1 }, ..hook(&run) };
     let there = Hook { place: Where::Remote, ..hook(&run) };
+    let takes = Hook { run: format!("{run} ${{env:HOME}}"), place: Where::Remote, ..of_project.clone() };
     let within = Hook { place: Where::Container, ..hook(&run) };
     let unknown = hook("echo {{ remote.hots }}");
     for (hook, code) in [
         (of_project, Code::TrustNeeded),
+        (takes, Code::TrustNeeded),
         (there, Code::HookFailed),
         (within, Code::HookFailed),
         (unknown, Code::ConfigInvalid),

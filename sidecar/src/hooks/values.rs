@@ -1,5 +1,6 @@
 //! What a hook may be told. Values reach its shell as variables of the environment only, never as text of the command.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,14 +53,26 @@ impl Values {
         for name in command.secrets() {
             resolved.insert(name.clone(), secrets.resolve(name, Some(&referenced)).await?.value);
         }
-        let home = env::home().map(|home| home.to_string_lossy().into_owned());
-        let known = Known {
-            home: home.as_deref(),
-            variable: &|name| env::text(name),
-            secret: &|name| resolved.get(name).cloned(),
+        let (taken, refused) = (RefCell::new(Vec::new()), RefCell::new(None));
+        let variable = |name: &str| {
+            // What opens the secret store is for us alone.
+            if name.starts_with(env::OF_SECRETS) {
+                refused.replace(Some(name.to_owned()));
+                return None;
+            }
+            let value = env::text(name)?;
+            taken.borrow_mut().push(Secret::new(value.clone()));
+            Some(value)
         };
-        let Script { text, environment } = command.render(&facts, &known).map_err(wrong)?;
-        Ok(Rendered { command: text, environment, hidden: resolved.into_values().collect() })
+        let home = env::home().map(|home| home.to_string_lossy().into_owned());
+        let known = Known { home: home.as_deref(), variable: &variable, secret: &|name| resolved.get(name).cloned() };
+        let rendered = command.render(&facts, &known);
+        if let Some(variable) = refused.take() {
+            return Err(HookError::OfSecrets { hook: hook.clone(), variable }.into());
+        }
+        let Script { text, environment } = rendered.map_err(wrong)?;
+        let hidden = resolved.into_values().chain(taken.take()).collect();
+        Ok(Rendered { command: text, environment, hidden })
     }
 
     async fn facts(&self, wants_repository: bool) -> Facts {
@@ -87,5 +100,42 @@ async fn repository(project: &Path) -> Option<String> {
             None
         }
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::{OnFailure, Where};
+    use crate::config::{Layer, Place, Source};
+    use crate::hooks::HookPoint;
+    use crate::session::audience::Nobody;
+
+    async fn rendered(run: &str) -> Result<Rendered, Error> {
+        let hook = Hook {
+            point: HookPoint::Connect,
+            run: run.to_owned(),
+            place: Where::Remote,
+            timeout: Duration::from_secs(1),
+            on_failure: OnFailure::Fail,
+            said: Place { source: Source::file(Layer::User, Path::new("config.yaml")), line: 3, column: 5 },
+        };
+        Values::default().render(&hook, Arc::new(Nobody)).await
+    }
+
+    #[tokio::test]
+    async fn what_opens_the_secret_store_is_no_variable_of_a_hook() {
+        for name in ["MLTOOLBOX_SECRETS_PASSPHRASE", "MLTOOLBOX_SECRETS_KEY_FILE", "MLTOOLBOX_SECRET_HF_TOKEN"] {
+            for run in [format!("echo ${{env:{name}}}"), format!("echo ${{env:{name}:otherwise}}")] {
+                let error = rendered(&run).await.expect_err("it is refused");
+                assert!(error.message.contains(name) && error.message.contains("opens"), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn variables_of_this_machine_are_hidden() {
+        let hidden = rendered("echo ${env:PATH} ${env:NO_SUCH_VARIABLE:otherwise}").await.expect("it is set").hidden;
+        assert_eq!(hidden, [Secret::new(env::text("PATH").expect("it is set"))]);
     }
 }

@@ -19,7 +19,7 @@ use tower_lsp::{Client, ClientSocket, LanguageServer, LspService};
 use super::Setting;
 use super::person::Person;
 use crate::commands::{Command, ParamsError};
-use crate::config::{self, Places};
+use crate::config::{self, ConfigError, Layer, Loaded, Places};
 use crate::env;
 use crate::jobs::{Jobs, Request};
 use crate::log;
@@ -29,6 +29,9 @@ const PROTOCOL: u32 = 1;
 
 /// The code of JSON-RPC errors that are neither about the message nor a defect; `data.code` says which.
 const WORK_FAILED: i64 = -32050;
+
+/// The key that lets the sync start when an editor opens the project.
+const AUTOSTART: &str = "editors.autostart";
 
 tokio::task_local! {
     /// The id of the JSON-RPC request that is being answered, as text.
@@ -138,16 +141,16 @@ impl LanguageServer for Server {
         let Some(root) = self.root.get().cloned() else { return };
         let found = |name: &str| self.commands.iter().find(|command| command.name == name);
         let (Some(watch), Some(push)) = (found(SyncWatch::NAME), found(SyncPush::NAME)) else { return };
-        let loaded = tokio::task::spawn_blocking(move || config::load(&Places::of(&root))).await;
+        let loaded = tokio::task::spawn_blocking(move || autostarted(&Places::of(&root))).await;
         let command = match loaded {
-            Ok(Ok(loaded)) if loaded.config.editors.autostart => {
+            Ok(Ok(Some(loaded))) => {
                 if loaded.config.sync.watch {
                     watch
                 } else {
                     push
                 }
             }
-            Ok(Ok(_)) => return,
+            Ok(Ok(None)) => return,
             Ok(Err(error)) => {
                 return self.client.log_message(MessageType::WARNING, format!("{error}. {}", error.help())).await;
             }
@@ -175,6 +178,22 @@ impl LanguageServer for Server {
         let argument = params.arguments.into_iter().next().unwrap_or_else(|| json!({}));
         self.run(command, argument, params.work_done_progress_params.work_done_token).await.map(Some)
     }
+}
+
+/// Returns the configuration if the sync starts by itself. A file that comes with a project can only forbid it: opening
+/// a folder must not begin what its author wants. Blocks.
+pub(super) fn autostarted(places: &Places) -> Result<Option<Loaded>, ConfigError> {
+    let loaded = config::load(places)?;
+    let is_of_project = |place: &config::Place| matches!(place.source.layer(), Some(Layer::Project | Layer::Local));
+    let is_wanted = loaded.config.editors.autostart
+        && (!loaded.origin(AUTOSTART).is_some_and(is_of_project) || {
+            let read = config::read(places);
+            let said = read.layers.iter().rev().filter_map(|layer| layer.at(AUTOSTART.split('.')));
+            said.into_iter()
+                .find(|node| !is_of_project(&node.place))
+                .is_some_and(|node| node.as_written() == Some("true"))
+        });
+    Ok(is_wanted.then_some(loaded))
 }
 
 /// Returns an error as JSON-RPC has it.

@@ -43,6 +43,17 @@ static ROWS: LazyLock<Vec<Command>> = LazyLock::new(|| {
                 Ok(json!(answer.map(|answer| answer == crate::frontend::Answer::Yes)))
             })
         }),
+        row("test/trust", |cx, _| {
+            Box::pin(async move {
+                let question = Question::Trust {
+                    workspace: "/p".to_owned(),
+                    commands: vec!["make".to_owned()],
+                    is_changed: false,
+                };
+                let answer = cx.frontend.ask(&question).await;
+                Ok(json!(answer.map(|answer| answer == crate::frontend::Answer::Yes)))
+            })
+        }),
         row("test/talk", |cx, params| {
             Box::pin(async move {
                 for number in 0..params["lines"].as_u64().unwrap_or(0) {
@@ -218,6 +229,26 @@ async fn an_answer_that_comes_after_the_cancelling_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_for_trust_that_is_closed_has_no_answer() {
+    let mut editor = Editor::start().await;
+    for (id, said, expected) in [
+        (1, Value::Null, Value::Null),
+        (2, json!({ "title": "No" }), json!(false)),
+        (3, json!({ "title": "Yes" }), json!(true)),
+    ] {
+        editor.request(id, "mltoolbox/test/trust", &json!({})).await;
+        let question = loop {
+            let message = editor.next().await;
+            if message["method"] == "window/showMessageRequest" {
+                break message["id"].clone();
+            }
+        };
+        editor.send(&json!({ "jsonrpc": "2.0", "id": question, "result": said })).await;
+        assert_eq!(editor.answer(id).await["result"], expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_an_answer_and_the_server_lives_on() {
     let mut editor = Editor::start().await;
     editor.request(1, "mltoolbox/test/panic", &json!({})).await;
@@ -340,4 +371,39 @@ async fn a_length_that_cannot_be_right_ends_it() {
     let mut editor = Editor::start().await;
     editor.to_server.write_all(b"Content-Length: 99999999999\r\n\r\n{}").await.expect("the server reads");
     assert_eq!(editor.ended().await, 1);
+}
+
+#[test]
+fn a_project_cannot_start_its_sync_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let [project, user] = ["project", "user"].map(|name| folder.path().join(name));
+    for (project_says, user_says, variable, expected) in [
+        ("true", None, None, false),
+        ("true", Some("false"), None, false),
+        ("true", Some("true"), None, true),
+        ("false", Some("true"), None, false),
+        ("true", None, Some("true"), true),
+    ] {
+        for (folder, name, said) in [
+            (
+                &project,
+                "mltoolbox.yaml",
+                Some(format!("environment: {{base_image: a}}\neditors: {{autostart: {project_says}}}\n")),
+            ),
+            (&user, "config.yaml", user_says.map(|said| format!("editors: {{autostart: {said}}}\n"))),
+        ] {
+            std::fs::create_dir_all(folder).expect("a folder for the test");
+            std::fs::write(folder.join(name), said.unwrap_or_default()).expect("a file for the test");
+        }
+        let name = "MLTOOLBOX_EDITORS_AUTOSTART".to_owned();
+        let places = crate::config::Places {
+            start: project.clone(),
+            user: user.clone(),
+            system: folder.path().join("system"),
+            variables: variable.map(|said: &str| (name, said.to_owned())).into_iter().collect(),
+            ..crate::config::Places::default()
+        };
+        let starts = super::server::autostarted(&places).expect("it is valid").is_some();
+        assert_eq!(starts, expected, "{project_says} {user_says:?} {variable:?}");
+    }
 }
