@@ -35,8 +35,8 @@ const TEMPLATES: [&str; 3] = [".env.j2", "Dockerfile.j2", "docker-compose.yml.j2
 /// The folders that editors describe a container in.
 const DEVCONTAINERS: [&str; 2] = [".devcontainer/devcontainer.json", ".devcontainer.json"];
 
-/// The image of a project whose files name none: that of the older versions.
-const USUAL_IMAGE: &str = "ghcr.io/sidbaskaran/ml-base:py3.12-cuda";
+/// The image of a project whose files name none.
+const USUAL_IMAGE: &str = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime";
 
 /// What stands in a folder and is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

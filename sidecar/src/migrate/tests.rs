@@ -106,7 +106,7 @@ services:
       POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:?set it}
     volumes: ["pgdata:/var/lib/postgresql/data"]
   tracking:
-    image: ghcr.io/mlflow/mlflow:v2.9.2
+    image: registry.example/mlflow:v2.9.2
     ports: ["5000:5000"]
   trainer:
     <<: *common
@@ -183,7 +183,7 @@ RAY_DASHBOARD_PORT=8265
 WANDB_PROJECT={{ wandb_project }}
 GIT_EMAIL={{ git_email }}
 //- Dockerfile
-FROM ghcr.io/sidbaskaran/ml-base:py3.12-cuda
+FROM pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime
 COPY . /workspace
 //- Dockerfile.j2
 FROM {{ base_image }}
@@ -450,7 +450,7 @@ fn odd_quotes() {
               name: $NAME  # the folder
 
             environment:
-              base_image: ghcr.io/sidbaskaran/ml-base:py3.12-cuda  # no file names an image; this is the usual one
+              base_image: pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime  # no file names an image; this is the usual one
 
               env:
                 PLAIN: again  # .env:24
@@ -561,7 +561,7 @@ fn what_cannot_be_read_is_said_with_its_place() {
           name: $NAME  # the folder
 
         environment:
-          base_image: ghcr.io/sidbaskaran/ml-base:py3.12-cuda  # no file names an image; this is the usual one
+          base_image: pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime  # no file names an image; this is the usual one
 
           gpu:
             count: 0  # compose.yaml gives it none
