@@ -50,8 +50,8 @@ pub const OF_SECRETS: &str = "MLTOOLBOX_SECRET";
 pub const HOOK_PREFIX: &str = "MLTOOLBOX_HOOK_";
 /// The passphrase of the encrypted file of secrets.
 pub const SECRETS_PASSPHRASE: &str = "MLTOOLBOX_SECRETS_PASSPHRASE";
-/// The file that opens the encrypted file of secrets: an identity as `age-keygen` writes it, or a passphrase in its
-/// first line.
+/// The file that opens the encrypted file of secrets: an identity as `age-keygen` writes it, or a passphrase as its only
+/// line.
 pub const SECRETS_KEY_FILE: &str = "MLTOOLBOX_SECRETS_KEY_FILE";
 /// The terminal's type.
 pub const TERM: &str = "TERM";

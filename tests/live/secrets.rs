@@ -248,7 +248,7 @@ fn a_typed_value_is_not_shown() {
 fn a_key_file_opens_without_a_passphrase() {
     let work = Work::new();
     let key = work.path().join("key");
-    fs::write(&key, format!("{PASSPHRASE}\nignored\n")).expect("our own file");
+    fs::write(&key, format!("{PASSPHRASE}\n")).expect("our own file");
     let keyed = |arguments: &[&str]| {
         let mut command = command(&work, arguments);
         command.env("MLTOOLBOX_SECRETS_KEY_FILE", &key);

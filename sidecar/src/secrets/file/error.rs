@@ -121,6 +121,12 @@ pub enum FileError {
         /// The key file.
         path: PathBuf,
     },
+    /// A key file is neither an identity nor a passphrase.
+    #[error("the key file `{}` holds neither an identity of age that can be read nor one line with a passphrase", path.display())]
+    KeyFileForeign {
+        /// The key file.
+        path: PathBuf,
+    },
 }
 
 impl Explain for FileError {
@@ -137,7 +143,8 @@ impl Explain for FileError {
             | Self::Recipient { .. }
             | Self::Sealed { .. }
             | Self::KeyFile { .. }
-            | Self::KeyFileEmpty { .. } => Code::SecretStore,
+            | Self::KeyFileEmpty { .. }
+            | Self::KeyFileForeign { .. } => Code::SecretStore,
         }
     }
 
@@ -212,8 +219,13 @@ impl Explain for FileError {
                 format!("Run `ls -l {}`, or set `{}` to another file.", word(path.display()), env::SECRETS_KEY_FILE)
             }
             Self::KeyFileEmpty { path } => format!(
-                "Put an identity there with `age-keygen -o {}`, or a passphrase in its first line.",
+                "Put an identity there with `age-keygen -o {}`, or a passphrase as its only line.",
                 word(path.display())
+            ),
+            Self::KeyFileForeign { .. } => format!(
+                "Set `{}` to a file that `age-keygen -o` wrote, with a line `AGE-SECRET-KEY-1…`; keys of SSH and of plugins \
+                 do not open it.",
+                env::SECRETS_KEY_FILE
             ),
         }
     }
@@ -260,5 +272,6 @@ pub(in crate::secrets) fn examples() -> Vec<Example> {
         .into(),
         FileError::KeyFile { path: key(), source: std::io::ErrorKind::NotFound.into() }.into(),
         FileError::KeyFileEmpty { path: key() }.into(),
+        FileError::KeyFileForeign { path: key() }.into(),
     ]
 }
