@@ -7,11 +7,9 @@ use super::{Part, Quoting, What};
 use crate::interpolate::{Fact, Place, Problem, TemplateError, reference};
 use crate::sessions::nearest;
 
-/// Programs that read an argument as a program when an option such as `-c` or `-e` says so.
-const READERS: &[&str] = &[
-    "sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "su", "python", "python2", "python3", "perl", "ruby", "node",
-    "php",
-];
+mod words;
+
+use words::Words;
 
 /// What the text is within.
 #[derive(Debug)]
@@ -21,19 +19,6 @@ enum Frame {
     Double,
     Single,
     Comment,
-}
-
-/// The words of the simple command that is being read.
-#[derive(Debug, Default)]
-struct Words {
-    /// Those that have ended.
-    ended: Vec<String>,
-    /// The one that has begun, quotes left out.
-    current: String,
-    /// Whether one has begun; it may still be empty.
-    begun: bool,
-    /// Parentheses that are open.
-    open: usize,
 }
 
 struct Lexer<'a> {
@@ -122,7 +107,7 @@ impl Lexer<'_> {
                 self.plain.push('#');
                 self.at += 1;
             }
-            Some('<') if self.rest().starts_with("<<<") => self.separator(3, false),
+            Some('<') if self.rest().starts_with("<<<") => self.redirection(3),
             Some('<') if self.rest().starts_with("<<") => {
                 self.opaque = Some("a here-document");
                 self.separator(2, false);
@@ -145,7 +130,11 @@ impl Lexer<'_> {
                 }
             }
             Some(';' | '&' | '|' | '\n') => self.separator(1, true),
-            Some('<' | '>' | ' ' | '\t') => self.separator(1, false),
+            Some('<' | '>') => {
+                let is_two = [">>", ">&", ">|", "<&", "<>"].iter().any(|two| self.rest().starts_with(two));
+                self.redirection(if is_two { 2 } else { 1 });
+            }
+            Some(' ' | '\t') => self.separator(1, false),
             Some(_) | None => self.copy(1),
         }
     }
@@ -200,13 +189,22 @@ impl Lexer<'_> {
         self.plain.push_str(&self.text[self.at..self.at + letters]);
         self.at += letters;
         let words = self.words();
-        if words.begun {
-            words.ended.push(std::mem::take(&mut words.current));
-        }
-        words.begun = false;
+        words.end();
         if command {
             words.ended.clear();
+            words.redirected = false;
         }
+    }
+
+    /// Copies the letters of a redirection: `2>&1` does not end the command, as `&` alone does.
+    fn redirection(&mut self, letters: usize) {
+        let words = self.words();
+        if words.begun && words.current.chars().all(|letter| letter.is_ascii_digit()) {
+            words.begun = false;
+            words.current.clear();
+        }
+        self.separator(letters, false);
+        self.words().redirected = true;
     }
 
     /// Returns the words of the innermost commands.
@@ -265,20 +263,5 @@ impl Lexer<'_> {
         if !self.plain.is_empty() {
             self.parts.push(Part::Text(std::mem::take(&mut self.plain)));
         }
-    }
-}
-
-impl Words {
-    /// Returns the program that reads the present word as a program, if one does.
-    fn reader(&self) -> Option<String> {
-        if self.ended.first().is_some_and(|word| word == "eval") {
-            return Some("eval".to_owned());
-        }
-        let option = self.ended.last()?;
-        let letters = option.strip_prefix('-')?;
-        let reads = letters.ends_with(['c', 'e', 'r']) && letters.chars().all(|letter| letter.is_ascii_alphabetic());
-        let program = |word: &&String| READERS.contains(&word.rsplit('/').next().unwrap_or_default());
-        let reader = self.ended.iter().rev().find(program).filter(|_| reads)?;
-        Some(format!("{reader} {option}"))
     }
 }

@@ -131,11 +131,46 @@ fn where_a_shell_reads_otherwise_a_template_is_refused() {
         "eval \"{{ remote.host }}\"",
         "python3 -c 'print(\"{{ remote.host }}\")'",
         "x=$(sh -c {{ remote.host }})",
+        "if true; then eval {{ remote.host }}; fi",
+        "if eval {{ remote.host }}; then :; fi",
+        "X=1 Y='a b' eval {{ remote.host }}",
+        ">/dev/null 2>&1 eval {{ remote.host }}",
+        "! command -p eval {{ remote.host }}",
+        "f() { eval {{ remote.host }}; }",
+        "trap {{ remote.host }} EXIT",
+        "trap -- 'rm {{ remote.host }}' EXIT",
+        ". {{ workspace.path }}",
+        "sh -c -- {{ remote.host }}",
+        "sh -c -x {{ remote.host }}",
+        "sh 2>&1 -c {{ remote.host }}",
+        "bash -c -o pipefail {{ remote.host }}",
+        "perl -ne'print {{ remote.host }}'",
+        "node --eval={{ remote.host }}",
+        "su ada --command {{ remote.host }}",
+        "ssh host {{ remote.host }}",
+        "ssh -p 22 -i key host cd {{ workspace.path }}",
+        "sudo ssh -tt host -- 'cd {{ workspace.path }}'",
+        "ssh -o ProxyCommand={{ remote.host }} host",
+        "watch -n 5 ls {{ workspace.path }}",
+        "sudo watch 'ls {{ workspace.path }}'",
     ] {
         let error = Command::parse(text).expect_err(text);
         assert!(error.help().contains("`MLTOOLBOX_HOOK_"), "{text}: {}", error.help());
     }
-    for text in ["grep -c {{ remote.host }} file", "sh -c true; echo {{ remote.host }}", "cat <<<{{ remote.host }}"] {
+    for text in [
+        "grep -c {{ remote.host }} file",
+        "sh -c true; echo {{ remote.host }}",
+        "sh -c 'echo \"$1\"' sh {{ remote.host }}",
+        "cat <<<{{ remote.host }}",
+        "echo eval {{ remote.host }}",
+        "make 2>&1 >{{ workspace.path }}/log",
+        ". ./lib.sh {{ remote.host }}",
+        "ssh {{ remote.host }} true",
+        "ssh -p {{ remote.name }} ada@{{ remote.host }}",
+        "ssh -tp {{ remote.name }} -- {{ remote.host }}",
+        "rsync -e ssh . {{ remote.host }}:x",
+        "npm run watch {{ workspace.path }}",
+    ] {
         Command::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
 }
