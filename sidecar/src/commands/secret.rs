@@ -130,14 +130,13 @@ async fn keep(
             Ok(false) if secrets.holds(Place::File, name).await.unwrap_or(false) => Place::File,
             Ok(false) => match secrets.set(Place::Keychain, name, value).await {
                 Ok(()) => return Ok((Place::Keychain, winners(secrets, name, Place::Keychain).await)),
-                Err(SecretError::Keychain(error)) => {
-                    notes.push(format!("It is in the file because {error}."));
+                Err(error) => {
+                    notes.push(instead(error)?);
                     Place::File
                 }
-                Err(error) => return Err(error.into()),
             },
             Err(error) => {
-                notes.push(format!("It is in the file because {error}."));
+                notes.push(instead(error)?);
                 Place::File
             }
         },
@@ -145,6 +144,17 @@ async fn keep(
     secrets.set(kept, name, value).await?;
     notes.extend(winners(secrets, name, kept).await);
     Ok((kept, notes))
+}
+
+/// Says why a value goes into the file when the keychain refused it with `error`. A keychain that may be usable later may
+/// hold an older value, which would win over that of the file again.
+fn instead(error: SecretError) -> Result<String, SecretError> {
+    match error {
+        SecretError::Keychain(error @ KeychainError::Absent { .. }) => {
+            Ok(format!("It is in the file because {error}."))
+        }
+        error => Err(error),
+    }
 }
 
 /// Says which places before `kept` have a value of their own.
@@ -181,5 +191,25 @@ fn word(place: Place) -> SecretPlace {
         Place::Environment => SecretPlace::Environment,
         Place::Keychain => SecretPlace::Keychain,
         Place::File => SecretPlace::File,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::error::Explain as _;
+
+    use super::*;
+
+    #[test]
+    fn only_where_there_is_no_keychain_a_value_goes_into_the_file_instead() {
+        let absent = KeychainError::Absent { reason: "no session bus runs".to_owned() };
+        let note = instead(absent.into()).expect("the file");
+        assert_eq!(note, "It is in the file because there is no keychain here: no session bus runs.");
+        let failed = KeychainError::Failed { reason: "Remote peer disconnected".to_owned() };
+        for error in [KeychainError::Locked, KeychainError::Late { seconds: 60 }, failed] {
+            let refused = instead(error.clone().into()).expect_err("it may hold an older value");
+            assert_eq!(refused.to_string(), error.to_string());
+            assert!(refused.help().contains("`--store file`"), "{}", refused.help());
+        }
     }
 }
