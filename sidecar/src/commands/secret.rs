@@ -6,7 +6,7 @@ use protocol::editor::{
     NoParams, Revealed, SecretGetOutput, SecretGetParams, SecretListOutput, SecretPlace, SecretRemoveOutput,
     SecretRemoveParams, SecretRow, SecretSetOutput, SecretSetParams, SecretStoreKind,
 };
-use protocol::error::Result;
+use protocol::error::{Explain as _, Result};
 
 mod import;
 mod input;
@@ -69,7 +69,7 @@ pub(super) async fn list(cx: Cx, _: NoParams) -> Result<SecretListOutput> {
             Ok(names) => names.into_iter().for_each(|name| rows.entry(name).or_default().push(word(place))),
             // Most servers have none.
             Err(SecretError::Keychain(KeychainError::Absent { .. })) => {}
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => problems.push(problem(&error)),
         }
     }
     // A variable has lost the case of the name it is for, so that those of known names are theirs.
@@ -157,6 +157,11 @@ fn instead(error: SecretError) -> Result<String, SecretError> {
     }
 }
 
+/// Returns what is wrong with a place, and what mends it.
+fn problem(error: &SecretError) -> String {
+    format!("{error}. {}", error.help())
+}
+
 /// Says which places before `kept` have a value of their own.
 async fn winners(secrets: &Secrets, name: &Name, kept: Place) -> Vec<String> {
     let mut notes = Vec::new();
@@ -196,8 +201,6 @@ fn word(place: Place) -> SecretPlace {
 
 #[cfg(test)]
 mod tests {
-    use protocol::error::Explain as _;
-
     use super::*;
 
     #[test]
@@ -211,5 +214,11 @@ mod tests {
             assert_eq!(refused.to_string(), error.to_string());
             assert!(refused.help().contains("`--store file`"), "{}", refused.help());
         }
+    }
+
+    #[test]
+    fn a_problem_comes_with_what_mends_it() {
+        let said = problem(&KeychainError::Locked.into());
+        assert!(said.starts_with("the keychain is locked, and was not unlocked. Unlock it in"), "{said}");
     }
 }

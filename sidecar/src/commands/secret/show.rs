@@ -32,9 +32,9 @@ pub(in crate::commands) fn got(output: &SecretGetOutput, text: &mut Text) {
 }
 
 pub(in crate::commands) fn list(output: &SecretListOutput, text: &mut Text) {
-    if output.secrets.is_empty() {
+    if output.secrets.is_empty() && output.problems.is_empty() {
         text.line("No secrets yet. Store one with `mltoolbox-sidecar secret set NAME`.");
-    } else {
+    } else if !output.secrets.is_empty() {
         let rows = output.secrets.iter().map(|secret| vec![secret.name.clone(), joined(&secret.places)]);
         text.table(&["NAME", "WHERE"], rows.collect());
     }
@@ -69,5 +69,25 @@ fn joined(places: &[SecretPlace]) -> String {
 fn lines(lines: &[String], text: &mut Text) {
     for line in lines {
         text.line(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(output: &SecretListOutput) -> String {
+        let mut text = Text::default();
+        list(output, &mut text);
+        text.as_str().to_owned()
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_read_is_not_an_empty_one() {
+        let problems = vec!["`/s` is open to others: its mode is 0644. Run `chmod 600 /s`.".to_owned()];
+        let shown = listed(&SecretListOutput { secrets: Vec::new(), problems: problems.clone() });
+        assert_eq!(shown, format!("{}\n", problems[0]));
+        let shown = listed(&SecretListOutput { secrets: Vec::new(), problems: Vec::new() });
+        assert!(shown.starts_with("No secrets yet."), "{shown}");
     }
 }
