@@ -105,7 +105,7 @@ pub(super) async fn remove(cx: Cx, params: SecretRemoveParams) -> Result<SecretR
             return Err(error.into());
         }
         if !secrets.holds(Place::Environment, &name).await? {
-            return Err(secrets.missing(&name).into());
+            return Err(secrets.missing(&name).await.into());
         }
     }
     if secrets.holds(Place::Environment, &name).await? {

@@ -156,11 +156,9 @@ impl Secrets {
         }
     }
 
-    /// Returns the error of a secret that is in no store.
-    pub fn missing(&self, name: &Name) -> SecretError {
-        let looked = Place::ALL.map(|place| (place, self.lacks(place, name)));
-        let looked = Trail::of(looked.into_iter()).expect("there are places");
-        SecretError::Missing { name: name.clone(), referenced: None, looked }
+    /// Returns the error of a secret that is in no store, or not in the one that was named.
+    pub async fn missing(&self, name: &Name) -> SecretError {
+        seen(name, self.look(name).await)
     }
 
     fn lacks(&self, place: Place, name: &Name) -> String {
@@ -221,6 +219,16 @@ impl Secrets {
     }
 }
 
+/// Returns the error of a secret of which the places have only this.
+fn seen(name: &Name, looked: Vec<Looked>) -> SecretError {
+    let looked = looked.into_iter().map(|Looked { place, sight }| match sight {
+        Sight::Lacks(reason) | Sight::Unusable(reason) => (place, reason),
+        Sight::Holds => (place, "it holds the secret, and was left alone".to_owned()),
+    });
+    let looked = Trail::of(looked).expect("there are places");
+    SecretError::Missing { name: name.clone(), referenced: None, looked }
+}
+
 async fn keychain<T: Send + 'static>(work: impl FnOnce(Keychain) -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::time::timeout(KEYCHAIN, blocking(move || work(Keychain))).await {
         Ok(done) => done,
@@ -230,4 +238,31 @@ async fn keychain<T: Send + 'static>(work: impl FnOnce(Keychain) -> Result<T> + 
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(SecretError::Lost { reason: error.to_string() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_place_that_cannot_be_used_is_not_said_to_lack_a_secret() {
+        let absent = KeychainError::Absent { reason: "no session bus runs".to_owned() };
+        let looked = vec![
+            Looked { place: Place::Keychain, sight: Sight::Unusable(absent.to_string()) },
+            Looked { place: Place::File, sight: Sight::Lacks("`/secrets.yaml` does not exist".to_owned()) },
+        ];
+        let error = seen(&"nope".parse().expect("a name"), looked);
+        let mut causes = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        assert_eq!(
+            causes,
+            ["keychain: there is no keychain here: no session bus runs", "file: `/secrets.yaml` does not exist"]
+        );
+    }
 }
