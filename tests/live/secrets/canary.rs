@@ -74,7 +74,8 @@ fn use_everything(command: &dyn Fn(&[&str]) -> Command, store: &str) -> Vec<Ran>
 #[test]
 fn a_secret_is_nowhere_but_where_it_belongs() {
     let work = Work::new();
-    work.write("//- /mltoolbox.yaml\nversion: 1\nenvironment:\n  env:\n    TOKEN: ${secret:canary}\n");
+    let environment = "environment:\n  base_image: python:3.12\n  env:\n    TOKEN: ${secret:canary}\n";
+    work.write(&format!("//- /mltoolbox.yaml\nversion: \"3.0\"\n{environment}"));
     fs::write(work.workspace().join(".env"), format!("IMPORTED={}\n", CANARIES[2])).expect("our own file");
     let keyring = Keyring::open(&work);
     let command = |arguments: &[&str]| {
@@ -102,6 +103,9 @@ fn a_secret_is_nowhere_but_where_it_belongs() {
         done.store(true, Ordering::Relaxed);
         (ran, watcher.join().expect("the watcher"))
     });
+    // The configuration was read, with what refers to the secret.
+    let ran_config = finish(&mut command(&["config", "show", "--origin"]));
+    assert!(ran_config.code == 0 && ran_config.stdout.contains("${secret:canary}"), "{}", ran_config.text());
     assert_eq!(on_command_lines, Vec::<String>::new());
     for ran in &ran {
         assert_eq!(found(ran.text().as_bytes()), None, "{}", ran.text());
