@@ -104,7 +104,7 @@ pub fn read(path: &Path) -> Result<String, DotenvError> {
 
 /// Returns the lines of `text` as they are written; `path` is only for messages.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, DotenvError> {
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = Parser { text, at: 0, counted: 0, place: Place { line: 1, column: 1 } };
     let mut entries = Vec::new();
     loop {
         match parser.statement() {
@@ -155,6 +155,10 @@ type Failure = (usize, Problem);
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// The byte up to which lines were counted; a file that is counted from its begin for each name never ends.
+    counted: usize,
+    /// The place of that byte.
+    place: Place,
 }
 
 impl Parser<'_> {
@@ -174,15 +178,26 @@ impl Parser<'_> {
             self.at += "export".len();
             self.skip(is_space);
         }
-        let start = self.at;
+        let place = self.here();
         let (name, has_value) = self.name()?;
-        let place = place_of(self.text, start);
         if !has_value {
             return Ok(Some(Entry { name, value: None, place }));
         }
         self.skip(is_space);
         let value = self.value()?;
         Ok(Some(Entry { name, value: Some(value), place }))
+    }
+
+    /// Returns the place of what comes next.
+    fn here(&mut self) -> Place {
+        for letter in self.text[self.counted..self.at].chars() {
+            self.place = match letter {
+                '\n' => Place { line: self.place.line + 1, column: 1 },
+                _ => Place { column: self.place.column + 1, ..self.place },
+            };
+        }
+        self.counted = self.at;
+        self.place
     }
 
     /// Returns the name, and whether a value follows.

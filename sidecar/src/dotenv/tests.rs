@@ -254,3 +254,13 @@ proptest::proptest! {
         drop(shown(&text));
     }
 }
+
+#[test]
+fn the_largest_file_is_read_in_one_go() {
+    let largest = |statement: &str| statement.repeat(usize::try_from(MAX_FILE).expect("small") / statement.len());
+    for (statement, line, column) in [("A=1\n", 262_144, 1), ("A=\"1\" ", 1, 1_048_567)] {
+        let entries = parse(Path::new(".env"), &largest(statement)).expect("an env file");
+        let last = entries.last().expect("many");
+        assert_eq!(last.place, Place { line, column }, "{statement}");
+    }
+}

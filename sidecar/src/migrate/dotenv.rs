@@ -1,5 +1,6 @@
 //! What `.env` says, as variables of the new file.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::{FoundSecret, Left, MigrateError, Origin, Said, value};
@@ -16,6 +17,8 @@ const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variables {
     all: Vec<Variable>,
+    /// Where in `all` each name is.
+    index: HashMap<String, usize>,
     pub(super) left: Vec<Left>,
 }
 
@@ -70,7 +73,7 @@ impl Variables {
     }
 
     fn find(&self, name: &str) -> Option<&Variable> {
-        self.all.iter().find(|variable| variable.name == name)
+        self.index.get(name).and_then(|at| self.all.get(*at))
     }
 
     fn add(&mut self, file: &str, entry: &Entry) {
@@ -105,9 +108,11 @@ impl Variables {
             FoundSecret { name, variable: entry.name.clone(), origin: origin.clone(), value }
         });
         let variable = Variable { name: entry.name.clone(), origin, written, secret, plain };
-        match self.all.iter_mut().find(|known| known.name == entry.name) {
-            Some(known) => *known = variable,
-            None => self.all.push(variable),
+        if let Some(known) = self.index.get(&entry.name).and_then(|at| self.all.get_mut(*at)) {
+            *known = variable;
+        } else {
+            self.index.insert(entry.name.clone(), self.all.len());
+            self.all.push(variable);
         }
     }
 }
