@@ -108,12 +108,11 @@ impl Variables {
             FoundSecret { name, variable: entry.name.clone(), origin: origin.clone(), value }
         });
         let variable = Variable { name: entry.name.clone(), origin, written, secret, plain };
-        match self.index.get(&entry.name).and_then(|at| self.all.get_mut(*at)) {
-            Some(known) => *known = variable,
-            None => {
-                self.index.insert(entry.name.clone(), self.all.len());
-                self.all.push(variable);
-            }
+        if let Some(known) = self.index.get(&entry.name).and_then(|at| self.all.get_mut(*at)) {
+            *known = variable;
+        } else {
+            self.index.insert(entry.name.clone(), self.all.len());
+            self.all.push(variable);
         }
     }
 }
