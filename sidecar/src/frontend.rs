@@ -334,7 +334,11 @@ impl Question {
             ),
             Self::Trust { workspace, .. } => (
                 format!("`{workspace}` brings commands along for this machine and nobody can be asked"),
-                format!("Run `mltoolbox-sidecar trust --workspace {}` if they may run.", word(workspace)),
+                format!(
+                    "Look at them with `mltoolbox-sidecar trust --status`, and run `mltoolbox-sidecar trust --yes \
+                     --workspace {}` if they may run.",
+                    word(workspace)
+                ),
             ),
             Self::Confirm { text } => {
                 (format!("a yes is needed and nobody can be asked: {text}"), "Add `--yes` to go on.".to_owned())

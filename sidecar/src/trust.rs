@@ -4,18 +4,16 @@
 //! What was said is bound to a hash of the commands and to the project's folder. A script that such a command calls is
 //! not part of it: whoever trusts `make` trusts the Makefile.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use protocol::editor::TrustState;
 use protocol::error::{Code, Error, Example, Explain, word};
 
-use crate::frontend::{Answer, Frontend, Question};
+use crate::commands::show::text::one_line;
+use crate::config::schema::Where;
+use crate::frontend::{self, Answer, Frontend, Question};
 use crate::hooks::Hook;
 use crate::store::{Store, StoreError, StoredTrust};
-
-/// Most commands that a question shows one by one, and most letters of each.
-const SHOWN: (usize, usize) = (20, 200);
 
 /// Why the commands of a project are not trusted.
 #[derive(Debug, thiserror::Error)]
@@ -139,21 +137,37 @@ pub async fn ask(store: &Store, frontend: &dyn Frontend, workspace: &Path, hooks
     }
 }
 
-/// Returns the commands as a person reads them before trusting them, one line each.
+/// Stores the yes or no of somebody who wants to answer for these hooks of the project in `workspace`, after they were
+/// shown; `yes` (the flag) is typed for just this, and is an answer.
+pub async fn confirm(
+    store: &Store,
+    frontend: &dyn Frontend,
+    yes: bool,
+    workspace: &Path,
+    hooks: &[&Hook],
+) -> Result<(), Error> {
+    let state = state(store, workspace, hooks).await?;
+    if matches!(state, TrustState::Nothing | TrustState::Trusted) {
+        return Ok(());
+    }
+    let is_changed = state == TrustState::Changed;
+    let question = Question::Trust { workspace: key(workspace), commands: listed(hooks), is_changed };
+    let trusted = frontend::confirm(frontend, yes, &question).await?;
+    Ok(say(store, workspace, hooks, trusted).await?)
+}
+
+/// Returns the commands as a person reads them before trusting them, one line each, and all of each: what is not seen
+/// cannot be trusted.
 fn listed(hooks: &[&Hook]) -> Vec<String> {
-    let (lines, letters) = SHOWN;
-    let shown = hooks.iter().take(lines).map(|hook| {
-        let mut line = format!("{}: ", hook.point);
-        line.extend(hook.run.chars().take(letters));
-        if hook.run.chars().count() > letters {
-            write!(line, "… ({})", hook.said).expect("a string takes everything");
-        }
-        // One command must not look like two, nor hide its end below others.
-        line.replace('\n', " ⏎ ")
-    });
-    let more = hooks.len().saturating_sub(lines);
-    let rest = (more > 0).then(|| format!("… and {more} more; `mltoolbox-sidecar trust --status` shows all"));
-    shown.chain(rest).collect()
+    // One command must not look like two, nor show its letters in another order.
+    let breaks = |letter: char| matches!(letter, '\u{61c}' | '\u{2028}' | '\u{2029}');
+    let line = |hook: &&Hook| {
+        let elsewhere =
+            if hook.place == Where::Local { String::new() } else { format!(" (where: {})", hook.place.name()) };
+        let command = one_line(&hook.run.replace('\n', " ⏎ ")).replace(breaks, "\u{fffd}");
+        format!("{}{elsewhere}: {command}", hook.point)
+    };
+    hooks.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn commands_of_a_project_run_here_only_when_they_are_trusted() {
     assert!(!ran.exists() && !story.there("").exists(), "nothing was done");
     assert_eq!(state("trust --status"), TrustState::Unknown);
 
-    assert_eq!(state("trust"), TrustState::Trusted);
+    assert_eq!(state("trust --yes"), TrustState::Trusted);
     story.push();
     assert_eq!(fs::read_to_string(&ran).expect("it ran"), "one\n");
 

