@@ -159,6 +159,7 @@ impl Frontend for Person {
             | Question::Trust { .. }
             | Question::Confirm { .. } => {
                 let (client, text) = (self.client.clone(), question.text());
+                let is_kept = matches!(question, Question::Trust { .. });
                 let choices =
                     ["Yes", "No"].map(|title| MessageActionItem { title: title.to_owned(), properties: [].into() });
                 // A task of its own: an answer that comes after the command was cancelled must still find a taker.
@@ -167,6 +168,8 @@ impl Frontend for Person {
                 });
                 match asking.await {
                     Ok(Ok(Some(choice))) if choice.title == "Yes" => Some(Answer::Yes),
+                    // What was closed or timed out is no answer where the answer is kept for good.
+                    Ok(Ok(None)) if is_kept => None,
                     Ok(Ok(_)) => Some(Answer::No),
                     Ok(Err(error)) => {
                         tracing::info!(%error, "the editor cannot ask");

@@ -43,6 +43,17 @@ static ROWS: LazyLock<Vec<Command>> = LazyLock::new(|| {
                 Ok(json!(answer.map(|answer| answer == crate::frontend::Answer::Yes)))
             })
         }),
+        row("test/trust", |cx, _| {
+            Box::pin(async move {
+                let question = Question::Trust {
+                    workspace: "/p".to_owned(),
+                    commands: vec!["make".to_owned()],
+                    is_changed: false,
+                };
+                let answer = cx.frontend.ask(&question).await;
+                Ok(json!(answer.map(|answer| answer == crate::frontend::Answer::Yes)))
+            })
+        }),
         row("test/talk", |cx, params| {
             Box::pin(async move {
                 for number in 0..params["lines"].as_u64().unwrap_or(0) {
@@ -215,6 +226,26 @@ async fn an_answer_that_comes_after_the_cancelling_harms_nobody() {
     editor.send(&json!({ "jsonrpc": "2.0", "id": question, "result": null })).await;
     editor.request(2, "mltoolbox/test/echo", &json!({})).await;
     editor.answer(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_for_trust_that_is_closed_has_no_answer() {
+    let mut editor = Editor::start().await;
+    for (id, said, expected) in [
+        (1, Value::Null, Value::Null),
+        (2, json!({ "title": "No" }), json!(false)),
+        (3, json!({ "title": "Yes" }), json!(true)),
+    ] {
+        editor.request(id, "mltoolbox/test/trust", &json!({})).await;
+        let question = loop {
+            let message = editor.next().await;
+            if message["method"] == "window/showMessageRequest" {
+                break message["id"].clone();
+            }
+        };
+        editor.send(&json!({ "jsonrpc": "2.0", "id": question, "result": said })).await;
+        assert_eq!(editor.answer(id).await["result"], expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
