@@ -217,7 +217,15 @@ async fn one(hook: &Hook, values: &Values, stage: &Stage<'_>) -> Result<(), Erro
         return Err(HookError::NoContainer { hook: hook.clone() }.into());
     }
     let frontend = stage.frontend.clone().unwrap_or_else(|| Arc::new(Nobody));
-    let rendered = values.render(hook, frontend).await?;
+    // A keychain that is locked waits for a person, and an encrypted file for what opens it.
+    let rendered = tokio::select! {
+        biased;
+        () = stage.cancel.cancelled() => return Err(HookError::Cancelled { hook: hook.clone() }.into()),
+        rendered = values.render(hook, frontend) => rendered?,
+        () = tokio::time::sleep(hook.timeout) => {
+            return Err(HookError::Hung { hook: hook.clone(), last: String::new() }.into());
+        }
+    };
     tracing::info!(hook = hook.point.name(), place = %hook.said, on = hook.place.name(), "a hook begins");
     let output = Output::new(hook.point, stage.frontend.clone(), &rendered.hidden);
     let ended = match (hook.place, &stage.remote) {

@@ -28,19 +28,28 @@ pub(super) async fn run(
     // The login shell may be any; this line means the same to all of them.
     let line = format!("env {mark} sh -c 'eval \"$(cat)\"'");
     let transport = &*remote.transport;
-    let Process { mut stdin, stdout, stderr, control: _control, exit } = transport.exec(&line, None).await?;
-    let script = script(remote.folder.as_deref(), rendered);
-    let sent = match stdin.write_all(script.as_bytes()).await {
-        Ok(()) => stdin.shutdown().await,
-        Err(error) => Err(error),
+    let late = tokio::time::sleep(timeout);
+    tokio::pin!(late);
+    let process = tokio::select! {
+        process = transport.exec(&line, None) => process?,
+        () = &mut late => return Ok(Ended::TimedOut),
+        () = cancel.cancelled() => return Ok(Ended::Cancelled),
     };
-    if let Err(error) = sent {
-        // How it ended says more.
-        tracing::debug!(%error, "the hook took no input");
-    }
+    let Process { mut stdin, stdout, stderr, control: _control, exit } = process;
+    let script = script(remote.folder.as_deref(), rendered);
+    let sending = async move {
+        let sent = match stdin.write_all(script.as_bytes()).await {
+            Ok(()) => stdin.shutdown().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            // How it ended says more.
+            tracing::debug!(%error, "the hook took no input");
+        }
+    };
     let work = async {
         tokio::pin!(exit);
-        let hearing = async { tokio::join!(output.hear(stdout), output.hear(stderr)) };
+        let hearing = async { tokio::join!(sending, output.hear(stdout), output.hear(stderr)) };
         tokio::pin!(hearing);
         tokio::select! {
             exit = &mut exit => {
@@ -56,7 +65,7 @@ pub(super) async fn run(
     tokio::pin!(work);
     let why = tokio::select! {
         exit = &mut work => return exit.map(ended),
-        () = tokio::time::sleep(timeout) => Ended::TimedOut,
+        () = &mut late => Ended::TimedOut,
         () = cancel.cancelled() => Ended::Cancelled,
     };
     marked::signal(transport, &mark, "TERM").await;
@@ -98,8 +107,87 @@ fn script(folder: Option<&str>, rendered: &Rendered) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+    use protocol::path::RemotePath;
+    use tokio::io::DuplexStream;
+
     use super::*;
+    use crate::hooks::HookPoint;
     use crate::secrets::Secret;
+    use crate::transport::{About, Pty, Transport};
+
+    /// A remote whose programs take a few bytes of input and then no more.
+    #[derive(Debug, Default)]
+    struct Full {
+        about: About,
+        held: Mutex<Vec<DuplexStream>>,
+    }
+
+    #[async_trait]
+    impl Transport for Full {
+        async fn exec(&self, _: &str, _: Option<&Pty>) -> Result<Process, TransportError> {
+            let mut held = self.held.lock().expect("no test panics while it is locked");
+            let [stdin, stdout, stderr] = [(); 3].map(|()| {
+                let (ours, theirs) = tokio::io::duplex(4);
+                held.push(theirs);
+                ours
+            });
+            Ok(Process {
+                stdin: Box::new(stdin),
+                stdout: Box::new(stdout),
+                stderr: Box::new(stderr),
+                control: tokio::sync::mpsc::channel(1).0,
+                exit: Box::pin(std::future::pending()),
+            })
+        }
+
+        async fn upload(
+            &self,
+            _: &Path,
+            _: &RemotePath,
+            _: u32,
+            _: &(dyn Fn(u64) + Send + Sync),
+        ) -> Result<(), TransportError> {
+            Err(TransportError::NoStatus { host: "full".to_owned() })
+        }
+
+        async fn remove(&self, _: &RemotePath) -> Result<(), TransportError> {
+            Err(TransportError::NoStatus { host: "full".to_owned() })
+        }
+
+        async fn subsystem(&self, _: &str) -> Result<Process, TransportError> {
+            Err(TransportError::NoStatus { host: "full".to_owned() })
+        }
+
+        async fn round_trip(&self) -> Result<Duration, TransportError> {
+            Ok(Duration::ZERO)
+        }
+
+        fn about(&self) -> &About {
+            &self.about
+        }
+
+        async fn closed(&self) {}
+
+        async fn close(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_remote_that_takes_no_input_is_left_in_time() {
+        let rendered = Rendered { command: "true".to_owned(), environment: [].into(), hidden: Vec::new() };
+        let remote = Remote { transport: Arc::new(Full::default()), folder: None };
+        let output = Output::new(HookPoint::Connect, None, &[]);
+        let (cancel, second) = (CancellationToken::new(), Duration::from_secs(1));
+        let hour = Duration::from_hours(1);
+        let ran = tokio::time::timeout(hour, run(&remote, &rendered, second, &cancel, &output));
+        assert_eq!(ran.await.expect("it is left").expect("it was reached"), Ended::TimedOut);
+        cancel.cancel();
+        let ran = tokio::time::timeout(hour, run(&remote, &rendered, hour * 2, &cancel, &output));
+        assert_eq!(ran.await.expect("it is left").expect("it was reached"), Ended::Cancelled);
+    }
 
     #[test]
     fn the_script_is_read_by_a_shell_as_it_is_meant() {

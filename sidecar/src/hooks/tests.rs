@@ -195,6 +195,9 @@ async fn a_cancelled_hook_ends_and_no_other_begins() {
     let (heard, error) = ran(&[warns("sleep 1000"), warns("echo never")], &Values::default(), &cancel).await;
     assert_eq!(error.expect("it was cancelled").code, Code::Cancelled);
     assert_eq!(heard, Vec::<String>::new());
+    // Its values are not even looked for.
+    let (_, error) = ran(&[hook("echo {{ remote.hots }}")], &Values::default(), &cancel).await;
+    assert_eq!(error.expect("it was cancelled").code, Code::Cancelled);
 }
 
 #[tokio::test]
