@@ -668,6 +668,19 @@ fn what_looks_like_a_secret() {
         ("X", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"),
         ("STUFF", "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1eF"),
         ("COMET_KEY", "abcdefghijklmnop"),
+        ("PGPASSWORD", "x"),
+        ("dbPassword", "x"),
+        ("SSHPASS", "x"),
+        ("NPM_AUTHTOKEN", "x"),
+        ("MINIO_SECRETKEY", "x"),
+        ("OPENAI_APIKEY", "x"),
+        ("STORAGE", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc+d/e=="),
+        ("FEED", "https://example.org/?token=abc"),
+        ("SLACK_URL", "https://hooks.slack.com/services/T0/B0/x"),
+        ("ALERTS", "https://discord.com/api/webhooks/1/x"),
+        ("DB_PASSWORD", "/begins-with-a-slash"),
+        ("DB_PASSWORD", "~tilde"),
+        ("DB_PASSWORD", ".dot"),
     ];
     for (name, value) in secret {
         assert!(value::looks_secret(name, value), "{name}");
@@ -686,6 +699,13 @@ fn what_looks_like_a_secret() {
         ("AWS_ACCESS_KEY_ID", "x"),
         ("KEYS", "a,b"),
         ("MONKEY", "banana"),
+        ("PWD", "/app"),
+        ("DB_PASSWORD_FILE", "/run/secrets/db"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/root/key.json"),
+        ("PROXY_BYPASS", "localhost"),
+        ("dataPath", "/mnt/data"),
+        ("JAVA_OPTS", "-Xmx=1;-Dmode=fast"),
+        ("QUERY", "https://example.org/?page=2&sort=name"),
         ("HOME_FOR_ALL_OF_US_2024", "thisIsALongCamelCaseWordWithOne1Digit"),
     ];
     for (name, value) in plain {

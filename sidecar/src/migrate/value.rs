@@ -93,6 +93,13 @@ const SECRET_WORDS: [&str; 12] = [
     "WEBHOOK",
 ];
 
+/// What words end with that make a name that of a secret.
+const COMPOUND_ENDS: [&str; 9] =
+    ["CREDENTIAL", "CREDENTIALS", "PASS", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET", "TOKEN", "WEBHOOK"];
+
+/// Words that end so and mean something else.
+const PLAIN_WORDS: [&str; 5] = ["BYPASS", "COMPASS", "OVERPASS", "TRESPASS", "UNDERPASS"];
+
 /// Words that make the word `KEY` behind them a secret one.
 const SECRET_KEYS: [&str; 9] =
     ["ACCESS", "ACCOUNT", "API", "APP", "AUTH", "ENCRYPTION", "PRIVATE", "SECRET", "SIGNING"];
@@ -133,22 +140,72 @@ pub(super) fn looks_secret(name: &str, value: &str) -> bool {
     names_secret(name, value)
         || TOKEN_BEGINNINGS.iter().any(|beginning| begins_token(value, beginning))
         || has_password(value)
+        || has_secret_part(value)
+        || is_webhook(value)
         || looks_random(value)
 }
 
 fn names_secret(name: &str, value: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    let words: Vec<&str> =
-        name.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words = words(name);
     let Some((last, before)) = words.split_last() else { return false };
-    if PLACES.contains(last) || value.starts_with(['/', '~', '.']) {
+    // The folder that a shell is in.
+    let is_folder = matches!(name, "PWD" | "OLDPWD");
+    if is_folder || PLACES.contains(&last.as_str()) || (last == "CREDENTIALS" && is_file(value)) {
         return false;
     }
-    let is_key = *last == "KEY" || *last == "KEYS" || *last == "APIKEY";
-    let is_secret_key = is_key && (*last == "APIKEY" || before.iter().any(|word| SECRET_KEYS.contains(word)));
+    let is_key = last == "KEY" || last == "KEYS";
+    let is_secret_key = is_key && before.iter().any(|word| SECRET_KEYS.contains(&word.as_str()));
     // The key of something that is not known: a long word without spaces is one.
     let is_long_key = is_key && !before.is_empty() && value.len() >= 16 && !value.contains(char::is_whitespace);
-    is_secret_key || is_long_key || words.iter().any(|word| SECRET_WORDS.contains(word))
+    is_secret_key || is_long_key || words.iter().any(|word| is_secret_word(word))
+}
+
+/// Returns the words of a name in capitals: `dbPassword` and `DB_PASSWORD` have the same.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_small = false;
+    for letter in name.chars() {
+        if !letter.is_ascii_alphanumeric() || (was_small && letter.is_ascii_uppercase()) {
+            words.push(String::new());
+        }
+        if letter.is_ascii_alphanumeric() {
+            words.last_mut().expect("there is one").push(letter.to_ascii_uppercase());
+        }
+        was_small = letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Whether a word is that of a secret, or ends as one that was written together with others: `PGPASSWORD`, `SECRETKEY`.
+fn is_secret_word(word: &str) -> bool {
+    let is_compound = !PLAIN_WORDS.contains(&word) && COMPOUND_ENDS.iter().any(|end| word.ends_with(end));
+    let key = word.strip_suffix('S').unwrap_or(word).strip_suffix("KEY");
+    SECRET_WORDS.contains(&word)
+        || is_compound
+        || key.is_some_and(|kind| SECRET_KEYS.iter().any(|word| kind.ends_with(word)))
+}
+
+/// Whether it is the path of a file with an ending.
+fn is_file(value: &str) -> bool {
+    let name = value.rsplit('/').next().unwrap_or_default();
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
+    value.starts_with(['/', '~', '.']) && matches!(ending.len(), 1..=5) && ending.chars().all(char::is_alphanumeric)
+}
+
+/// Whether a part of it gives a secret a name: `Server=db;AccountKey=…`, `https://example.org/?token=…`.
+fn has_secret_part(value: &str) -> bool {
+    let parts = value.split([';', '&', '?']).filter_map(|part| part.trim().split_once('='));
+    parts.into_iter().any(|(name, part)| {
+        !name.contains(char::is_whitespace) && !part.is_empty() && !is_setting(part) && names_secret(name, part)
+    })
+}
+
+/// Whether it is an address that lets whoever knows it write: there is no other password.
+fn is_webhook(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    rest.is_some_and(|rest| rest.starts_with("hooks.") || rest.contains("webhook"))
 }
 
 /// Whether a value is a switch, a number of a setting, or a word that stands for a value to be filled in.
