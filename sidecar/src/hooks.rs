@@ -253,4 +253,6 @@ async fn one(hook: &Hook, values: &Values, stage: &Stage<'_>) -> Result<(), Erro
 }
 
 #[cfg(test)]
+pub(crate) use remote::tests::Full;
+#[cfg(test)]
 mod tests;
