@@ -14,6 +14,8 @@ use crate::config::Loaded;
 use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::hooks::{self, Hook, HookPoint, Remote, Stage, Values};
+use crate::secrets::Secrets;
+use crate::session::audience::Present;
 use crate::sync::Handle;
 use crate::transport::Transport;
 use crate::{migrate, sessions, trust};
@@ -31,6 +33,7 @@ pub(super) struct Work {
     project: PathBuf,
     hooks: Arc<[Hook]>,
     values: Values,
+    secrets: Arc<Secrets>,
     trusted: bool,
 }
 
@@ -54,7 +57,9 @@ pub(super) async fn begin(cx: &Cx, folder: &Path) -> Result<Work> {
     let hooks = hooks::of(&loaded);
     let trusted = trust::ask(&cx.store, &*cx.frontend, &project, &trust::concerned(&hooks)).await?;
     let values = Values { workspace: project.clone(), ..Values::default() };
-    let work = Work { project, hooks: hooks.into(), values, trusted };
+    // Rounds that go on after the command must not keep its front end.
+    let secrets = Arc::new(Secrets::new(Arc::new(Present::new(&cx.frontend))));
+    let work = Work { project, hooks: hooks.into(), values, secrets, trusted };
     work.run(cx, HookPoint::ConfigLoaded, None).await?;
     Ok(work)
 }
@@ -157,6 +162,7 @@ impl Work {
                 remote: Some(Remote { transport, folder }),
                 trusted: self.trusted,
                 frontend: frontend.upgrade(),
+                secrets: &self.secrets,
                 cancel: &cancel,
             };
             let running = hooks::run(&self.hooks, HookPoint::Sync, &self.values, &stage);
@@ -188,6 +194,7 @@ impl Work {
             remote,
             trusted: self.trusted,
             frontend: Some(Arc::clone(&cx.frontend)),
+            secrets: &self.secrets,
             cancel: &cx.cancel,
         };
         hooks::run(&self.hooks, point, &self.values, &stage).await
@@ -250,7 +257,8 @@ mod tests {
             said: Place { source: Source::file(Layer::User, Path::new("config.yaml")), line: 3, column: 5 },
         };
         let values = Values { workspace: folder.path().to_owned(), ..Values::default() };
-        let work = Work { project: folder.path().to_owned(), hooks: [hook].into(), values, trusted: false };
+        let secrets = Arc::new(Secrets::new(Arc::new(Nobody)));
+        let work = Work { project: folder.path().to_owned(), hooks: [hook].into(), values, secrets, trusted: false };
         let asked = Arc::new(AtomicUsize::new(0));
         let connection = {
             let asked = Arc::clone(&asked);
