@@ -335,7 +335,8 @@ impl Question {
             Self::Trust { workspace, .. } => (
                 format!("`{workspace}` brings commands along for this machine and nobody can be asked"),
                 format!(
-                    "Look at them with `mltoolbox-sidecar trust --status`, and run `mltoolbox-sidecar trust --yes --workspace {}` if they may run.",
+                    "Look at them with `mltoolbox-sidecar trust --status`, and run `mltoolbox-sidecar trust --yes \
+                     --workspace {}` if they may run.",
                     word(workspace)
                 ),
             ),

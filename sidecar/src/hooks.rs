@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::schema::{HookCommand, OnFailure, Where};
 use crate::config::{Layer, Loaded, Place};
 use crate::frontend::Frontend;
-use crate::session::audience::Nobody;
+use crate::secrets::Secrets;
 use crate::transport::Transport;
 
 mod error;
@@ -163,6 +163,8 @@ pub struct Stage<'a> {
     pub trusted: bool,
     /// Who hears; `None` when there is only the log.
     pub frontend: Option<Arc<dyn Frontend>>,
+    /// Where their secrets are: the same for all of them, so that what opens them is asked for once.
+    pub secrets: &'a Secrets,
     /// Ends the hook that runs.
     pub cancel: &'a CancellationToken,
 }
@@ -216,12 +218,11 @@ async fn one(hook: &Hook, values: &Values, stage: &Stage<'_>) -> Result<(), Erro
     if hook.place == Where::Container {
         return Err(HookError::NoContainer { hook: hook.clone() }.into());
     }
-    let frontend = stage.frontend.clone().unwrap_or_else(|| Arc::new(Nobody));
     // A keychain that is locked waits for a person, and an encrypted file for what opens it.
     let rendered = tokio::select! {
         biased;
         () = stage.cancel.cancelled() => return Err(HookError::Cancelled { hook: hook.clone() }.into()),
-        rendered = values.render(hook, frontend) => rendered?,
+        rendered = values.render(hook, stage.secrets) => rendered?,
         () = tokio::time::sleep(hook.timeout) => {
             return Err(HookError::Hung { hook: hook.clone(), last: String::new() }.into());
         }
@@ -252,5 +253,7 @@ async fn one(hook: &Hook, values: &Values, stage: &Stage<'_>) -> Result<(), Erro
     .into())
 }
 
+#[cfg(test)]
+pub(crate) use remote::tests::Full;
 #[cfg(test)]
 mod tests;

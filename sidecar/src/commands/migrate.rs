@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use protocol::editor::{MigrateLeft, MigratedSecret, ProjectMigrateOutput, ProjectMigrateParams};
-use protocol::error::{Error, Result};
+use protocol::error::Result;
 
+use super::secret;
 use super::show::Text;
 use crate::cx::Cx;
 use crate::frontend::{Answer, Question};
 use crate::migrate::{self, FoundSecret, MigrateError, Plan, TARGET};
-use crate::secrets::{Name, Place, Secret, SecretError, Secrets, Sight};
+use crate::secrets::{Looked, Name, Place, Secret, Secrets, Sight};
 
 pub(super) async fn run(cx: Cx, params: ProjectMigrateParams) -> Result<ProjectMigrateOutput> {
     let folder = super::sync::workspace(&cx).await?;
@@ -53,7 +54,7 @@ async fn store(cx: &Cx, found: &[FoundSecret]) -> Vec<String> {
     let mut wanted: Vec<(Name, &Secret)> = Vec::new();
     for secret in found {
         let Ok(name) = secret.name.parse::<Name>() else { continue };
-        if secrets.look(&name).await.iter().any(|looked| looked.sight == Sight::Holds) {
+        if is_kept(&secrets.look(&name).await) {
             cx.frontend.tell(format!("The secret `{name}` is there already and was left as it is."));
             stored.push(secret.name.clone());
         } else if let Some(value) = &secret.value {
@@ -70,11 +71,15 @@ async fn store(cx: &Cx, found: &[FoundSecret]) -> Vec<String> {
     );
     let asked = cx.scope.yes || cx.frontend.ask(&Question::Confirm { text }).await == Some(Answer::Yes);
     for (name, value) in wanted.into_iter().filter(|_| asked) {
-        match keep(&secrets, &name, value).await {
-            Ok(()) => stored.push(name.to_string()),
+        match secret::keep(&secrets, &name, value, None).await {
+            Ok((_, notes)) => {
+                for note in notes {
+                    cx.frontend.tell(format!("`{name}`: {note}"));
+                }
+                stored.push(name.to_string());
+            }
             Err(error) => {
                 // The others would fail for the same reason, after the same questions.
-                let error = Error::from(error);
                 cx.frontend.tell(format!("warning: `{name}` was not stored: {error}. {}", error.help));
                 break;
             }
@@ -83,15 +88,9 @@ async fn store(cx: &Cx, found: &[FoundSecret]) -> Vec<String> {
     stored
 }
 
-/// Stores a secret in the keychain, or in the file where there is no keychain.
-async fn keep(secrets: &Secrets, name: &Name, value: &Secret) -> Result<(), SecretError> {
-    match secrets.set(Place::Keychain, name, value).await {
-        Err(SecretError::Keychain(error)) => {
-            tracing::info!(%error, "the keychain cannot be used; the secret goes into the file");
-            secrets.set(Place::File, name, value).await
-        }
-        done => done,
-    }
+/// Whether a store holds a secret. One that a variable gives is gone with the shell.
+fn is_kept(looked: &[Looked]) -> bool {
+    looked.iter().any(|looked| looked.place != Place::Environment && looked.sight == Sight::Holds)
 }
 
 async fn planned(folder: &std::path::Path) -> Result<Plan, MigrateError> {
@@ -146,4 +145,21 @@ pub(super) fn show(output: &ProjectMigrateOutput, text: &mut Text) {
         }
     }
     text.line("  mltoolbox-sidecar config validate");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_variable_gives_is_not_in_a_store() {
+        let looked = |holds: Place| {
+            Place::ALL.map(|place| {
+                let sight = if place == holds { Sight::Holds } else { Sight::Lacks("it is not there".to_owned()) };
+                Looked { place, sight }
+            })
+        };
+        let kept = Place::ALL.map(|place| is_kept(&looked(place)));
+        assert_eq!(kept, Place::ALL.map(|place| place != Place::Environment));
+    }
 }

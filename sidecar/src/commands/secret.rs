@@ -116,7 +116,7 @@ pub(super) async fn remove(cx: Cx, params: SecretRemoveParams) -> Result<SecretR
 
 /// Stores a value in the store that was named; else where the secret is already, in the keychain, or in the file.
 /// Returns where, and what is worth knowing.
-async fn keep(
+pub(super) async fn keep(
     secrets: &Secrets,
     name: &Name,
     value: &Secret,

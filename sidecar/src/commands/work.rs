@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use protocol::editor::SyncState;
 use protocol::error::Result;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +14,18 @@ use crate::config::Loaded;
 use crate::cx::Cx;
 use crate::frontend::Frontend;
 use crate::hooks::{self, Hook, HookPoint, Remote, Stage, Values};
-use crate::session;
+use crate::secrets::Secrets;
+use crate::session::audience::Present;
 use crate::sync::Handle;
+use crate::transport::Transport;
 use crate::{migrate, sessions, trust};
 
 /// After `on_sync` has run, the least time until it runs again: a hook that writes into the project is followed by
 /// another round of the sync, and by itself, for ever.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The live connection, once there is one.
+type Connecting = BoxFuture<'static, Result<Arc<dyn Transport>>>;
 
 /// The project that a command works on, and its hooks.
 #[derive(Clone, Debug)]
@@ -27,6 +33,7 @@ pub(super) struct Work {
     project: PathBuf,
     hooks: Arc<[Hook]>,
     values: Values,
+    secrets: Arc<Secrets>,
     trusted: bool,
 }
 
@@ -50,7 +57,9 @@ pub(super) async fn begin(cx: &Cx, folder: &Path) -> Result<Work> {
     let hooks = hooks::of(&loaded);
     let trusted = trust::ask(&cx.store, &*cx.frontend, &project, &trust::concerned(&hooks)).await?;
     let values = Values { workspace: project.clone(), ..Values::default() };
-    let work = Work { project, hooks: hooks.into(), values, trusted };
+    // Rounds that go on after the command must not keep its front end.
+    let secrets = Arc::new(Secrets::new(Arc::new(Present::new(&cx.frontend))));
+    let work = Work { project, hooks: hooks.into(), values, secrets, trusted };
     work.run(cx, HookPoint::ConfigLoaded, None).await?;
     Ok(work)
 }
@@ -109,13 +118,17 @@ impl Work {
         // A handle would keep the sync alive.
         let snapshots = handle.snapshots();
         let asked_folder = handle.pair().remote_dir.clone();
-        tokio::spawn(work.rounds(session, snapshots, asked_folder, Arc::downgrade(&cx.frontend)));
+        let connection = move || -> Connecting {
+            let session = session.clone();
+            Box::pin(async move { session.transport().await })
+        };
+        tokio::spawn(work.rounds(connection, snapshots, asked_folder, Arc::downgrade(&cx.frontend)));
         Ok(())
     }
 
     async fn rounds(
         mut self,
-        session: session::Handle,
+        connection: impl Fn() -> Connecting + Send,
         mut snapshots: tokio::sync::watch::Receiver<crate::sync::Snapshot>,
         asked_folder: String,
         frontend: Weak<dyn Frontend>,
@@ -126,18 +139,32 @@ impl Work {
         loop {
             let arrived = snapshots.wait_for(|now| now.status.state == SyncState::Synced && changed(now) > done).await;
             let Ok((files, folder)) = arrived.map(|now| (changed(&now), now.status.remote_dir.clone())) else { return };
+            let mut alive = snapshots.clone();
+            let transport = tokio::select! {
+                transport = connection() => transport,
+                () = ended(&mut alive) => return,
+            };
+            let transport = match transport {
+                Ok(transport) => transport,
+                Err(error) => {
+                    // What has changed is told once there is a connection again.
+                    tracing::info!(%error, "`on_sync` waits for the connection");
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => continue,
+                        () = ended(&mut alive) => return,
+                    }
+                }
+            };
             self.values.files_changed = Some(files - done);
-            done = files;
-            let Ok(transport) = session.transport().await else { continue };
             let folder = Some(if folder.is_empty() { asked_folder.clone() } else { folder });
             let stage = Stage {
                 project: &self.project,
                 remote: Some(Remote { transport, folder }),
                 trusted: self.trusted,
                 frontend: frontend.upgrade(),
+                secrets: &self.secrets,
                 cancel: &cancel,
             };
-            let mut alive = snapshots.clone();
             let running = hooks::run(&self.hooks, HookPoint::Sync, &self.values, &stage);
             tokio::pin!(running);
             let ran = tokio::select! {
@@ -147,6 +174,7 @@ impl Work {
                     running.await
                 }
             };
+            done = files;
             if let Err(error) = ran {
                 tracing::error!(%error, help = error.help, "`on_sync` failed");
                 if let Some(frontend) = frontend.upgrade() {
@@ -166,6 +194,7 @@ impl Work {
             remote,
             trusted: self.trusted,
             frontend: Some(Arc::clone(&cx.frontend)),
+            secrets: &self.secrets,
             cancel: &cx.cancel,
         };
         hooks::run(&self.hooks, point, &self.values, &stage).await
@@ -202,4 +231,58 @@ fn folder_of(handle: &Handle) -> String {
 /// Returns once the sync has ended.
 async fn ended(snapshots: &mut tokio::sync::watch::Receiver<crate::sync::Snapshot>) {
     while snapshots.changed().await.is_ok() {}
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::config::schema::{OnFailure, Where};
+    use crate::config::{Layer, Place, Source};
+    use crate::hooks::Full;
+    use crate::session::audience::Nobody;
+    use crate::sync::Snapshot;
+    use crate::transport::TransportError;
+
+    #[tokio::test]
+    async fn a_round_without_a_connection_is_not_lost() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let hook = Hook {
+            point: HookPoint::Sync,
+            run: "echo {{ sync.files_changed }} >> ran".to_owned(),
+            place: Where::Local,
+            timeout: Duration::from_mins(1),
+            on_failure: OnFailure::Warn,
+            said: Place { source: Source::file(Layer::User, Path::new("config.yaml")), line: 3, column: 5 },
+        };
+        let values = Values { workspace: folder.path().to_owned(), ..Values::default() };
+        let secrets = Arc::new(Secrets::new(Arc::new(Nobody)));
+        let work = Work { project: folder.path().to_owned(), hooks: [hook].into(), values, secrets, trusted: false };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let connection = {
+            let asked = Arc::clone(&asked);
+            move || -> Connecting {
+                let is_first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+                Box::pin(async move {
+                    let lost = TransportError::NoStatus { host: "gpu1".to_owned() };
+                    if is_first { Err(lost.into()) } else { Ok(Arc::new(Full::default()) as Arc<dyn Transport>) }
+                })
+            }
+        };
+        let mut snapshot = Snapshot { files: 3, ..Snapshot::default() };
+        snapshot.status.state = SyncState::Synced;
+        let (sync, snapshots) = tokio::sync::watch::channel(snapshot);
+        let nobody: Arc<dyn Frontend> = Arc::new(Nobody);
+        let rounds = tokio::spawn(work.rounds(connection, snapshots, String::new(), Arc::downgrade(&nobody)));
+        let ran = async {
+            while !std::fs::read_to_string(folder.path().join("ran")).is_ok_and(|said| said == "3\n") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ran).await.expect("the hook runs");
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        drop(sync);
+        rounds.await.expect("it ends with the sync");
+    }
 }

@@ -106,7 +106,7 @@ fn script(folder: Option<&str>, rendered: &Rendered) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
     use std::sync::{Arc, Mutex};
 
@@ -121,7 +121,7 @@ mod tests {
 
     /// A remote whose programs take a few bytes of input and then no more.
     #[derive(Debug, Default)]
-    struct Full {
+    pub(crate) struct Full {
         about: About,
         held: Mutex<Vec<DuplexStream>>,
     }

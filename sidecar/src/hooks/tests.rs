@@ -58,7 +58,15 @@ async fn ran(hooks: &[Hook], values: &Values, cancel: &CancellationToken) -> (Ve
     let folder = tempfile::tempdir().expect("a folder for the test");
     let listener = Arc::new(Listener::default());
     let frontend: Arc<dyn Frontend> = listener.clone();
-    let stage = Stage { project: folder.path(), remote: None, trusted: false, frontend: Some(frontend), cancel };
+    let secrets = Secrets::new(Arc::clone(&frontend));
+    let stage = Stage {
+        project: folder.path(),
+        remote: None,
+        trusted: false,
+        frontend: Some(frontend),
+        secrets: &secrets,
+        cancel,
+    };
     let result = run(hooks, HookPoint::ConfigLoaded, values, &stage).await;
     (listener.heard(), result.err())
 }

@@ -3,14 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::error::Error;
 
 use super::{Hook, HookError};
 use crate::env;
-use crate::frontend::Frontend;
 use crate::interpolate::{Command, Fact, Facts, Known, Script};
 use crate::secrets::{Name, Secret, Secrets};
 
@@ -42,12 +40,11 @@ pub(super) struct Rendered {
 }
 
 impl Values {
-    /// Returns a hook's command for a shell, with the variables it needs. What has to be asked is asked of `frontend`.
-    pub(super) async fn render(&self, hook: &Hook, frontend: Arc<dyn Frontend>) -> Result<Rendered, Error> {
+    /// Returns a hook's command for a shell, with the variables it needs.
+    pub(super) async fn render(&self, hook: &Hook, secrets: &Secrets) -> Result<Rendered, Error> {
         let wrong = |source| HookError::Template { hook: hook.clone(), source };
         let command = Command::parse(&hook.run).map_err(wrong)?;
         let facts = self.facts(command.facts().any(|fact| fact == Fact::RepoUrl)).await;
-        let secrets = Secrets::new(frontend);
         let referenced = format!("the hook `{}` of {}", hook.point, hook.said);
         let mut resolved: BTreeMap<Name, Secret> = BTreeMap::new();
         for name in command.secrets() {
@@ -105,6 +102,8 @@ async fn repository(project: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::schema::{OnFailure, Where};
     use crate::config::{Layer, Place, Source};
@@ -120,7 +119,7 @@ mod tests {
             on_failure: OnFailure::Fail,
             said: Place { source: Source::file(Layer::User, Path::new("config.yaml")), line: 3, column: 5 },
         };
-        Values::default().render(&hook, Arc::new(Nobody)).await
+        Values::default().render(&hook, &Secrets::new(Arc::new(Nobody))).await
     }
 
     #[tokio::test]

@@ -28,6 +28,43 @@ impl Audience {
     }
 }
 
+/// The front end of a command, as long as it runs, and then nobody; does not keep it.
+#[derive(Clone, Debug)]
+pub(crate) struct Present(Weak<dyn Frontend>);
+
+impl Present {
+    pub(crate) fn new(frontend: &Arc<dyn Frontend>) -> Self {
+        Self(Arc::downgrade(frontend))
+    }
+
+    fn now(&self) -> Arc<dyn Frontend> {
+        self.0.upgrade().unwrap_or_else(|| Arc::new(Nobody))
+    }
+}
+
+#[async_trait]
+impl Frontend for Present {
+    fn report(&self, progress: Progress) {
+        self.now().report(progress);
+    }
+
+    fn tell(&self, line: String) {
+        self.now().tell(line);
+    }
+
+    async fn output(&self, stream: OutputStream, bytes: Bytes) {
+        self.now().output(stream, bytes).await;
+    }
+
+    async fn ask(&self, question: &Question) -> Option<Answer> {
+        self.now().ask(question).await
+    }
+
+    fn terminal(&self) -> Option<Terminal> {
+        self.now().terminal()
+    }
+}
+
 /// Nobody: hears nothing, answers nothing.
 #[derive(Debug)]
 pub(crate) struct Nobody;
@@ -48,5 +85,41 @@ impl Frontend for Nobody {
 
     fn terminal(&self) -> Option<Terminal> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says yes.
+    #[derive(Debug)]
+    struct Person;
+
+    #[async_trait]
+    impl Frontend for Person {
+        fn report(&self, _: Progress) {}
+
+        fn tell(&self, _: String) {}
+
+        async fn output(&self, _: OutputStream, _: Bytes) {}
+
+        async fn ask(&self, _: &Question) -> Option<Answer> {
+            Some(Answer::Yes)
+        }
+
+        fn terminal(&self) -> Option<Terminal> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_person_is_asked_while_present_and_not_kept() {
+        let person: Arc<dyn Frontend> = Arc::new(Person);
+        let present = Present::new(&person);
+        let question = Question::Confirm { text: "Go on?".to_owned() };
+        assert_eq!(present.ask(&question).await, Some(Answer::Yes));
+        drop(person);
+        assert_eq!(present.ask(&question).await, None);
     }
 }
