@@ -195,7 +195,7 @@ codes! {
     EnvFileInvalid = "config.env_file", Configuration, "An env file cannot be read, or a line of it is wrong.";
     MigrateNothing = "migrate.nothing", Usage, "There is no older project to migrate.";
     MigrateInvalid = "migrate.invalid", Configuration, "A file of an older project cannot be read.";
-    TrustNeeded = "trust.needed", Usage, "A project's commands would run on this machine, and nobody trusted them.";
+    TrustNeeded = "trust.needed", Usage, "A project's commands would run here or get values, and nobody trusted them.";
     HookFailed = "hook.failed", Work, "A hook failed whose failure is not to be passed over.";
     SyncNotRunning = "sync.not_running", Usage, "No sync runs for this workspace.";
     SyncBrake = "sync.brake", Refused, "A sync stopped before it did something that looks like an accident.";

@@ -23,13 +23,13 @@ pub struct WorkspaceTrustParams {
 pub struct WorkspaceTrustOutput {
     /// The project's folder.
     pub workspace: String,
-    /// The commands of its files that would run on this machine.
+    /// The commands of its files that would run on this machine or get values of it.
     pub commands: Vec<TrustCommand>,
     /// Whether they are trusted.
     pub state: TrustState,
 }
 
-/// A command of a project's file that would run on this machine.
+/// A command of a project's file that would run on this machine or get values of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -47,7 +47,7 @@ pub struct TrustCommand {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum TrustState {
-    /// There are none that would run on this machine.
+    /// There are none that would run on this machine or get values of it.
     #[default]
     Nothing,
     /// A person trusted just these.
