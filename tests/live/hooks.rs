@@ -207,6 +207,11 @@ fn a_secret_reaches_its_hook_and_nobody_else() {
             seen.display()
         ),
     );
+    // What a project's file gives a secret to, a person has to trust, wherever it runs.
+    let refused = cli::run(&story.work, &["sync", "push", "--yes"]);
+    assert_eq!(refused.code, 2, "{}", refused.text());
+    let trusted = cli::run(&story.work, &["trust", "--yes"]);
+    assert_eq!(trusted.code, 0, "{}", trusted.text());
     let to = story.there("").display().to_string();
     let line = ["-vv", "sync", "push", "--yes", "--to", &to];
     let mut command = cli::command(&story.work, &line);
